@@ -1,0 +1,62 @@
+# make run · make test · make lab · make bench · make lint: each starts from nothing.
+#
+#   make run                      every notebook in the profile smoke: minutes, no download
+#   make run NOTEBOOK=02          one notebook
+#   make run PROFILE=cpu          the whole data set: about an hour a notebook (or PROFILE=gpu)
+#   make test PYTHON=python3.12   the interpreter that .venv is made with
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip
+UNIT := $(PY) -m pytest --ignore=tests/benchmarks tests
+NBVAL := COURSE_PROFILE=smoke TQDM_DISABLE=1 $(PY) -m pytest --nbval --nbval-current-env notebooks
+
+# A missing, half-made or too old environment is made again; a whole one is left alone.
+CHECK := import pip, sys; sys.exit(sys.version_info < (3, 11))
+WHOLE := $(shell $(PY) -c '$(CHECK)' 2>/dev/null && echo yes)
+REQUIREMENTS := requirements.txt pyproject.toml $(if $(WHOLE),,environment)
+
+.PHONY: run test lab bench lint unit nbval environment
+
+run: $(VENV)/run.stamp
+	$(PY) notebooks/run.py $(if $(PROFILE),--profile "$(PROFILE)") $(if $(NOTEBOOK),--notebook "$(NOTEBOOK)")
+
+lab: $(VENV)/run.stamp
+	$(PY) -m jupyterlab notebooks
+
+test: $(VENV)/test.stamp
+	$(PY) -m ruff check .
+	$(UNIT)
+	$(NBVAL)
+
+lint: $(VENV)/test.stamp
+	$(PY) -m ruff check .
+
+unit: $(VENV)/test.stamp
+	$(UNIT)
+
+nbval: $(VENV)/test.stamp
+	$(NBVAL)
+
+bench: $(VENV)/test.stamp
+	$(PY) -m pytest tests/benchmarks
+
+# The stamp comes last: after a failed install there is none, and the next call tries again.
+$(VENV)/run.stamp: $(REQUIREMENTS)
+	@rm -f $@
+	$(PIP) install -r requirements.txt
+	$(PIP) install --no-deps -e .
+	@touch $@
+
+$(VENV)/test.stamp: requirements-dev.txt $(REQUIREMENTS)
+	@rm -f $@
+	$(PIP) install -r requirements-dev.txt
+	$(PIP) install --no-deps -e .
+	@touch $@
+
+environment:
+	@"$(PYTHON)" -c '' || { echo "No Python at '$(PYTHON)'. Install Python 3.11 or newer, or name one: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$("$(PYTHON)" --version) is too old: the course needs 3.11 or newer. Name a newer one: make PYTHON=python3.12" >&2; exit 1; }
+	@rm -f $(PY) $(VENV)/bin/python3*
+	"$(PYTHON)" -m venv $(VENV)

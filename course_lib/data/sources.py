@@ -1,0 +1,299 @@
+"""Where a data set comes from: find it on disk, verify it, or fetch it from its mirrors.
+
+A folder that exists is not yet a data set: an interrupted download leaves one too, and training on
+it runs without a word. So files are counted before a set is believed, and a fetched set appears in
+one step, whole, or not at all.
+"""
+
+import errno
+import glob
+import hashlib
+import http.client
+import os
+import shutil
+import socket
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+
+from filelock import FileLock
+from torch.hub import download_url_to_file
+
+from course_lib.runtime import CourseError
+
+REPO = Path(__file__).resolve().parents[2]
+KAGGLE_INPUT = Path("/kaggle/input")
+DEPTH = 2  # <folder>/<folder>
+KAGGLE_DEPTH = 5  # datasets/<owner>/<slug>/<folder>/<folder>
+SPLIT_FOLDERS = {"train", "test", "val", "images"}  # thousands of files and no data set below
+TIMEOUT = 15  # seconds to connect, and between two packets
+ROOM = 3.2  # archive sizes: the archive, and pictures that each fill whole disk blocks
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+BAD_ARCHIVE = (shutil.ReadError, zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError)
+
+
+class DataError(CourseError):
+    """A data set that is broken, or that cannot be had."""
+
+
+class Unreachable(DataError):
+    """No mirror answered at all: most likely there is no network."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as published: one archive that holds one folder."""
+
+    name: str
+    folder: str
+    urls: tuple[str, ...]  # tried in this order
+    sha256: str
+    bytes: int
+    counts: dict[str, int]  # files that each pattern must match
+    markers: tuple[str, ...]  # paths whose presence tells the layout
+
+
+TINY_IMAGENET = Source(
+    name="TinyImageNet",
+    folder="tiny-imagenet-200",
+    urls=(
+        "https://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        "https://image-net.org/data/tiny-imagenet-200.zip",
+        "https://huggingface.co/datasets/cnak47/cv-datasets/resolve/main/tiny-imagenet-200.zip",
+    ),
+    sha256="6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821",
+    bytes=248_100_043,
+    counts={"train/*/images/*.JPEG": 100_000, "val/images/*.JPEG": 10_000,
+            "train/*/*_boxes.txt": 200},
+    markers=("wnids.txt", "words.txt", "train", "val/val_annotations.txt"),
+)
+
+
+def locate(source: Source, download: bool) -> Path | None:
+    """The verified folder of ``source``: from disk, else fetched if ``download``, else None.
+
+    Without a network it says so in one line and returns None. Raises DataError for a broken set on
+    disk, a full disk, or mirrors that answer with something else.
+    """
+    if found := find(source):
+        verify(source, found)
+        return found
+    if not download:
+        return None
+    try:
+        return fetch(source, data_home())
+    except Unreachable as error:
+        print(f"{source.name}: no network, no mirror can be reached ({_cause(error.__cause__)}).")
+        return None
+
+
+def search_roots() -> list[Path]:
+    """Folders to search, in order. Raises DataError if COURSE_DATA is set but is no folder."""
+    installed = not (REPO / "pyproject.toml").exists()  # as a package, without the repository
+    roots = [(Path.cwd() if installed else REPO) / "data", KAGGLE_INPUT]
+    if asked := os.environ.get("COURSE_DATA"):
+        folder = Path(asked).expanduser()
+        if not os.path.isdir(folder):
+            raise DataError(
+                f"COURSE_DATA is {asked!r}, but {folder.absolute()} is no folder. Create it, set "
+                "COURSE_DATA to the folder that holds the data sets, or unset it.")
+        roots.insert(0, folder)
+    return roots
+
+
+def data_home() -> Path:
+    """Where data lands: the first writable of COURSE_DATA, ``data/`` and a temporary folder."""
+    homes = [root for root in search_roots() if root != KAGGLE_INPUT]
+    homes.append(Path(tempfile.gettempdir()) / "course_data")
+    for home in homes:
+        if _writable(home):
+            return home
+    raise DataError("no folder to put data in: none of these can be written: "
+                    f"{', '.join(map(str, homes))}. Set COURSE_DATA to a folder that can.")
+
+
+def find(source: Source) -> Path | None:
+    """The shallowest folder with the layout of ``source``, root by root, or None."""
+    for root in search_roots():
+        for folder in _folders(root, KAGGLE_DEPTH if root == KAGGLE_INPUT else DEPTH):
+            # by its name, a half-extracted set is found too, so that it can be reported
+            enough = any if folder.name == source.folder else all
+            if enough(os.path.exists(folder / marker) for marker in source.markers):
+                return folder
+    return None
+
+
+def _folders(root: Path, depth: int) -> Iterator[Path]:
+    """``root`` and what lies below, level by level, without hidden and unreadable folders."""
+    level = [root]
+    for _ in range(depth + 1):
+        yield from level
+        level = [child for folder in level for child in _subfolders(folder)]
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_dir()]
+    except OSError:
+        return []
+    return [folder / name for name in sorted(names)
+            if name not in SPLIT_FOLDERS and not name.startswith(".")]
+
+
+def _writable(folder: Path) -> bool:
+    """Try it: permission bits mean nothing to root or on a read-only mount."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def verify(source: Source, root: Path) -> None:
+    """Count the files of the set in ``root``. Raises DataError unless all are there."""
+    if faults := _faults(source, root):
+        cure = ("Delete this folder and run again: it is then fetched anew." if _writable(root) else
+                "The folder is read-only: attach another copy, or set COURSE_DATA to one.")
+        raise DataError(_listed(f"{source.name} in {root} is not whole:", faults, cure))
+
+
+def _listed(title: str, items: list[str], cure: str) -> str:
+    return "\n".join([title, *(f"  {item}" for item in items), cure])
+
+
+def _faults(source: Source, root: Path) -> list[str]:
+    """What is wrong with the set in ``root``, in words; empty if it is whole."""
+    faults = [f"{path}: missing" for path in source.markers if not os.path.exists(root / path)]
+    for pattern, expected in source.counts.items():
+        found = sum(1 for _ in glob.iglob(pattern, root_dir=root))
+        if found != expected:
+            faults.append(f"{pattern}: {found:,} of {expected:,} files")
+    return faults
+
+
+def fetch(source: Source, home: Path) -> Path:
+    """Download, check, extract and verify ``source``; returns ``home / source.folder``.
+
+    The archive stays beside the folder; one that was put there by hand is used. Two processes may
+    start at once: one fetches, the other waits. Raises Unreachable if no mirror answers, DataError
+    for wrong answers, a bad archive or a full disk, and leaves nothing half-done.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    target, archive = home / source.folder, home / Path(source.urls[0]).name
+    with FileLock(home / f".{source.folder}.lock"):
+        if target.exists():  # another process was first, or nothing in it tells the layout
+            verify(source, target)
+            return target
+        with _disk_checked(source, home), _swept(home, archive) as aside:
+            if not _is_whole(source, archive):
+                _download(source, archive)
+            _extract(source, archive, aside)
+            os.replace(aside / source.folder, target)
+    return target
+
+
+@contextmanager
+def _disk_checked(source: Source, home: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        needed, free = ROOM * source.bytes / 1e6, shutil.disk_usage(home).free / 1e6
+        raise DataError(
+            f"the disk is full: {source.name} needs about {needed:,.0f} MB in {home}, {free:,.0f} "
+            "are free. Make room, or set COURSE_DATA to a folder on a larger disk.") from error
+
+
+@contextmanager
+def _swept(home: Path, archive: Path) -> Iterator[Path]:
+    """A place to extract to; what this or a killed process leaves half-done is removed."""
+    def sweep():
+        shutil.rmtree(aside, ignore_errors=True)
+        for partial in home.glob(f"{archive.name}.*.partial"):
+            partial.unlink()
+
+    aside = home / f".{archive.name}.extracting"
+    sweep()
+    try:
+        yield aside
+    finally:
+        sweep()
+
+
+def _is_whole(source: Source, archive: Path) -> bool:
+    """Whether the right archive lies there already, put there by hand or by an earlier run."""
+    if not archive.exists():
+        return False
+    with open(archive, "rb") as file:
+        whole = hashlib.file_digest(file, "sha256").hexdigest() == source.sha256
+    if not whole:
+        print(f"{archive} is not the published file ({archive.stat().st_size:,} of "
+              f"{source.bytes:,} bytes, or changed): it is fetched anew.")
+    return whole
+
+
+def _download(source: Source, archive: Path) -> None:
+    """Each mirror in turn: torch streams into a .partial file, hashes it, moves it into place."""
+    print(f"downloading {source.name} ({source.bytes / 1e6:,.0f} MB) to {archive}")
+    errors: dict[str, Exception] = {}
+    for url in source.urls:
+        try:
+            with _timeout(TIMEOUT):
+                download_url_to_file(url, str(archive), hash_prefix=source.sha256)
+            return
+        except (OSError, http.client.HTTPException, RuntimeError) as error:
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                raise
+            errors[url] = error
+            if not _refused(error):
+                print(f"mirror rejected: {url}: {_cause(error)}")
+    causes = [f"{url}: {_cause(error)}" for url, error in errors.items()]
+    cure = ("Behind a proxy, set HTTP_PROXY and HTTPS_PROXY. For an SSL error, set the clock and\n"
+            "update the certificates (pip install -U certifi). On Kaggle, switch Internet on.\n"
+            f"Or download the file by hand to {archive} and run again.")
+    kind = Unreachable if all(map(_refused, errors.values())) else DataError
+    raise kind(_listed(f"{source.name} could not be downloaded:", causes, cure)) from errors[url]
+
+
+def _refused(error: Exception) -> bool:
+    """Whether no connection came about, as opposed to a bad answer."""
+    return isinstance(error, URLError) and not isinstance(error, HTTPError)
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, RuntimeError):  # the library found another checksum
+        return "not the published file (wrong size or checksum): cut short on the way, or changed"
+    return str(error) or type(error).__name__
+
+
+@contextmanager
+def _timeout(seconds: float) -> Iterator[None]:
+    """``download_url_to_file`` takes no timeout, but new sockets take the default one."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _extract(source: Source, archive: Path, aside: Path) -> None:
+    """Extract into ``aside`` and verify there, before anything takes its final name."""
+    print(f"extracting {archive.name}")
+    cure = f"Delete {archive} and run again: it is then fetched anew."
+    try:
+        shutil.unpack_archive(archive, aside)
+    except BAD_ARCHIVE as error:
+        raise DataError(f"{archive} cannot be extracted ({error}). {cure}") from error
+    if faults := _faults(source, aside / source.folder):
+        raise DataError(_listed(f"{archive} does not hold {source.name}:", faults, cure))

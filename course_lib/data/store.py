@@ -1,0 +1,205 @@
+"""Pictures decoded once into one uint8 array on disk that every worker and every later run shares.
+
+A JPEG costs about a hundred times more to decode than to copy. The first run decodes each picture once
+and writes its bytes into one ``images.npy``; from then on an epoch is a walk through a memory map.
+A store is a folder: ``images.npy`` (N, H, W, 3), ``annotations.npz`` (labels, boxes), ``meta.json``.
+"""
+
+import errno
+import json
+import multiprocessing
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from PIL import Image
+
+from course_lib.data.sources import DataError
+from course_lib.runtime import progress_bar
+
+FORMAT = 1
+CHUNK = 512  # pictures per task: long enough to hide the hand-over, short enough for a smooth bar
+
+
+@dataclass(frozen=True)
+class ImageStore:
+    """One split of a data set, decoded.
+
+    images: uint8 (N, H, W, 3), usually a read-only memory map; labels: int64 (N,); classes: readable names;
+    mean, std: of the train pixels in 0..1, per channel; boxes: int16 (N, 4), x0, y0, x1, y1 in pixels, both ends
+    inside, or None; masks: bool (N, H, W) or None; prepare_seconds: what decoding (or drawing) took, once.
+    """
+
+    name: str
+    split: str
+    images: np.ndarray
+    labels: np.ndarray
+    classes: list[str]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    is_real: bool
+    boxes: np.ndarray | None = None
+    masks: np.ndarray | None = None
+    prepare_seconds: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def every(self, k: int) -> "ImageStore":
+        """Every ``k``-th picture, as views: where the pictures are sorted by class, a k-th of each class."""
+        cut = {name: getattr(self, name) for name in ("images", "labels", "boxes", "masks")}
+        return replace(self, **{name: None if array is None else array[::k] for name, array in cut.items()})
+
+    def describe(self) -> str:
+        height, width = self.images.shape[1:3]
+        kind = "real" if self.is_real else "drawn (toy)"
+        return (f"{self.name} {self.split}: {len(self):,} {kind} pictures, {height}×{width}, "
+                f"{len(self.classes)} classes")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a store is built from: one path, label and box per picture."""
+
+    paths: list[str]
+    labels: np.ndarray  # int64 (N,)
+    classes: list[str]
+    boxes: np.ndarray | None = None  # int16 (N, 4)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An opened store folder."""
+
+    images: np.ndarray  # (N, H, W, 3) uint8, read-only memory map
+    labels: np.ndarray
+    classes: list[str]
+    boxes: np.ndarray | None
+    seconds: float  # that building it took
+
+
+def decode_once(folder: Path, make_listing: Callable[[], Listing], size: tuple[int, int]) -> Decoded:
+    """Open the store in ``folder``; build it first if there is none.
+
+    ``size``: (height, width) that every picture must have. Safe with two processes starting at once: one
+    builds, the other waits. Raises DataError for corrupt pictures (all of them named), a full disk or a
+    folder that cannot be written; nothing half-done is left behind.
+    """
+    if found := _open(folder):
+        return found
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(folder.name + ".lock")):
+        if found := _open(folder):
+            return found
+        _build(folder, make_listing(), size)
+    return _open(folder)
+
+
+def _open(folder: Path) -> Decoded | None:
+    """The store, or None where there is none, an older format, or one that lost bytes."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+        if meta["format"] != FORMAT:
+            return None
+        images = np.load(folder / "images.npy", mmap_mode="r")
+        with np.load(folder / "annotations.npz") as arrays:
+            labels, boxes = arrays["labels"], arrays["boxes"] if "boxes" in arrays else None
+    except (OSError, ValueError, KeyError):
+        return None
+    whole = len(images) == len(labels) == meta["pictures"]
+    return Decoded(images, labels, meta["classes"], boxes, meta["seconds"]) if whole else None
+
+
+def _build(folder: Path, listing: Listing, size: tuple[int, int]) -> None:
+    shape = (len(listing.paths), *size, 3)
+    needed = int(np.prod(shape, dtype=np.int64))
+    started = time.perf_counter()
+    aside = folder.with_name(f"{folder.name}.building-{os.getpid()}")
+    for stale in folder.parent.glob(f"{folder.name}.building-*"):  # the lock is ours, so its builder died
+        shutil.rmtree(stale, ignore_errors=True)
+    try:
+        free = shutil.disk_usage(folder.parent).free
+        if free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder.parent))
+        aside.mkdir()
+        _decode_all(listing.paths, aside / "images.npy", shape)
+        arrays = {"labels": listing.labels} | ({} if listing.boxes is None else {"boxes": listing.boxes})
+        np.savez(aside / "annotations.npz", **arrays)
+        meta = {"format": FORMAT, "pictures": len(listing.paths), "classes": listing.classes,
+                "seconds": time.perf_counter() - started}
+        (aside / "meta.json").write_text(json.dumps(meta))
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(aside, folder)
+    except OSError as error:
+        raise DataError(_disk_message(error, folder, needed)) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _disk_message(error: OSError, folder: Path, needed: int) -> str:
+    if error.errno == errno.ENOSPC:
+        return (f"the disk is full: the decoded store needs {needed / 1e6:,.0f} MB in {folder.parent}. "
+                "Free that much, or point COURSE_DATA at a folder on a larger disk, and run again.")
+    return (f"cannot write the decoded store to {folder.parent} ({error.strerror or error}). Point COURSE_DATA "
+            "at a folder that can be written, and run again.")
+
+
+def _decode_all(paths: list[str], target: Path, shape: tuple[int, ...]) -> None:
+    """Decode ``paths`` into the .npy file ``target``, each process writing its own rows of it."""
+    with open(target, "wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        start = file.tell()
+    picture = int(np.prod(shape[1:]))
+    tasks = [(paths[i:i + CHUNK], shape[1:], target, start + i * picture) for i in range(0, len(paths), CHUNK)]
+    workers = min(_cores(), len(tasks))
+    broken: list[str] = []
+    with progress_bar(len(paths), "decoding once", " pictures") as bar:
+        if workers == 1:
+            results = map(_decode_chunk, tasks)
+            broken = _collect(results, bar)
+        else:
+            with multiprocessing.Pool(workers) as pool:
+                broken = _collect(pool.imap_unordered(_decode_chunk, tasks), bar)
+    if broken:
+        raise DataError(
+            f"{len(broken)} of {len(paths):,} pictures cannot be decoded:\n  " + "\n  ".join(sorted(broken)[:5])
+            + ("\n  …" if len(broken) > 5 else "")
+            + "\nReplace these files, or delete the data set's folder and run again: it is then fetched anew.")
+
+
+def _cores() -> int:
+    """The cores that this process may use, which a container can make fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _collect(results, bar) -> list[str]:
+    broken = []
+    for count, faults in results:
+        broken += faults
+        bar.update(count)
+    return broken
+
+
+def _decode_chunk(task: tuple) -> tuple[int, list[str]]:
+    """Decode some files and write them at their place; returns how many, and the faults in words."""
+    paths, shape, target, offset = task
+    pixels, faults = np.zeros((len(paths), *shape), np.uint8), []
+    for row, path in zip(pixels, paths, strict=True):
+        try:
+            with Image.open(path) as image:
+                decoded = np.asarray(image.convert("RGB"))  # grayscale becomes three equal channels
+            if decoded.shape != shape:
+                raise ValueError(f"{decoded.shape[1]}×{decoded.shape[0]} pixels, expected {shape[1]}×{shape[0]}")
+            row[:] = decoded
+        except (OSError, ValueError, SyntaxError) as error:  # Pillow raises all three on broken files
+            faults.append(f"{path}: {error}")
+    with open(target, "r+b") as file:
+        file.seek(offset)
+        file.write(pixels.data)
+    return len(paths), faults

@@ -1,0 +1,79 @@
+"""Named trainings: data, model and schedule in one line each."""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import nn
+
+from course_lib.data import ImageStore, tiny_imagenet
+from course_lib.models import create_model
+from course_lib.runtime import CourseError
+from course_lib.training import optim
+
+DATASETS: dict[str, Callable[..., ImageStore]] = {"tiny_imagenet": tiny_imagenet}
+SCHEDULES = ("one_cycle", "plateau", "constant")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a training depends on, but for the machine and the seed."""
+
+    name: str
+    about: str  # one line for the list of recipes
+    sizes: tuple[int, ...]  # picture size of each epoch: small pictures first, for they are cheap
+    dataset: str = "tiny_imagenet"
+    model: str = "session_resnet"
+    model_options: dict = field(default_factory=dict)
+    batch_size: int = 256
+    schedule: str = "one_cycle"
+    lr: float = 0.4  # the peak, where the schedule has one
+    warm_up: float = 0.2  # share of the steps; 10 to 30 % make little difference
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    bias_lr: float = 1.0  # biases learn this many times faster
+    whiten: bool = False  # start with a whitening stem
+    label_smoothing: float = 0.1
+
+    def build_model(self, num_classes: int, device: torch.device) -> nn.Module:
+        model = create_model(self.model, num_classes, **self.model_options)
+        return model.to(device, memory_format=torch.channels_last)
+
+    def build_optimizer(self, model: nn.Module) -> torch.optim.SGD:
+        return optim.sgd(model, self.lr, momentum=self.momentum, weight_decay=self.weight_decay,
+                         bias_lr=self.bias_lr)
+
+    def build_schedule(self, optimizer: torch.optim.Optimizer, steps_per_epoch: int):
+        if self.schedule == "one_cycle":
+            return optim.one_cycle(optimizer, self.lr, len(self.sizes) * steps_per_epoch, self.warm_up)
+        if self.schedule == "plateau":
+            return optim.on_plateau(optimizer)
+        if self.schedule == "constant":
+            return optim.constant(optimizer)
+        raise CourseError(f"recipe {self.name}: unknown schedule {self.schedule!r}, expected one of "
+                          f"{', '.join(SCHEDULES)}")
+
+    def for_smoke(self) -> "Recipe":
+        """The same training in seconds: three epochs of small pictures in small batches."""
+        return replace(self, sizes=(32, 32, 32), batch_size=64, lr=self.lr / 4)
+
+
+_FAST = {"model_options": {"stem": "strided", "logit_scale": 0.125}, "whiten": True, "bias_lr": 8.0}
+
+RECIPES = {recipe.name: recipe for recipe in [
+    Recipe("tiny_imagenet", "TinyImageNet: session ResNet, ten epochs from 32 to 64 px",
+           sizes=(32, 32, 32, 40, 40, 40, 48, 48, 64, 64), **_FAST),
+    Recipe("tiny_imagenet_quick", "TinyImageNet at half the price: six epochs from 32 to 56 px",
+           sizes=(32, 32, 32, 40, 48, 56), **_FAST),
+    Recipe("tiny_imagenet_original", "The session that this course grew from: ResNet-18 at 64 px, fifty epochs",
+           sizes=(64,) * 50, model="resnet18_small", lr=0.9, momentum=0.95, label_smoothing=0.0),
+]}
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of that name. Raises CourseError with the nearest names."""
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.3) or list(RECIPES)
+        raise CourseError(f"unknown recipe {name!r}; the nearest names are {', '.join(near)}")
+    return RECIPES[name]

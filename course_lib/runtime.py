@@ -1,0 +1,210 @@
+"""Where am I: the platform, the profile, the device, the precision and the seeds.
+
+Two environment variables are read, here and in ``data.sources``: ``COURSE_PROFILE`` and ``COURSE_DATA``.
+"""
+
+import os
+import platform as host
+import random
+import sys
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+PROFILES = ("smoke", "cpu", "gpu")
+
+
+class CourseError(RuntimeError):
+    """An error that the course raises on purpose: its message names the cure."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The number format of the forward pass. ``dtype=None`` is plain fp32."""
+
+    device: torch.device
+    dtype: torch.dtype | None = None
+
+    def autocast(self) -> AbstractContextManager:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
+
+    def scaler(self) -> torch.amp.GradScaler | None:
+        """fp16 gradients underflow without a scaler; bf16 has fp32's range and needs none."""
+        return torch.amp.GradScaler(self.device.type) if self.dtype is torch.float16 else None
+
+    @property
+    def name(self) -> str:
+        return {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.dtype]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What a notebook needs to know about the machine that it runs on."""
+
+    platform: str
+    profile: str
+    reason: str  # why this profile and this device
+    device: torch.device
+    precision: Precision
+    seed: int
+
+    @property
+    def machine(self) -> str:
+        """The device in words, as it stands in result files."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return f"{cpu_name()}, {torch.get_num_threads()} threads"
+
+    def banner(self, *stores) -> str:
+        """At most six lines: machine, profile and reason, then what each store describes of itself."""
+        budget = {"smoke": "a slice of the data, seconds", "cpu": "the whole data set, about an hour",
+                  "gpu": "the whole data set, minutes"}[self.profile]
+        lines = [
+            f"{self.platform} · {self.machine} · Python {host.python_version()}, torch {torch.__version__}",
+            f"profile {self.profile} ({budget}): {self.reason}",
+            f"{self.precision.name}, channels_last, seed {self.seed}",
+        ]
+        return "\n".join(lines + [store.describe() for store in stores][:3])
+
+
+def setup(profile: str | None = None, seed: int = 0) -> Runtime:
+    """Look around, seed every random generator and return the facts.
+
+    ``profile`` overrides ``COURSE_PROFILE``. Raises CourseError for an unknown profile, and for the
+    profile "gpu" on a machine without a usable GPU.
+    """
+    usable, why = usable_gpu()
+    chosen, reason = _choose_profile(profile, usable, why)
+    device = torch.device("cuda" if usable else "cpu")
+    seed_everything(seed)
+    return Runtime(detect_platform(), chosen, reason, device, pick_precision(device), seed)
+
+
+def current_profile() -> str:
+    """The profile that ``setup()`` would choose now."""
+    return _choose_profile(None, *usable_gpu())[0]
+
+
+def _choose_profile(profile: str | None, usable: bool, why: str) -> tuple[str, str]:
+    asked, source = profile, "asked for by argument"
+    if asked is None:
+        asked, source = os.environ.get("COURSE_PROFILE") or None, "asked for by COURSE_PROFILE"
+    if asked is None:
+        return ("gpu" if usable else "cpu"), why
+    if asked not in PROFILES:
+        raise CourseError(f"unknown profile {asked!r} ({source}): expected one of {', '.join(PROFILES)}")
+    if asked == "gpu" and not usable:
+        raise CourseError(f"profile 'gpu' ({source}), but {why}. Choose 'cpu' or 'smoke', or mend the GPU.")
+    return asked, f"{source}; {why}"
+
+
+def detect_platform() -> str:
+    """``"Kaggle"``, ``"Colab"`` or ``"local"``. Kaggle first: Colab's variables are set there too."""
+    if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+        return "Kaggle"
+    return "Colab" if "google.colab" in sys.modules else "local"
+
+
+def usable_gpu() -> tuple[bool, str]:
+    """Whether CUDA will really compute here, and the finding in words.
+
+    ``torch.cuda.is_available()`` is not enough: it says True on a card that this build of torch holds no
+    kernels for (Kaggle's P100), and the first kernel then fails.
+    """
+    if not torch.cuda.is_available():
+        return False, "no CUDA GPU found"
+    name = torch.cuda.get_device_name(0)
+    major, minor = torch.cuda.get_device_capability(0)
+    built_for = torch.cuda.get_arch_list()
+    if not _runs_on(major, minor, built_for):
+        return False, (f"{name} (sm_{major}{minor}) is not among the architectures of this torch build "
+                       f"({' '.join(built_for)}); on Kaggle choose the accelerator 'GPU T4 x2'")
+    try:
+        torch.ones(8, device="cuda").sum().item()
+    except RuntimeError as error:
+        return False, f"{name} failed at its first kernel ({str(error).splitlines()[0]})"
+    return True, f"{name} is usable"
+
+
+def _runs_on(major: int, minor: int, built_for: list[str]) -> bool:
+    """Machine code runs on its own major version from its minor on; PTX (compute_) on anything newer."""
+    for arch in built_for:
+        kind, _, number = arch.partition("_")
+        number = number.rstrip("af")
+        arch_major, arch_minor = int(number[:-1]), int(number[-1])
+        if kind == "sm" and arch_major == major and arch_minor <= minor:
+            return True
+        if kind == "compute" and (arch_major, arch_minor) <= (major, minor):
+            return True
+    return False
+
+
+def pick_precision(device: torch.device) -> Precision:
+    """bf16 where the chip multiplies it, fp16 on older GPUs (a T4), fp32 elsewhere."""
+    if device.type == "cuda":
+        ampere = torch.cuda.get_device_capability(device)[0] >= 8
+        return Precision(device, torch.bfloat16 if ampere else torch.float16)
+    return Precision(device, torch.bfloat16 if cpu_has_bf16() else None)
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bf16 natively (AVX-512 BF16 or AMX); emulated bf16 is slower than fp32."""
+    if hasattr(torch.cpu, "get_capabilities"):  # newer versions of torch
+        found = torch.cpu.get_capabilities()
+        return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    flags = _cpuinfo("flags").split()
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def cpu_name() -> str:
+    return _cpuinfo("model name") or host.processor() or host.machine()
+
+
+def _cpuinfo(key: str) -> str:
+    """One field of Linux's /proc/cpuinfo; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch. The loaders draw Albumentations' seeds from their own ``seed``."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def progress_bar(total: int, name: str, unit: str):
+    """A text bar on stdout that vanishes when done; without tqdm, a silent stand-in.
+
+    Text, since widgets leave their state in the saved notebook; ``TQDM_DISABLE=1`` quietens it, and so does a
+    stdout that is a file.
+    """
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return _NoBar()
+    somebody_looks = sys.stdout.isatty() or "ipykernel" in sys.modules
+    return tqdm(total=total, desc=name, unit=unit, unit_scale=True, file=sys.stdout, leave=False,
+                dynamic_ncols=True, **({} if somebody_looks else {"disable": True}))
+
+
+class _NoBar:
+    """The part of tqdm that the course uses, doing nothing."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception) -> None:
+        pass
+
+    def update(self, n: int = 1) -> None:
+        pass
+
+    def set_postfix_str(self, text: str, refresh: bool = True) -> None:
+        pass

@@ -1,0 +1,212 @@
+"""Run a recipe and leave its result as data: ``python -m course_lib.train RECIPE``."""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from course_lib import runtime
+from course_lib.data import BatchLoader, ImageStore
+from course_lib.data.sources import data_home
+from course_lib.models import create_model, whiten_stem
+from course_lib.recipes import DATASETS, RECIPES, Recipe, find_recipe
+from course_lib.runtime import CourseError, Runtime
+from course_lib.training import History, Trainer, evaluate, fit, optim
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+RESULTS = REPOSITORY / "figures" / "results"
+REFERENCE_IMAGES = 100_000  # one epoch over TinyImageNet
+
+
+@dataclass
+class Run:
+    """A finished training: the network, its history and the record that is kept."""
+
+    model: nn.Module
+    history: History
+    record: dict
+
+    @property
+    def price(self) -> float | None:
+        return price(self.record)
+
+
+def price(record: dict) -> float | None:
+    """What a run cost, in epochs of the reference network: seconds × reference_rate / 100,000.
+
+    Minutes differ from one machine to the next; this unit holds. None where no rate was timed.
+    """
+    rate = record["reference_rate"]
+    return None if rate is None else record["seconds"] * rate / REFERENCE_IMAGES
+
+
+def run(recipe: Recipe | str, rt: Runtime, *, seed: int = 0, anew: bool = False, folder: Path | None = None,
+        quiet: bool = False) -> Run:
+    """Train ``recipe`` on the size of data that the profile asks for, and look at the official validation set once.
+
+    The checkpoint and the record lie in ``folder`` (default: ``runs`` beside the data): an interrupted run goes on
+    there, a finished one is reused, ``anew=True`` trains again. Smoke runs are kept nowhere.
+    """
+    recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
+    report = (lambda line: None) if quiet else print
+    load = DATASETS[recipe.dataset]
+    train, tune, val = (load(split, profile=rt.profile) for split in ("train", "tune", "val"))
+    smoke = rt.profile == "smoke" or not train.is_real  # an hour on toy shapes would teach nothing more
+    if smoke:
+        recipe = recipe.for_smoke()
+    files = None if smoke else (folder or data_home() / "runs") / f"{recipe.name}-{rt.profile}-seed{seed}"
+    rate = None if smoke else _reference_rate(rt, files, anew)
+    if rate:
+        report(forecast(recipe.name, rate))
+    runtime.seed_everything(seed)
+    model = recipe.build_model(len(train.classes), rt.device)
+    history = _train(recipe, rt, model, train, tune, seed, files, anew, report)
+    final, seconds = _look_once(rt, model, val, recipe.sizes[-1])
+    record = _record(recipe, rt, train, val, seed, history, final, rate)
+    epochs = sum(history.column("seconds") + history.column("eval_seconds"))
+    record["seconds"] = train.prepare_seconds + epochs + seconds
+    if files:
+        write_json(files.with_suffix(".json"), record)
+    return Run(model, history, record)
+
+
+def _train(recipe, rt, model, train, tune, seed, files, anew, report) -> History:
+    loader = BatchLoader(train, recipe.batch_size, device=rt.device, seed=seed)
+    watch = BatchLoader(tune, 500, augment=False, device=rt.device)
+    if recipe.whiten:
+        whiten_stem(model, sample(train, 2000, recipe.sizes[0], rt.device, seed))
+    optimizer = recipe.build_optimizer(model)
+    return fit(model, loader, watch, sizes=recipe.sizes, optimizer=optimizer,
+               scheduler=recipe.build_schedule(optimizer, len(loader)), precision=rt.precision,
+               label_smoothing=recipe.label_smoothing, checkpoint=files and files.with_suffix(".pt"), anew=anew,
+               report=report)
+
+
+def sample(store: ImageStore, count: int, size: int, device: torch.device, seed: int = 0) -> torch.Tensor:
+    """``count`` pictures at random (fewer where there are fewer), as the network sees them, not augmented."""
+    loader = BatchLoader(store, min(count, len(store)), augment=False, shuffle=True, device=device, seed=seed)
+    loader.picture_size = size
+    return next(iter(loader))[0]
+
+
+def _look_once(rt: Runtime, model: nn.Module, val: ImageStore, size: int) -> tuple[dict, float]:
+    """The official validation set at the size of the last epoch: loss, top-1 and top-5 of its weights."""
+    started = time.perf_counter()
+    loader = BatchLoader(val, 500, augment=False, device=rt.device)
+    loader.picture_size = size
+    metrics = evaluate(model, loader, precision=rt.precision)
+    final = {"val_loss": metrics.loss, "val_top1": metrics.top1, "val_top5": metrics.top5}
+    return final, time.perf_counter() - started
+
+
+def _record(recipe, rt, train, val, seed, history, final, rate) -> dict:
+    """The run as data; ``figures/results/README`` names the fields."""
+    return {
+        "recipe": recipe.name, "settings": asdict(recipe), "seed": seed, "profile": rt.profile,
+        "dataset": train.name, "is_real": train.is_real, "train_images": len(train), "val_images": len(val),
+        "device": rt.machine, "precision": rt.precision.name, "processes": 1,
+        "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__},
+        "epochs": len(history), "reference_rate": rate, "history": history.rows, "steps": history.steps,
+        "final": final, "commit": _commit(),
+    }
+
+
+def _reference_rate(rt: Runtime, files: Path, anew: bool) -> float:
+    """Timed once per run and machine, and kept beside the checkpoint: a run that goes on has one rate."""
+    note = files.with_suffix(".rate.json")
+    if note.exists() and not anew:
+        kept = json.loads(note.read_text())
+        if kept["device"] == rt.machine:
+            return kept["rate"]
+    rate = reference_rate(rt)
+    write_json(note, {"device": rt.machine, "rate": rate})
+    return rate
+
+
+def reference_rate(rt: Runtime, steps: int = 4) -> float:
+    """Pictures per second that this machine trains the reference network at: ``resnet18_small``, 200 classes,
+    64 px, batch 64, in this run's precision and memory format. The median of ``steps``, after one to warm up."""
+    model = create_model("resnet18_small", 200).to(rt.device, memory_format=torch.channels_last)
+    optimizer = optim.sgd(model, 0.01)
+    trainer = Trainer(model.train(), optimizer, optim.constant(optimizer), rt.precision)
+    x = torch.randn(64, 3, 64, 64, device=rt.device).contiguous(memory_format=torch.channels_last)
+    labels = torch.zeros(64, dtype=torch.int64, device=rt.device)
+    seconds = []
+    for _ in range(steps + 1):
+        started = time.perf_counter()
+        trainer.step(x, labels)[0].item()  # waits for the device
+        seconds.append(time.perf_counter() - started)
+    return 64 / float(np.median(seconds[1:]))
+
+
+def forecast(name: str, rate: float) -> str:
+    """How long a recipe will take at ``rate``, from the prices of its committed runs."""
+    prices = [p for p in map(price, results(name)) if p]
+    if not prices:
+        return f"{name}: no run measured yet, so no forecast; this machine trains {rate:,.0f} reference pictures/s"
+    cost = float(np.mean(prices))
+    minutes = cost * REFERENCE_IMAGES / rate / 60
+    return f"{name}: price {cost:.2f}, at {rate:,.0f} reference pictures/s about {minutes:,.0f} minutes here"
+
+
+def results(name: str, root: Path | None = None) -> list[dict]:
+    """The committed records of a recipe, in order of file name."""
+    return [json.loads(path.read_text()) for path in sorted(((root or RESULTS) / name).glob("*.json"))]
+
+
+def write_json(path: Path, content: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _commit() -> str | None:
+    """The revision of the code, with a + where it was changed since; None outside git."""
+    try:
+        found = subprocess.run(["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"], text=True,
+                               cwd=REPOSITORY, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m course_lib.train", description=__doc__)
+    parser.add_argument("recipe", nargs="?", help="without it: the list of recipes")
+    parser.add_argument("--profile", choices=runtime.PROFILES, help="default: COURSE_PROFILE, else by the machine")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="folder for the record, e.g. figures/results")
+    parser.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True,
+                        help="go on with, or reuse, the run on disk (default); --no-resume trains anew")
+    asked = parser.parse_args(arguments)
+    if asked.recipe is None:
+        print("\n".join(f"{recipe.name:28}{recipe.about}" for recipe in RECIPES.values()))
+        return 0
+    try:
+        recipe = find_recipe(asked.recipe)
+        rt = runtime.setup(asked.profile, asked.seed)
+        print(rt.banner())
+        finished = run(recipe, rt, seed=asked.seed, anew=not asked.resume)
+    except CourseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as stop:
+        print(f"\n{stop or 'stopped'}", file=sys.stderr)
+        return 130
+    final = finished.record["final"]
+    cost = "" if finished.price is None else f", price {finished.price:.3f}"
+    print(f"{recipe.name}: official validation set, last epoch: top-1 {final['val_top1']:.2%}, "
+          f"top-5 {final['val_top5']:.2%}; {finished.record['seconds'] / 60:.1f} minutes{cost}")
+    if asked.out:
+        write_json(asked.out / recipe.name / f"{rt.profile}-seed{asked.seed}.json", finished.record)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

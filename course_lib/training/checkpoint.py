@@ -1,0 +1,96 @@
+"""Checkpoints that survive whatever interrupts them."""
+
+import ast
+import errno
+import os
+import pickle
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from course_lib.runtime import CourseError
+
+
+class CheckpointError(CourseError):
+    """A checkpoint that cannot be written or read."""
+
+
+def save(path: Path, state: dict) -> None:
+    """Write ``state`` (tensors, numbers, strings, lists, dicts) to ``path``, whole or not at all.
+
+    ``torch.save`` over an existing file destroys it when the write fails half-way: so the file is written
+    beside, flushed to the disk, and moved into place. Raises CheckpointError; the older file is still there.
+    """
+    aside = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(aside, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except (OSError, RuntimeError) as error:  # torch turns some failed writes into a RuntimeError
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+        cause = "the disk is full" if full else str(error).splitlines()[0]
+        kept = "the checkpoint of the epoch before is still there" if path.exists() else "none was there before"
+        raise CheckpointError(f"cannot save {path}: {cause}; {kept}. Free some space and run again: training "
+                              "goes on from the last checkpoint.") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def load(path: Path, identity: dict | None = None) -> dict | None:
+    """The state saved in ``path``, or None where there is none. Tensors arrive on the CPU.
+
+    Only plain data is read (``weights_only``): a checkpoint cannot run code. Raises CheckpointError for a
+    file that is not a checkpoint, and for one of a training other than ``identity`` says.
+    """
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError) as error:
+        raise CheckpointError(f"{path} is not a readable checkpoint ({str(error).splitlines()[0]}). Delete it to "
+                              "train from the beginning.") from error
+
+
+    differs = [f"{key} was {state['identity'].get(key)}, is {value}" for key, value in (identity or {}).items()
+               if state["identity"].get(key) != value]
+    if differs:
+        raise CheckpointError(f"{path} belongs to another training ({'; '.join(differs)}): give anew=True to start "
+                              "over, or another checkpoint path")
+    return state
+
+
+def identity(sizes: Sequence, loader, trainer) -> dict:
+    """What makes a training the one it is, as plain data: another value, another training."""
+    groups = [{key: value for key, value in group.items() if key != "lr" and isinstance(value, int | float | bool)}
+              for group in trainer.optimizer.param_groups]
+    return {"picture sizes": list(sizes), "batch size": loader.batch_size, "pictures": loader.images,
+            "data": f"{loader.store.name} {loader.store.split}", "seed": loader.seed, "optimizer": groups,
+            "schedule": type(trainer.scheduler).__name__, "label smoothing": trainer.label_smoothing,
+            "weights": {name: list(p.shape) for name, p in trainer.model.named_parameters()}}
+
+
+def random_state() -> dict:
+    """Where all the generators stand, as plain data."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state()
+    return {
+        "python": repr(random.getstate()),
+        "numpy": [kind, keys.tolist(), int(position), int(has_gauss), float(gauss)],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_random_state(state: dict) -> None:
+    """Put the generators back to where ``random_state`` found them."""
+    random.setstate(ast.literal_eval(state["python"]))
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, np.array(keys, np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

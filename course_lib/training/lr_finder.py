@@ -1,0 +1,73 @@
+"""The learning rate range test (Smith 2015, arXiv:1506.01186), by torch-lr-finder, with its traps closed."""
+
+import contextlib
+import copy
+import io
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from course_lib.runtime import CourseError, Precision
+
+SKIP_START, SKIP_END = 10, 5  # the library's own: the first points are noise, the last ones divergence
+
+
+@dataclass(frozen=True)
+class LRRange:
+    """lrs, losses: one value per step, the losses smoothed. suggestion: where the loss falls fastest.
+    lowest: where it is lowest, which is the edge of divergence and ten times too high, as a rule."""
+
+    lrs: list[float]
+    losses: list[float]
+    suggestion: float
+    lowest: float
+
+
+class _NotFinite(Exception):
+    pass
+
+
+def range_test(model: nn.Module, loader, make_optimizer: Callable[[nn.Module], torch.optim.Optimizer], *,
+               end_lr: float = 10.0, steps: int = 100, precision: Precision | None = None,
+               label_smoothing: float = 0.0) -> LRRange:
+    """Raise the learning rate exponentially from the optimizer's to ``end_lr`` within ``steps`` batches.
+
+    Works on a copy: the model, its mode and every random state stay as they are. A loss that is no number
+    ends the test there. Raises CourseError when too few points are left to suggest anything.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the library imports an experimental progress bar
+        from torch_lr_finder import LRFinder, TrainDataLoaderIter
+
+    def criterion(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+        if not math.isfinite(loss.item()):
+            raise _NotFinite  # the library would go on, and suggest the NaN
+        return loss
+
+    precision = precision or Precision(next(model.parameters()).device)
+    trial = copy.deepcopy(model)
+    finder = LRFinder(trial, make_optimizer(trial), criterion, device=precision.device, amp_backend="torch",
+                      amp_config={"device_type": precision.device.type, "dtype": precision.dtype,
+                                  "enabled": precision.dtype is not None},
+                      grad_scaler=precision.scaler() or torch.amp.GradScaler(enabled=False))
+    quiet = contextlib.redirect_stdout(io.StringIO())
+    with torch.random.fork_rng(), quiet, contextlib.suppress(_NotFinite):
+        finder.range_test(TrainDataLoaderIter(loader), end_lr=end_lr, num_iter=steps)
+    return read(finder.history["lr"], finder.history["loss"])
+
+
+def read(lrs: list[float], losses: list[float]) -> LRRange:
+    """Suggestion and lowest point of a finished test. Raises CourseError for fewer than 17 points."""
+    if len(lrs) < SKIP_START + SKIP_END + 2:
+        raise CourseError(f"only {len(lrs)} steps before the loss left the numbers: {SKIP_START + SKIP_END + 2} are "
+                          "needed to read a learning rate. Begin lower, or take more steps.")
+    inner = np.array(losses[SKIP_START:-SKIP_END])
+    steepest = int(np.gradient(inner).argmin()) + SKIP_START
+    return LRRange(list(lrs), list(losses), lrs[steepest], lrs[int(np.argmin(losses))])

@@ -1,0 +1,60 @@
+"""Which weights decay, the optimizer, and how the learning rate moves."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
+
+
+def parameter_groups(model: nn.Module, lr: float, weight_decay: float, bias_lr: float = 1.0) -> list[dict]:
+    """Convolution and linear weights, which decay; the norms' scales; all biases, at ``bias_lr`` times the rate.
+
+    Shrinking a filter before a BatchNorm changes no output, only the effective step size; shrinking the
+    norm's own scale or a bias changes the function (He et al. 2018, arXiv:1812.01187, §3.1). Norms and
+    biases are the parameters with one dimension. Faster biases: Page 2019, "How to train your ResNet 8".
+    """
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    scales = [p for name, p in named if p.ndim <= 1 and not name.endswith("bias")]
+    biases = [p for name, p in named if p.ndim <= 1 and name.endswith("bias")]
+    return [
+        {"params": [p for _, p in named if p.ndim > 1], "weight_decay": weight_decay, "lr": lr, "lr_scale": 1.0},
+        {"params": scales, "weight_decay": 0.0, "lr": lr, "lr_scale": 1.0},
+        {"params": biases, "weight_decay": 0.0, "lr": lr * bias_lr, "lr_scale": bias_lr},
+    ]
+
+
+def sgd(model: nn.Module, lr: float, *, momentum: float = 0.9, weight_decay: float = 5e-4,
+        bias_lr: float = 1.0) -> torch.optim.SGD:
+    """SGD with Nesterov momentum (Sutskever et al. 2013), weight decay on conv and linear weights only."""
+    groups = parameter_groups(model, lr, weight_decay, bias_lr)
+    return torch.optim.SGD(groups, lr, momentum=momentum, nesterov=momentum > 0)
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, peak_lr: float, total_steps: int, warm_up: float = 0.2) -> OneCycleLR:
+    """Up for ``warm_up`` of the steps, down to (nearly) zero for the rest (Smith & Topin 2017,
+    arXiv:1708.07120). The momentum stays as it is. Step it after every batch."""
+    peaks = [peak_lr * group.get("lr_scale", 1.0) for group in optimizer.param_groups]
+    return OneCycleLR(optimizer, peaks, total_steps, pct_start=warm_up, div_factor=25, final_div_factor=1e4,
+                      cycle_momentum=False)
+
+
+def on_plateau(optimizer: torch.optim.Optimizer, patience: int = 1, factor: float = 0.2) -> ReduceLROnPlateau:
+    """LR × ``factor`` once the loss watched has not fallen for more than ``patience`` epochs."""
+    return ReduceLROnPlateau(optimizer, patience=patience, factor=factor)
+
+
+def constant(optimizer: torch.optim.Optimizer) -> LRScheduler:
+    """The learning rate that the optimizer was made with, all the way."""
+    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+
+
+def trace(make: Callable[[torch.optim.Optimizer], LRScheduler], lr: float, steps: int) -> list[float]:
+    """The learning rate at each of ``steps`` steps of the schedule that ``make`` gives an optimizer."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr)
+    scheduler, rates = make(optimizer), []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates

@@ -1,0 +1,258 @@
+"""The house and its rooms: who imports whom, what is declared, how long things are; make and README."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+LIBRARY = sorted((ROOT / "course_lib").rglob("*.py"))
+
+# Each room and those above it, which it may import.
+ABOVE = {"runtime": set(), **dict.fromkeys(("models", "data", "training", "explain"), {"runtime"})}
+ABOVE["plots"] = set(ABOVE)
+ABOVE["recipes"] = set(ABOVE)
+ABOVE["train"] = set(ABOVE)
+ABOVE["report"] = set(ABOVE)
+ABOVE["exercises"] = set(ABOVE)
+
+NOT_CORE = {"data.transforms", "training.lr_finder"}
+CORE_ROOMS = {"runtime", "models", "data", "training", "recipes", "train"}
+NOT_FOR_THE_CORE = ["albumentations", "pytorch_grad_cam", "torch_lr_finder", "matplotlib",
+                    "torchvision", "tqdm", "cv2", "sklearn", "IPython"]
+
+# What comes along with a requirement, by import name.
+COMES_WITH = {"cv2": "albumentations", "filelock": "torch", "sklearn": "grad-cam",
+              "nbformat": "jupyter", "nbclient": "jupyter", "ipykernel": "jupyter",
+              "jupyter_client": "jupyter", "jupyter_core": "jupyter", "IPython": "jupyter",
+              "packaging": "pytest"}
+
+
+@cache
+def parse(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path):
+    """Absolute dotted names of everything that the file imports, wherever in the file."""
+    package = module_name(path).split(".")
+    package = package if path.name == "__init__.py" else package[:-1]
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[:len(package) - node.level + 1] if node.level else []
+            origin = ".".join([*base, *filter(None, [node.module])])
+            yield from (f"{origin}.{alias.name}" for alias in node.names)
+
+
+# --- rooms ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=module_name)
+def test_a_room_imports_only_rooms_above_it(path):
+    room = (module_name(path).split(".") + [""])[1]
+    names = [name.split(".") + [""] for name in imports(path)]
+    rooms = {name[1] for name in names if name[0] == "course_lib"} - {room}
+    assert rooms <= ABOVE.get(room, set()), f"{room} may import {sorted(ABOVE.get(room, set()))}"
+
+
+def test_every_room_has_its_place():
+    assert {(module_name(path).split(".") + [""])[1] for path in LIBRARY} <= set(ABOVE) | {""}
+
+
+def test_the_core_imports_with_torch_numpy_and_pillow_alone():
+    names = [name for name in map(module_name, LIBRARY) if "." in name]
+    names = [name.removeprefix("course_lib.") for name in names]
+    core = [n for n in names if n.split(".")[0] in CORE_ROOMS and n not in NOT_CORE]
+    assert len(core) > 5
+    script = "\n".join([
+        "import importlib, sys",
+        f"sys.modules.update(dict.fromkeys({NOT_FOR_THE_CORE}))",  # None: the import raises
+        f"[importlib.import_module('course_lib.' + name) for name in {core}]"])
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+# --- sizes ----------------------------------------------------------------------------------------
+
+
+def lines(path):
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def test_files_and_functions_stay_short():
+    long = [f"{module_name(p)}: {lines(p)} lines" for p in LIBRARY if lines(p) > 300]
+    for path in LIBRARY:
+        for node in ast.walk(parse(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                if (length := node.end_lineno - node.lineno + 1) > 50:
+                    long.append(f"{module_name(path)}.{node.name}: {length} lines")
+    assert not long, "\n".join(long)
+
+
+def test_the_library_stays_under_4000_lines():
+    assert sum(map(lines, LIBRARY)) < 4000
+
+
+def test_the_notebook_runner_stays_under_200_lines():
+    assert lines(ROOT / "notebooks" / "run.py") < 200
+
+
+# --- requirements ---------------------------------------------------------------------------------
+
+
+def requirements(name):
+    """{name: Requirement} of a requirements file, with those of the files that it includes."""
+    found = {}
+    for line in (ROOT / name).read_text().splitlines():
+        line = line.split("#")[0].strip()
+        if line.startswith("-r "):
+            found |= requirements(line[3:].strip())
+        elif line:
+            requirement = Requirement(line)
+            found[canonicalize_name(requirement.name)] = requirement
+    return found
+
+
+@pytest.mark.parametrize("name, good, bad", [
+    ("torch", ["2.10.0", "2.11.0", "2.15.0"], ["2.9.1", "2.13.0"]),
+    ("torchvision", ["0.25.0", "0.29.2"], ["0.24.1"]),
+    ("albumentations", ["2.0.8"], ["2.0.7", "2.1.0"]),
+    ("torch-lr-finder", ["0.2.2"], ["0.2.1", "0.3.0"]),
+    ("grad-cam", ["1.5.7"], ["1.5.5", "1.6.0"]),
+    ("matplotlib", ["3.10.0", "3.11.2"], ["3.9.4"]),
+    ("numpy", ["2.0.2", "2.4.6"], ["1.26.4"]),
+    ("nbval", ["0.11.0"], ["0.10.0", "0.12.0"]),
+])
+def test_requirements_hold_their_bounds(name, good, bad):
+    allowed = requirements("requirements.txt")[name].specifier
+    assert all(allowed.contains(version) for version in good)
+    assert not any(allowed.contains(version) for version in bad)
+
+
+def test_the_package_asks_for_what_the_learner_has():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    learner = requirements("requirements.txt")
+    for requirement in map(Requirement, project["dependencies"]):
+        assert str(requirement) == str(learner[canonicalize_name(requirement.name)])
+
+
+@pytest.mark.parametrize("folder, file", [("course_lib", "requirements.txt"),
+                                          ("notebooks", "requirements.txt"),
+                                          ("tests", "requirements-dev.txt")])
+def test_every_import_is_declared(folder, file):
+    paths = sorted((ROOT / folder).rglob("*.py"))
+    ours = {"course_lib", *(p.stem for p in paths)}
+    names = {name.split(".")[0] for path in paths for name in imports(path)}
+    declared, provided = set(requirements(file)), packages_distributions()
+    for name in sorted(names - set(sys.stdlib_module_names) - ours):
+        owners = {COMES_WITH.get(name), *provided.get(name, [name])} - {None}
+        assert {canonicalize_name(owner) for owner in owners} & declared, f"{name}: not in {file}"
+
+
+# --- make and README ------------------------------------------------------------------------------
+
+TARGETS = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+
+
+def test_readme_names_the_make_targets_that_exist():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", readme, re.DOTALL))
+    named = set(re.findall(r"\bmake ([a-z]+)\b", code))
+    assert named <= set(TARGETS), f"no such target: {named - set(TARGETS)}"
+    assert {"run", "test", "lab", "bench"} <= named
+    assert "notebooks/run.py" in code, "the plain command, for machines without make"
+
+
+FAKE = """#!/bin/sh
+case "$*" in *"$REFUSE"*) [ -n "$REFUSE" ] && exit 1;; esac
+echo "$*" >> log
+"""
+needs_make = pytest.mark.skipif(not shutil.which("make") or os.name == "nt", reason="needs make")
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A checkout whose path has a space, with an environment that only writes down its orders."""
+    folder = tmp_path / "my course"
+    (folder / ".venv" / "bin").mkdir(parents=True)
+    for name in ("Makefile", "pyproject.toml", "requirements.txt", "requirements-dev.txt"):
+        shutil.copy(ROOT / name, folder)
+    python = folder / ".venv" / "bin" / "python"
+    python.write_text(FAKE)
+    python.chmod(0o755)
+
+    def make(*arguments, refuse=""):
+        """(exit code, what the environment's Python was asked to do, everything printed)."""
+        (folder / "log").unlink(missing_ok=True)
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+        done = subprocess.run(["make", *arguments], cwd=folder, text=True, capture_output=True,
+                              env=environment | {"REFUSE": refuse})
+        log = (folder / "log").read_text() if (folder / "log").exists() else ""
+        return done.returncode, log, done.stdout + done.stderr
+
+    make.folder = folder
+    return make
+
+
+@needs_make
+def test_make_installs_once_and_again_when_requirements_change(checkout):
+    code, log, _ = checkout("run", "NOTEBOOK=02", "PROFILE=cpu")
+    assert code == 0
+    assert "pip install -r requirements.txt\n" in log
+    assert log.endswith("notebooks/run.py --profile cpu --notebook 02\n")
+    assert "install" not in checkout("run")[1]
+
+    later = (checkout.folder / ".venv" / "run.stamp").stat().st_mtime + 10
+    os.utime(checkout.folder / "requirements.txt", (later, later))
+    assert "install" in checkout("lab")[1]
+
+
+@needs_make
+@pytest.mark.parametrize("target", ["run", "test"])
+def test_a_failed_install_is_tried_again(checkout, target):
+    code, log, _ = checkout(target, refuse="install -r")
+    assert code != 0 and "notebooks" not in log
+    code, log, _ = checkout(target)
+    assert code == 0 and "install -r" in log
+
+
+@needs_make
+def test_make_test_lints_tests_and_compares_the_notebooks(checkout):
+    log = checkout("test")[1]
+    steps = [log.index(s) for s in ("requirements-dev.txt", "ruff check", "pytest --ign", "--nbval")]
+    assert steps == sorted(steps)
+
+
+@needs_make
+def test_make_stops_at_the_first_failing_step(checkout):
+    code, log, _ = checkout("test", refuse="ruff check")
+    assert code != 0 and "pytest" not in log
+
+
+@needs_make
+def test_a_python_that_is_too_old_is_named(checkout, tmp_path):
+    old = tmp_path / "python3.9"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2 && exit\n[ -z "$2" ]\n')
+    old.chmod(0o755)
+    shutil.rmtree(checkout.folder / ".venv")
+    code, _, text = checkout("run", f"PYTHON={old}")
+    assert code != 0 and "Python 3.9.2 is too old: the course needs 3.11 or newer" in text
+    code, _, text = checkout("run", "PYTHON=no-such-python")
+    assert code != 0 and "No Python at 'no-such-python'" in text

@@ -1,0 +1,299 @@
+"""Finding, verifying and fetching a data set, against a local server that fails on purpose."""
+
+import errno
+import hashlib
+import http.client
+import http.server
+import io
+import re
+import shutil
+import socket
+import threading
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import DEFAULT, Mock
+
+import pytest
+
+from course_lib.data import sources
+from course_lib.data.sources import DataError, Source
+
+FILES = {"names.txt": b"cat dog"} | {f"train/{name}/images/{i}.JPEG": bytes([i]) * 50_000
+                                     for name in ("cat", "dog") for i in range(3)}
+HALF = dict(list(FILES.items())[:5])  # as an interrupted extraction leaves it: 4 of 6 pictures
+FULL = OSError(errno.ENOSPC, "No space left on device")
+WRONG = "wrong size or checksum"
+
+
+def make_zip(files=FILES, folder="tiny-set") -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(f"{folder}/{name}", content)
+    return buffer.getvalue()
+
+
+GOOD = make_zip()
+FLIPPED = GOOD[:100_000] + b"x" + GOOD[100_001:]  # inside a picture: the archive's directory is whole
+
+
+def source_at(*urls, content=GOOD) -> Source:
+    return Source("Tiny Set", "tiny-set", urls, hashlib.sha256(content).hexdigest(), len(content),
+                  {"train/*/images/*.JPEG": 6}, ("names.txt", "train"))
+
+
+TINY_SET = source_at("http://127.0.0.1:1/tiny-set.zip")
+
+
+def lay_out(folder, files=FILES):
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*") if path.is_file()}
+
+
+def lying_in(home):
+    return sorted(path.name for path in home.iterdir() if path.suffix != ".lock")
+
+
+def make_read_only(monkeypatch, *mounts):
+    """As a read-only mount does: a new file is refused, whatever the permission bits say."""
+    create = sources.tempfile.TemporaryFile
+    refuse = Mock(side_effect=OSError(errno.EROFS, "Read-only file system"))
+    monkeypatch.setattr(sources.tempfile, "TemporaryFile", lambda dir: (
+        refuse if any(map(dir.is_relative_to, mounts)) else create)(dir=dir))
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path, monkeypatch):
+    """The repository's data folder, in a world where every other root lies in tmp_path too."""
+    monkeypatch.delenv("COURSE_DATA", raising=False)
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(sources, "REPO", tmp_path / "repo")
+    monkeypatch.setattr(sources, "KAGGLE_INPUT", tmp_path / "kaggle")
+    monkeypatch.setattr(sources, "TIMEOUT", 1)
+    (tmp_path / "repo/data").mkdir(parents=True)
+    (tmp_path / "repo/pyproject.toml").touch()
+    return tmp_path / "repo/data"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """/good serves the archive; every other path is one way in which mirrors fail."""
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        kind = self.path.split("/")[1]
+        if kind == "hanging":
+            return time.sleep(1.2)
+        if kind == "missing":
+            return self.send_error(404)
+        body = {"truncated": GOOD[:-999], "changed": FLIPPED, "dying": GOOD[:999]}.get(kind, GOOD)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(GOOD if kind == "dying" else body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def mirrors():
+    """``mirrors("missing", "good")`` is a source with these two mirrors; ``asked`` the requests."""
+    def build(*kinds):
+        root = f"http://127.0.0.1:{server.server_port}"
+        return source_at(*(f"{root}/{kind}/tiny-set.zip" for kind in kinds))
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.asked = build.asked = []
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        yield build
+        server.shutdown()
+
+
+def test_course_data_is_searched_before_the_repository(tmp_path, data, monkeypatch):
+    near, far = lay_out(data / "tiny-set"), lay_out(tmp_path / "sets/tiny-set")
+    assert sources.locate(TINY_SET, download=False) == near
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "sets"))
+    assert sources.locate(TINY_SET, download=False) == far
+
+
+@pytest.mark.parametrize(("root", "place"), [
+    ("sets", ""), ("sets", "my pictures"), ("sets", "tiny-set/tiny-set"), ("copy [1] of *", ""),
+    ("kaggle", "slug"), ("kaggle", "slug/tiny-set/tiny-set"), ("kaggle", "datasets/owner/slug"),
+    ("kaggle", "datasets/owner/slug/tiny-set/tiny-set")])
+def test_the_set_is_found_by_its_layout(tmp_path, monkeypatch, root, place):
+    lay_out(tmp_path / "kaggle/another/train", {"cat/1.JPEG": b""})
+    folder = lay_out(tmp_path / root / place)
+    if root != "kaggle":
+        monkeypatch.setenv("COURSE_DATA", str(tmp_path / root))
+    assert sources.locate(TINY_SET, download=False) == folder
+
+
+def test_an_unreadable_folder_is_passed_over(tmp_path, monkeypatch):
+    folder = lay_out(tmp_path / "kaggle/open/tiny-set")
+    (tmp_path / "kaggle/locked").mkdir()
+    scandir, refuse = sources.os.scandir, Mock(side_effect=PermissionError(errno.EACCES, "No"))
+    monkeypatch.setattr(sources.os, "scandir", lambda path: (
+        refuse if Path(path).name == "locked" else scandir)(path))
+    assert sources.find(TINY_SET) == folder
+
+
+@pytest.mark.parametrize("call", [sources.search_roots, sources.data_home])
+def test_a_course_data_that_is_no_folder_is_named_with_a_cure(tmp_path, monkeypatch, call):
+    for wrong in (tmp_path / "missing", tmp_path / "repo/pyproject.toml"):
+        monkeypatch.setenv("COURSE_DATA", str(wrong))
+        with pytest.raises(DataError, match=f"COURSE_DATA.*{wrong.name}.*Create it.*unset it"):
+            call()
+
+
+@pytest.mark.parametrize(("lost", "fault"), [
+    ("train/dog/images/1", "train/*/images/*.JPEG: 5 of 6"), ("names", "names.txt: missing"),
+    ("train", "train/*/images/*.JPEG: 0 of 6")])
+def test_a_half_extracted_set_is_an_error_with_counts_and_cure(data, lost, fault):
+    lay_out(data / "tiny-set", {name: FILES[name] for name in FILES if not name.startswith(lost)})
+    for download in (True, False):
+        with pytest.raises(DataError) as caught:
+            sources.locate(TINY_SET, download)
+        for part in (str(data / "tiny-set"), fault, "Delete this folder and run again"):
+            assert part in str(caught.value)
+
+
+def test_a_broken_set_on_a_read_only_mount_asks_for_another_copy(tmp_path, monkeypatch):
+    lay_out(tmp_path / "kaggle/tiny-set", HALF)
+    make_read_only(monkeypatch, tmp_path / "kaggle")
+    with pytest.raises(DataError, match="4 of 6(.|\n)*read-only: attach another copy"):
+        sources.locate(TINY_SET, download=False)
+
+
+def test_a_read_only_home_gives_way_to_the_next_one(tmp_path, data, monkeypatch):
+    mine, spare = tmp_path / "mine", tmp_path / "tmp/course_data"
+    mine.mkdir()
+    monkeypatch.setenv("COURSE_DATA", str(mine))
+    monkeypatch.setattr(sources.tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
+    for mounts, home in [((), mine), ((mine,), data), ((mine, data), spare)]:
+        with monkeypatch.context() as context:
+            make_read_only(context, *mounts)
+            assert sources.data_home() == home
+    assert lying_in(mine) == lying_in(data) == lying_in(spare) == []
+    make_read_only(monkeypatch, tmp_path)
+    with pytest.raises(DataError, match="Set COURSE_DATA"):
+        sources.data_home()
+
+
+def test_without_the_repository_data_lands_in_the_working_folder(tmp_path, monkeypatch):
+    (tmp_path / "repo/pyproject.toml").unlink()
+    monkeypatch.chdir(tmp_path)
+    assert sources.data_home() == tmp_path / "data"
+
+
+def test_a_good_mirror_gives_the_verified_set_once(data, mirrors):
+    for _ in range(2):
+        assert sources.locate(mirrors("good"), download=True) == data / "tiny-set"
+    assert contents(data / "tiny-set") == FILES
+    assert lying_in(data) == ["tiny-set", "tiny-set.zip"] and len(mirrors.asked) == 1
+
+
+@pytest.mark.parametrize(("kind", "cause"), [
+    ("missing", "404"), ("truncated", WRONG), ("changed", WRONG),
+    ("dying", f"{WRONG}|IncompleteRead"), ("hanging", "timed out")])
+def test_a_bad_mirror_is_rejected_by_name_and_the_next_serves(data, mirrors, capsys, kind, cause):
+    source = mirrors(kind, "good")
+    assert contents(sources.fetch(source, data)) == FILES
+    (said,) = re.findall(r"^mirror rejected: (.*)", capsys.readouterr().out, re.MULTILINE)
+    assert said.startswith(source.urls[0]) and re.search(cause, said)
+
+
+def test_if_all_mirrors_fail_each_is_listed_and_nothing_is_left(data, mirrors):
+    source, before = mirrors("missing", "truncated", "dying", "hanging"), socket.getdefaulttimeout()
+    with pytest.raises(DataError) as caught:
+        sources.locate(source, download=True)
+    for part in (*source.urls, "HTTPS_PROXY", "SSL", f"by hand to {data / 'tiny-set.zip'}"):
+        assert part in str(caught.value)
+    assert lying_in(data) == [] and socket.getdefaulttimeout() == before
+
+
+def test_without_a_network_locate_says_so_in_one_line_and_gives_none(data, capsys):
+    assert sources.locate(TINY_SET, download=True) is None
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "no network" in line] == lines[-1:]
+    assert lying_in(data) == []
+
+
+@pytest.mark.parametrize(("content", "requests"), [(GOOD, 0), (GOOD[:-999], 1)])
+def test_an_archive_put_there_by_hand_is_used_if_it_is_whole(
+        data, mirrors, capsys, content, requests):
+    (data / "tiny-set.zip").write_bytes(content)
+    assert contents(sources.fetch(mirrors("good"), data)) == FILES
+    assert len(mirrors.asked) == requests
+    assert ("tiny-set.zip is not the published file" in capsys.readouterr().out) == requests
+
+
+def test_what_a_killed_process_left_is_no_set_and_is_removed(data, mirrors):
+    lay_out(data / ".tiny-set.zip.extracting/tiny-set", FILES | {"train/cat/images/9.JPEG": b""})
+    (data / "tiny-set.zip.0123abcd.partial").write_bytes(GOOD[:99])
+    assert sources.find(TINY_SET) is None
+    sources.fetch(mirrors("good"), data)
+    assert lying_in(data) == ["tiny-set", "tiny-set.zip"]
+
+
+def test_of_two_that_start_at_once_one_downloads_and_the_other_waits(data, mirrors):
+    with ThreadPoolExecutor(2) as pool:
+        folders = pool.map(sources.fetch, [mirrors("good")] * 2, [data] * 2)
+    assert set(folders) == {data / "tiny-set"}
+    assert contents(data / "tiny-set") == FILES and len(mirrors.asked) == 1
+
+
+@pytest.mark.parametrize(("content", "cause"), [
+    (FLIPPED, "CRC"), (GOOD[:-999], "not a zip file"), (b"<html>", "not a zip file"),
+    (make_zip(HALF), "4 of 6"), (make_zip(folder="other"), "0 of 6")])
+def test_a_bad_archive_is_named_with_its_cure_and_nothing_is_left(data, content, cause):
+    (data / "tiny-set.zip").write_bytes(content)
+    with pytest.raises(DataError, match=cause) as caught:
+        sources.fetch(source_at("http://127.0.0.1:1/tiny-set.zip", content=content), data)
+    assert f"Delete {data / 'tiny-set.zip'} and run again" in str(caught.value)
+    assert lying_in(data) == ["tiny-set.zip"]
+
+
+@pytest.mark.parametrize(("error", "seen", "message"), [
+    (FULL, DataError, "disk is full.* 640 MB in "), (KeyboardInterrupt(), KeyboardInterrupt, None)])
+def test_a_full_disk_or_ctrl_c_while_extracting_leaves_nothing_half_done(
+        data, mirrors, monkeypatch, error, seen, message):
+    copy = Mock(side_effect=[DEFAULT, DEFAULT, error], wraps=shutil.copyfileobj)
+    monkeypatch.setattr(shutil, "copyfileobj", copy)
+    with pytest.raises(seen, match=message):
+        sources.fetch(replace(mirrors("good"), bytes=200_000_000), data)
+    assert lying_in(data) == ["tiny-set.zip"]
+
+
+def test_a_disk_full_while_downloading_leaves_nothing_and_tries_no_other_mirror(
+        data, mirrors, monkeypatch):
+    class OnFullDisk(io.FileIO):
+        def write(self, content):
+            raise FULL
+
+        def close(self):  # a buffered file flushes first, and fails a second time
+            if not self.closed:
+                super().close()
+                raise FULL
+
+    monkeypatch.setattr("torch.hub.open", OnFullDisk, raising=False)
+    with pytest.raises(DataError, match="disk is full"):
+        sources.fetch(mirrors("good", "good"), data)
+    assert lying_in(data) == [] and len(mirrors.asked) == 1
+
+
+def test_ctrl_c_while_downloading_leaves_nothing(data, mirrors, monkeypatch):
+    ctrl_c = Mock(side_effect=KeyboardInterrupt)
+    monkeypatch.setattr(http.client.HTTPResponse, "read", ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        sources.fetch(mirrors("good"), data)
+    assert lying_in(data) == []
