@@ -23,7 +23,7 @@ run: $(VENV)/run.stamp
 	$(PY) notebooks/run.py $(if $(PROFILE),--profile "$(PROFILE)") $(if $(NOTEBOOK),--notebook "$(NOTEBOOK)")
 
 lab: $(VENV)/run.stamp
-	$(PY) -m jupyterlab notebooks
+	$(PY) -m jupyterlab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)  # root: a container
 
 test: $(VENV)/test.stamp
 	$(PY) -m ruff check .

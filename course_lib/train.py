@@ -68,13 +68,18 @@ def run(recipe: Recipe | str, rt: Runtime, *, seed: int = 0, anew: bool = False,
     runtime.seed_everything(seed)
     model = recipe.build_model(len(train.classes), rt.device)
     history = _train(recipe, rt, model, train, tune, seed, files, anew, report)
-    final, seconds = _look_once(rt, model, val, recipe.sizes[-1])
-    record = _record(recipe, rt, train, val, seed, history, final, rate)
-    epochs = sum(history.column("seconds") + history.column("eval_seconds"))
-    record["seconds"] = train.prepare_seconds + epochs + seconds
+    record = _finished_before(files, history) or _record(recipe, rt, train, val, seed, history, rate, model)
     if files:
         write_json(files.with_suffix(".json"), record)
     return Run(model, history, record)
+
+
+def _finished_before(files: Path | None, history: History) -> dict | None:
+    """The record of the very training that was reused; official validation data is looked at once."""
+    if files is None or not files.with_suffix(".json").exists():
+        return None
+    record = json.loads(files.with_suffix(".json").read_text())
+    return record if record["history"] == history.rows else None
 
 
 def _train(recipe, rt, model, train, tune, seed, files, anew, report) -> History:
@@ -106,15 +111,17 @@ def _look_once(rt: Runtime, model: nn.Module, val: ImageStore, size: int) -> tup
     return final, time.perf_counter() - started
 
 
-def _record(recipe, rt, train, val, seed, history, final, rate) -> dict:
-    """The run as data; ``figures/results/README`` names the fields."""
+def _record(recipe, rt, train, val, seed, history, rate, model) -> dict:
+    """The run as data; ``figures/results/README.md`` explains the fields."""
+    final, last_look = _look_once(rt, model, val, recipe.sizes[-1])
+    epochs = sum(history.column("seconds") + history.column("eval_seconds"))
     return {
         "recipe": recipe.name, "settings": asdict(recipe), "seed": seed, "profile": rt.profile,
         "dataset": train.name, "is_real": train.is_real, "train_images": len(train), "val_images": len(val),
         "device": rt.machine, "precision": rt.precision.name, "processes": 1,
         "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__},
-        "epochs": len(history), "reference_rate": rate, "history": history.rows, "steps": history.steps,
-        "final": final, "commit": _commit(),
+        "epochs": len(history), "seconds": train.prepare_seconds + epochs + last_look, "reference_rate": rate,
+        "history": history.rows, "steps": history.steps, "final": final, "commit": _commit(),
     }
 
 

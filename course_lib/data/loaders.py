@@ -59,7 +59,7 @@ class StoreLoader:
 
     def to_input(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 (B, 3, H, W) → normalised float32 (B, 3, S, S), channels_last, on the device."""
-        x = images.to(self.device, torch.float32, non_blocking=True, memory_format=torch.channels_last)
+        x = images.to(self.device, non_blocking=True).to(torch.float32, memory_format=torch.channels_last)
         x = x.mul_(self._scale).sub_(self._shift)
         if self.picture_size not in (None, x.shape[-1]):
             x = F.interpolate(x, size=(self.picture_size,) * 2, mode="bilinear", antialias=True)
@@ -145,7 +145,8 @@ class _AugmentedPictures(Dataset):
         from course_lib.data.transforms import seed_pipeline
 
         seed_pipeline(self.pipeline, *self.keys, int(rows[0]))
-        images = torch.stack([self.pipeline(image=self.store.images[row])["image"] for row in rows])
+        pictures = self.store.images[rows]  # a copy: some transforms write
+        images = torch.stack([self.pipeline(image=picture)["image"] for picture in pictures])
         return images, torch.from_numpy(self.store.labels[rows])
 
 

@@ -285,7 +285,7 @@ EXERCISES = {
         _top_k_cases, _TOP_K_MISTAKES, read_number, compare_numbers),
     "one_cycle_lr": Exercise(
         one_cycle_lr, "write one helper that goes from a to b along half a cosine, and use it twice.",
-        _one_cycle_cases, _ONE_CYCLE_MISTAKES, read_number, partial(compare_numbers, within=2e-5)),
+        _one_cycle_cases, _ONE_CYCLE_MISTAKES, read_number, partial(compare_numbers, within=1e-5)),
     "pad_crop": Exercise(
         pad_crop, "torch.nn.functional.pad(…, mode=\"reflect\") first, then one slice for each picture.",
         _pad_crop_cases, _PAD_CROP_MISTAKES, read_tensor, compare_tensors, compare_dtypes),

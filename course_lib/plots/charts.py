@@ -77,8 +77,8 @@ def lr_range(lrs, losses, suggestion=None, minimum=None) -> Picture:
     alt = (f"Learning-rate test from {_number(lrs[0])} to {_number(lrs[-1])}: the loss starts at "
            f"{_number(first)}, its lowest value is {_number(low)}")
     for rate, words, marker, dashes, height, side in (
-            (suggestion, "steepest descent at {}:\nuse this one", "o", "--", 0.03, "bottom"),
-            (minimum, "lowest loss at {}:\ntoo high, about\nto diverge", "X", ":", 0.98, "top")):
+            (suggestion, "falls fastest at {}:\nstart here", "o", "--", 0.03, "bottom"),
+            (minimum, "lowest at {}:\nnot this one", "X", ":", 0.98, "top")):
         if rate is not None:
             words = words.format(_number(rate))
             ax.axvline(rate, color=INK, linestyle=dashes, linewidth=1.2)

@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -57,17 +58,23 @@ def range_test(model: nn.Module, loader, make_optimizer: Callable[[nn.Module], t
                       amp_config={"device_type": precision.device.type, "dtype": precision.dtype,
                                   "enabled": precision.dtype is not None},
                       grad_scaler=precision.scaler() or torch.amp.GradScaler(enabled=False))
-    quiet = contextlib.redirect_stdout(io.StringIO())
-    with torch.random.fork_rng(), quiet, contextlib.suppress(_NotFinite):
+    devices = [precision.device] if precision.device.type == "cuda" else []
+    quiet, no_widget = contextlib.redirect_stdout(io.StringIO()), patch("torch_lr_finder.lr_finder.tqdm", iter)
+    with torch.random.fork_rng(devices), quiet, no_widget, contextlib.suppress(_NotFinite):
         finder.range_test(TrainDataLoaderIter(loader), end_lr=end_lr, num_iter=steps)
     return read(finder.history["lr"], finder.history["loss"])
 
 
 def read(lrs: list[float], losses: list[float]) -> LRRange:
-    """Suggestion and lowest point of a finished test. Raises CourseError for fewer than 17 points."""
+    """Suggestion and lowest point of a finished test. Raises CourseError for fewer than 17 points.
+
+    The library looks for the steepest fall everywhere; past the lowest point the loss jumps up and down, and a
+    fall there means nothing.
+    """
     if len(lrs) < SKIP_START + SKIP_END + 2:
         raise CourseError(f"only {len(lrs)} steps before the loss left the numbers: {SKIP_START + SKIP_END + 2} are "
                           "needed to read a learning rate. Begin lower, or take more steps.")
-    inner = np.array(losses[SKIP_START:-SKIP_END])
-    steepest = int(np.gradient(inner).argmin()) + SKIP_START
-    return LRRange(list(lrs), list(losses), lrs[steepest], lrs[int(np.argmin(losses))])
+    lowest = int(np.argmin(losses))
+    end = min(max(lowest + 1, SKIP_START + 2), len(losses) - SKIP_END)
+    steepest = int(np.gradient(np.array(losses[SKIP_START:end])).argmin()) + SKIP_START
+    return LRRange(list(lrs), list(losses), lrs[steepest], lrs[lowest])

@@ -1,0 +1,118 @@
+"""The store and the loaders against the plain way, on the real TinyImageNet, in one process, in turn.
+
+``make bench`` runs this; the figures go to ``figures/results/benchmarks``. The plain way is what a tutorial
+shows: ImageFolder, a JPEG decoded for every picture of every epoch, Albumentations with Normalize on the CPU.
+"""
+
+import multiprocessing
+import statistics
+import sys
+import time
+
+import albumentations as A
+import cv2
+import numpy as np
+import PIL
+import pytest
+import torch
+import torchvision
+from albumentations.pytorch import ToTensorV2
+from PIL import Image
+from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
+
+from course_lib import runtime
+from course_lib.data import AlbumentationsLoader, BatchLoader, tiny_imagenet, transforms
+from course_lib.data.sources import TINY_IMAGENET, find
+from course_lib.data.store import decode_once
+from course_lib.data.tiny_imagenet import _listing
+from course_lib.train import RESULTS, write_json
+
+pytestmark = pytest.mark.real_data
+WORKERS, BATCH, PICTURES, ROUNDS = 2, 256, 20_000, 3
+
+
+def keep(name: str, **figures) -> None:
+    versions = {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__,
+                "pillow": PIL.__version__, "albumentations": A.__version__, "torchvision": torchvision.__version__}
+    write_json(RESULTS / "benchmarks" / f"{name}.json", {
+        "benchmark": name, "machine": runtime.setup("cpu").machine, **figures, "versions": versions})
+
+
+def _decode(paths: list[str]) -> None:
+    for path in paths:
+        with Image.open(path) as image:
+            np.asarray(image.convert("RGB"))
+
+
+def test_the_first_build_takes_at_most_1_3_times_the_decoding(tmp_path):
+    listings = {part: _listing(part, smoke=False) for part in ("train", "val")}
+    paths = [path for listing in listings.values() for path in listing.paths]
+    chunks = [paths[i:i + 512] for i in range(0, len(paths), 512)]
+    _decode(paths[::10])  # warms the disk cache for neither side alone
+    started = time.perf_counter()
+    with multiprocessing.Pool(WORKERS) as pool:
+        pool.map(_decode, chunks, chunksize=1)
+    decoding = time.perf_counter() - started
+    started = time.perf_counter()
+    for part, listing in listings.items():
+        decode_once(tmp_path / part, lambda listing=listing: listing, (64, 64))
+    building = time.perf_counter() - started
+    started = time.perf_counter()
+    for part in listings:
+        decode_once(tmp_path / part, pytest.fail, (64, 64))
+    opening = time.perf_counter() - started
+    size = sum(file.stat().st_size for file in tmp_path.rglob("*"))
+    keep("store_build", what="first build of the store against decoding the same files with Pillow in two processes",
+         pictures=len(paths), bytes=size, seconds={"build": building, "decode only": decoding, "second start": opening},
+         ratio=building / decoding)
+    assert building <= 1.3 * decoding
+    assert opening < 1 and size <= 1.5e9
+
+
+def _rate(batches) -> float:
+    """Pictures per second over PICTURES pictures, the start of the workers included for everybody."""
+    seen, started = 0, time.perf_counter()
+    for x, _ in batches:
+        seen += len(x)
+        if seen >= PICTURES:
+            break
+    return seen / (time.perf_counter() - started)
+
+
+def _plain_loader(store) -> DataLoader:
+    pipeline = A.Compose([
+        A.PadIfNeeded(72, 72, border_mode=cv2.BORDER_REFLECT_101), A.RandomCrop(64, 64), A.HorizontalFlip(p=0.5),
+        A.Normalize(store.mean, store.std), ToTensorV2(),
+    ], strict=True)
+    folder = ImageFolder(find(TINY_IMAGENET) / "train",
+                         transform=lambda image: pipeline(image=np.asarray(image))["image"])
+    return DataLoader(folder, BATCH, shuffle=True, num_workers=WORKERS, drop_last=True)
+
+
+def test_the_plain_way_and_ours_give_the_same_input():
+    store = tiny_imagenet("val", profile="cpu")
+    ours, _ = next(iter(BatchLoader(store, 64, augment=False)))
+    plain = A.Compose([A.Normalize(store.mean, store.std), ToTensorV2()])
+    theirs = torch.stack([plain(image=picture)["image"] for picture in store.images[:64]])
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_our_loaders_outrun_the_plain_way():
+    store = tiny_imagenet("train", profile="cpu")
+    sides = {
+        "plain": _plain_loader(store),
+        "albumentations": AlbumentationsLoader(store, transforms.pad_crop_flip(64), BATCH, workers=WORKERS),
+        "whole batches": BatchLoader(store, BATCH),
+    }
+    rates = {name: [] for name in sides}
+    for _ in range(ROUNDS):
+        for name, loader in sides.items():
+            rates[name].append(_rate(iter(loader)))
+    median = {name: statistics.median(values) for name, values in rates.items()}
+    ratios = {name: median[name] / median["plain"] for name in ("albumentations", "whole batches")}
+    keep("loading", what="augmented, normalised pictures per second at 64 px, two workers (whole batches: none)",
+         pictures=PICTURES, rounds=ROUNDS, batch_size=BATCH, pictures_per_second=median,
+         seconds={name: PICTURES / rate for name, rate in median.items()}, ratio=ratios)
+    assert ratios["albumentations"] >= 3
+    assert ratios["whole batches"] >= 5

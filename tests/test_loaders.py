@@ -1,0 +1,356 @@
+"""Both loaders: the same input at evaluation, fresh and repeatable augmentation in training, nothing lost."""
+
+import inspect
+import warnings
+from collections import Counter
+
+import albumentations as A
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from albumentations.pytorch import ToTensorV2
+
+from course_lib.data import AlbumentationsLoader, BatchLoader, ImageStore, transforms
+from course_lib.data.loaders import crop_and_flip
+from course_lib.runtime import CourseError
+
+MEAN, STD = (0.48, 0.45, 0.40), (0.28, 0.27, 0.29)
+SIZE, PAD = 12, 2
+
+
+def noise(count, size=SIZE, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def make_store(images, labels=None):
+    """Read-only, as a memory map is. Each label is the picture's own number unless told otherwise."""
+    labels = np.arange(len(images), dtype=np.int64) if labels is None else labels
+    images.setflags(write=False)
+    return ImageStore("noise", "train", images, labels, ["only"], MEAN, STD, is_real=False)
+
+
+def one_picture(count):
+    """The same picture many times: what differs between two of them is the augmentation."""
+    return make_store(np.repeat(noise(1), count, 0))
+
+
+def batch_loader(store, batch_size, train, **options):
+    return BatchLoader(store, batch_size, augment=train, pad=PAD, **options)
+
+
+def albumentations_loader(store, batch_size, train, *, workers=0, **options):
+    size = store.images.shape[1]
+    pipeline = transforms.pad_crop_flip(size, PAD) if train else transforms.evaluation()
+    return AlbumentationsLoader(store, pipeline, batch_size, shuffle=train, workers=workers, **options)
+
+
+both_loaders = pytest.mark.parametrize("make", [batch_loader, albumentations_loader])
+MAKERS = {"batch": (batch_loader, {}), "in process": (albumentations_loader, {"workers": 0}),
+          "two workers": (albumentations_loader, {"workers": 2})}
+every_way = pytest.mark.parametrize("way", MAKERS)
+
+
+def build(way, store, batch_size=4, train=True, **options):
+    make, more = MAKERS[way]
+    return make(store, batch_size, train, **more, **options)
+
+
+def labels_of(loader):
+    return [label for _, labels in loader for label in labels.tolist()]
+
+
+def same(first, second):
+    """Whether two lists of batches hold the same bits."""
+    return len(first) == len(second) and all(
+        torch.equal(x, other) and torch.equal(y, other_y)
+        for (x, y), (other, other_y) in zip(first, second, strict=True))
+
+
+# --- what a batch is ------------------------------------------------------------------------------
+
+
+@both_loaders
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("size", [None, 8])
+def test_a_batch_is_float32_channels_last_and_as_large_as_asked(make, train, size):
+    loader = make(make_store(noise(8)), 4, train)
+    loader.picture_size = size
+    for x, labels in loader:
+        assert x.shape == (4, 3, size or SIZE, size or SIZE) and x.dtype == torch.float32
+        assert x.is_contiguous(memory_format=torch.channels_last)
+        assert labels.shape == (4,) and labels.dtype == torch.int64
+
+
+@both_loaders
+def test_pictures_are_normalised_channel_by_channel(make):
+    images = noise(6)
+    expected = (images / 255.0 - np.array(MEAN)) / np.array(STD)  # (N, H, W, 3), float64
+    x = torch.cat([x for x, _ in make(make_store(images), 4, False)])
+    np.testing.assert_allclose(x.numpy().transpose(0, 2, 3, 1), expected, rtol=0, atol=2e-6)
+
+
+@both_loaders
+def test_a_smaller_picture_size_is_the_antialiased_picture(make):
+    images = noise(4)
+    loader = make(make_store(images), 4, False)
+    loader.picture_size = 7
+    unit = torch.from_numpy(images.transpose(0, 3, 1, 2) / 255.0)
+    unit = F.interpolate(unit, size=(7, 7), mode="bilinear", antialias=True)  # before normalising: it is linear
+    expected = (unit - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    torch.testing.assert_close(next(iter(loader))[0].double(), expected.double(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [None, SIZE, 8, 20])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_both_loaders_evaluate_the_same_bits(size, workers):
+    store, results = make_store(noise(11)), []
+    for loader in (batch_loader(store, 4, False), albumentations_loader(store, 4, False, workers=workers)):
+        loader.picture_size = size
+        results.append(list(loader))
+    assert same(*results)
+
+
+@both_loaders
+@pytest.mark.parametrize("train", [True, False])
+def test_a_read_only_store_is_read_without_a_warning(make, train):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(labels_of(make(make_store(noise(8)), 4, train))) == 8
+
+
+@every_way
+def test_pictures_keep_their_labels(way):
+    images = np.repeat(np.arange(0, 200, 10, dtype=np.uint8), SIZE * SIZE * 3).reshape(20, SIZE, SIZE, 3)
+    for x, labels in build(way, make_store(images)):  # plain pictures: no shift or flip changes them
+        level = (x[:, 0, 0, 0] * STD[0] + MEAN[0]) * 255
+        assert (level / 10).round().tolist() == labels.tolist()
+
+
+# --- every picture, once --------------------------------------------------------------------------
+
+
+@every_way
+@pytest.mark.parametrize("train", [True, False])
+def test_every_picture_comes_exactly_once_in_an_epoch(way, train):
+    loader = build(way, make_store(noise(20)), train=train)
+    assert sorted(labels_of(loader)) == list(range(20)) and len(loader) == 5 and loader.images == 20
+
+
+@both_loaders
+def test_an_incomplete_last_batch_is_kept_in_evaluation_and_dropped_in_training(make):
+    store = make_store(noise(11))
+    for train, sizes in ((False, [4, 4, 3]), (True, [4, 4])):
+        loader = make(store, 4, train)
+        assert [len(labels) for _, labels in loader] == sizes
+        assert len(loader) == len(sizes) and loader.images == sum(sizes)
+    assert labels_of(make(store, 4, False)) == list(range(11)), "in order"
+
+
+@both_loaders
+def test_what_is_dropped_changes_from_epoch_to_epoch(make):
+    loader, dropped = make(make_store(noise(11)), 4, True), set()
+    for loader.epoch in range(6):
+        dropped |= set(range(11)) - set(labels_of(loader))
+    assert len(dropped) > 6
+
+
+@both_loaders
+def test_a_batch_larger_than_the_store_is_an_error_in_training_only(make):
+    store = make_store(noise(5))
+    with pytest.raises(CourseError, match="batch size 6 .*5 pictures of noise train.*smaller"):
+        make(store, 6, True)
+    assert [len(labels) for _, labels in make(store, 6, False)] == [5]
+
+
+# --- repeatable, and never the same twice ---------------------------------------------------------
+
+
+@every_way
+def test_the_same_seed_and_epoch_give_the_same_pictures(way):
+    store = make_store(noise(12))
+    assert same(list(build(way, store, seed=3)), list(build(way, store, seed=3)))
+
+
+def test_the_number_of_workers_changes_no_picture():
+    store = make_store(noise(24))
+    alone, two = (albumentations_loader(store, 4, True, workers=workers, seed=1) for workers in (0, 2))
+    for alone.epoch in (0, 5):
+        two.epoch = alone.epoch
+        assert same(list(alone), list(two))
+
+
+@both_loaders
+def test_whatever_is_drawn_elsewhere_changes_no_picture(make):
+    loader = make(make_store(noise(12)), 4, True)
+    first = list(loader)
+    torch.manual_seed(99)
+    np.random.seed(99)
+    assert same(list(loader), first)
+
+
+@both_loaders
+def test_reading_leaves_torchs_random_state_alone(make):
+    """Else a training that is resumed inside an epoch would see other dropout than one that was not."""
+    before = torch.get_rng_state()
+    list(make(make_store(noise(8)), 4, True))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@every_way
+def test_every_batch_epoch_and_seed_has_augmentations_of_its_own(way):
+    """Albumentations by itself repeats them in every worker and every epoch."""
+    store, batches = one_picture(16), []
+    for seed in (0, 1):
+        loader = build(way, store, seed=seed)
+        for loader.epoch in (0, 1):
+            batches += [x.numpy().tobytes() for x, _ in loader]
+    assert len(batches) == 16 and len(set(batches)) == 16
+
+
+@every_way
+def test_pictures_of_one_batch_are_augmented_one_by_one(way):
+    (x, _), *_ = build(way, one_picture(64), batch_size=64)
+    assert len({picture.numpy().tobytes() for picture in x}) > 25  # of 50 that can be
+
+
+@both_loaders
+def test_shuffling_follows_the_seed_and_the_epoch(make):
+    store, orders = make_store(noise(24)), set()
+    for seed in (0, 1):
+        loader = make(store, 4, True, seed=seed)
+        for loader.epoch in (0, 1):
+            orders.add(tuple(labels_of(loader)))
+    assert len(orders) == 4
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_two_flips_in_one_pipeline_are_independent(workers):
+    """``Compose(seed=…)`` gives each the same numbers: neither or both in 400 draws, never one."""
+    pipeline = A.Compose([A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), ToTensorV2()], strict=True)
+    picture = noise(1)[0]
+    kinds = {np.ascontiguousarray(v).tobytes(): i for i, v in enumerate(
+        [picture, picture[:, ::-1], picture[::-1], picture[::-1, ::-1]])}
+    loader = AlbumentationsLoader(one_picture(400), pipeline, 50, workers=workers)
+    counts = Counter()
+    for x, _ in loader:
+        pixels = (x.permute(0, 2, 3, 1) * torch.tensor(STD) + torch.tensor(MEAN)) * 255
+        counts.update(kinds[p.tobytes()] for p in pixels.round().to(torch.uint8).numpy())
+    chi_square = sum((counts[kind] - 100) ** 2 / 100 for kind in range(4))
+    assert chi_square < 16.3, counts  # three degrees of freedom: one in a thousand is above
+
+
+# --- resuming -------------------------------------------------------------------------------------
+
+
+@every_way
+@pytest.mark.parametrize("first_batch", [0, 1, 3, 5])
+def test_resuming_inside_an_epoch_gives_exactly_the_batches_that_were_left(way, first_batch):
+    store = make_store(noise(20))
+    whole, rest = build(way, store, seed=2), build(way, store, seed=2)
+    whole.epoch = rest.epoch = 1
+    rest.first_batch = first_batch
+    assert same(list(rest), list(whole)[first_batch:])
+    assert len(rest) == 5, "the length of an epoch stays what it is"
+
+
+# --- shift and flip -------------------------------------------------------------------------------
+
+
+def placed(outputs, inputs, pad):
+    """The (dy, dx, flipped) of each output, found by trying them all against numpy's reflected padding."""
+    found = []
+    size = inputs.shape[1]
+    for output, picture in zip(outputs, inputs, strict=True):
+        padded = np.pad(picture, ((pad, pad), (pad, pad), (0, 0)), mode="reflect")
+        places = {}
+        for dy in range(2 * pad + 1):
+            for dx in range(2 * pad + 1):
+                crop = padded[dy:dy + size, dx:dx + size]
+                places[crop.tobytes()] = (dy - pad, dx - pad, False)
+                places[np.ascontiguousarray(crop[:, ::-1]).tobytes()] = (dy - pad, dx - pad, True)
+        assert len(places) == 2 * (2 * pad + 1) ** 2, "a random picture looks like itself at one place only"
+        found.append(places[output.tobytes()])
+    return np.array(found, dtype=int)
+
+
+def check_places(places, pad):
+    """Every shift occurs, about equally often; half are flipped; the three have nothing to do with each other."""
+    count = len(places)
+    for column, values in ((0, range(-pad, pad + 1)), (1, range(-pad, pad + 1)), (2, range(2))):
+        share = 1 / len(values)
+        for value in values:
+            drawn = (places[:, column] == value).sum()
+            assert abs(drawn - count * share) < 4.5 * np.sqrt(count * share * (1 - share)), (column, value, drawn)
+    correlation = np.corrcoef(places.T)[np.triu_indices(3, 1)]
+    assert np.abs(correlation).max() < 4.5 / np.sqrt(count)
+
+
+def whole_batch(images, pad):
+    picked = crop_and_flip(torch.from_numpy(images).permute(0, 3, 1, 2), pad, torch.Generator().manual_seed(1))
+    return picked.permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def one_by_one(images, pad):
+    pipeline = transforms.pad_crop_flip(images.shape[1], pad)
+    transforms.seed_pipeline(pipeline, 1, 2, 3)
+    return np.stack([pipeline(image=image)["image"].permute(1, 2, 0).numpy() for image in images])
+
+
+@pytest.mark.parametrize("augment", [whole_batch, one_by_one])
+@pytest.mark.parametrize("pad", [2, 4])
+def test_pictures_are_crops_of_the_mirrored_padding_at_places_drawn_evenly(augment, pad):
+    images = noise(500)
+    check_places(placed(augment(images, pad), images, pad), pad)
+
+
+def test_without_padding_pictures_are_only_flipped():
+    images = noise(100)
+    places = placed(whole_batch(images, 0), images, 0)
+    assert (places[:, :2] == 0).all() and 30 < places[:, 2].sum() < 70
+
+
+# --- pipelines ------------------------------------------------------------------------------------
+
+PIPELINES = {"evaluation": lambda: transforms.evaluation(), "pad_crop_flip": lambda: transforms.pad_crop_flip(64),
+             "pad_crop_flip_dropout": lambda: transforms.pad_crop_flip_dropout(64),
+             "strong": lambda: transforms.strong(64)}
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_pipeline_gives_uint8_pictures_of_the_size_asked_for(name):
+    pipeline = PIPELINES[name]()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for image in noise(8, 64):
+            out = pipeline(image=image)["image"]
+            assert out.shape == (3, 64, 64) and out.dtype == torch.uint8
+
+
+def test_every_pipeline_of_the_module_is_tested_here():
+    made = [name for name, function in inspect.getmembers(transforms, inspect.isfunction)
+            if inspect.signature(function).return_annotation is A.Compose]
+    assert sorted(made) == sorted(PIPELINES)
+
+
+@pytest.mark.parametrize("right, wrong", [
+    ("A.HorizontalFlip(p=0.5)", "A.HorizontalFlip(prob=0.5)"), ("fill=128", "fill_value=128"),
+    ("scale=(0.35, 1.0)", "scales=(0.35, 1.0)")])
+@pytest.mark.filterwarnings("ignore:Argument")
+def test_a_misspelt_keyword_in_a_pipeline_is_an_error(right, wrong):
+    source = inspect.getsource(transforms)
+    assert right in source
+    module = {"__name__": "misspelt"}
+    exec(source.replace(right, wrong), module)  # the module as a reader might have changed it
+    with pytest.raises(ValueError, match="not valid|[Mm]isspelt|prob|fill_value|scales"):
+        module["pad_crop_flip_dropout"](64)
+        module["strong"](64)
+
+
+def test_dropout_covers_a_square_of_a_quarter_to_half_the_side_in_half_of_the_pictures():
+    pipeline, image = transforms.pad_crop_flip_dropout(64), np.zeros((64, 64, 3), np.uint8)
+    transforms.seed_pipeline(pipeline, 0)
+    covered = [(pipeline(image=image)["image"][0] == 128).sum().item() for _ in range(200)]
+    squares = [pixels for pixels in covered if pixels]
+    assert 70 < len(squares) < 130
+    assert all(15**2 <= pixels <= 33**2 for pixels in squares)

@@ -1,0 +1,443 @@
+"""From JPEGs to one array on disk: a small TinyImageNet in its official layout, and all that can go wrong."""
+
+import builtins
+import errno
+import importlib
+import io
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from course_lib.data import DataError, sources, store
+from course_lib.data import tiny_imagenet as load
+from course_lib.data.sources import TINY_IMAGENET
+from course_lib.runtime import CourseError
+
+tiny = importlib.import_module("course_lib.data.tiny_imagenet")  # the name in the package is the function's
+
+CLASSES, PER_CLASS, PER_CLASS_VAL, TUNE = 12, 30, 4, 25
+WNIDS = [f"n{number:08}" for number in (7749582, 1443537, 9428293, 2124075, 4285008, 1443536, 3649909, 2002724,
+                                        3100240, 12267677, 2841315, 9193705)]  # as published: not sorted
+NAMES = {wnid: f"thing {wnid[-3:]}" for wnid in WNIDS}
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What was written: (file name → class, box)."""
+
+    root: Path
+    label: dict[str, str]
+    box: dict[str, list[int]]
+
+
+def write_picture(path, rng, grey):
+    """A smooth random picture, as a camera gives it: JPEG at 64×64, some of one channel."""
+    coarse = rng.integers(0, 256, (8, 8) if grey else (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize((64, 64), Image.Resampling.BICUBIC).save(path, "JPEG", quality=90)
+
+
+def a_box(rng):
+    (x0, x1), (y0, y1) = np.sort(rng.integers(0, 64, (2, 2)))
+    return [int(x0), int(y0), int(x1), int(y1)]
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory):
+    """The data set, drawn once. One picture in ten is grey."""
+    root, rng, truth = tmp_path_factory.mktemp("published") / "tiny-imagenet-200", np.random.default_rng(0), ({}, {})
+    for wnid in WNIDS:
+        (root / "train" / wnid / "images").mkdir(parents=True)
+        names = [f"{wnid}_{i}.JPEG" for i in range(PER_CLASS)]
+        for i, name in enumerate(names):
+            write_picture(root / "train" / wnid / "images" / name, rng, grey=i % 10 == 0)
+            truth[0][name], truth[1][name] = wnid, a_box(rng)
+        lines = ["\t".join(map(str, [name, *truth[1][name]])) for name in names]
+        (root / "train" / wnid / f"{wnid}_boxes.txt").write_text("\n".join(lines) + "\n")
+    (root / "val" / "images").mkdir(parents=True)
+    val = [(f"val_{i}.JPEG", WNIDS[i * 5 % CLASSES]) for i in range(CLASSES * PER_CLASS_VAL)]  # mixed, one flat folder
+    for i, (name, wnid) in enumerate(val):
+        write_picture(root / "val" / "images" / name, rng, grey=i % 10 == 0)
+        truth[0][name], truth[1][name] = wnid, a_box(rng)
+    lines = ["\t".join(map(str, [name, wnid, *truth[1][name]])) for name, wnid in val]
+    (root / "val" / "val_annotations.txt").write_text("\n".join(lines) + "\n")
+    (root / "wnids.txt").write_text("\n".join(WNIDS) + "\n")
+    others = [f"n{number:08}\tsomething else" for number in range(5)]
+    lines = [f"{wnid}\t{NAMES[wnid]}, another name, Latinus nomen" for wnid in WNIDS]
+    (root / "words.txt").write_text("\n".join(others + lines) + "\n")
+    return Truth(root, *truth)
+
+
+@pytest.fixture(autouse=True)
+def home(truth, tmp_path, monkeypatch):
+    """COURSE_DATA: a folder of this test's own, with the data set in it. The profile takes it whole."""
+    counts = {"train/*/images/*.JPEG": CLASSES * PER_CLASS, "val/images/*.JPEG": CLASSES * PER_CLASS_VAL,
+              "train/*/*_boxes.txt": CLASSES}
+    monkeypatch.setattr(tiny, "TINY_IMAGENET", replace(TINY_IMAGENET, counts=counts))
+    monkeypatch.setattr(sources, "REPO", tmp_path / "repo")
+    monkeypatch.setattr(sources, "KAGGLE_INPUT", tmp_path / "no kaggle")
+    monkeypatch.setenv("COURSE_PROFILE", "cpu")
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo" / "pyproject.toml").touch()
+    folder = tmp_path / "data"
+    monkeypatch.setenv("COURSE_DATA", str(folder))
+    folder.mkdir()
+    (folder / "tiny-imagenet-200").symlink_to(truth.root, target_is_directory=True)
+    return folder
+
+
+@pytest.fixture
+def own(home, truth):
+    """The data set as files that the test may break."""
+    (home / "tiny-imagenet-200").unlink()
+    return Path(shutil.copytree(truth.root, home / "tiny-imagenet-200"))
+
+
+@pytest.fixture
+def several_tasks(monkeypatch):
+    """As with many pictures: several tasks, so that several processes write to one file."""
+    monkeypatch.setattr(store, "CHUNK", 64)
+    monkeypatch.setattr(store, "_cores", lambda: 2)
+
+
+def built(home, part="train"):
+    return home / "stores" / "tiny_imagenet" / part
+
+
+def left_behind(home):
+    """Whatever lies in the store's folder, but for locks."""
+    return sorted(p.name for p in (home / "stores").rglob("*") if p.is_file() and p.suffix != ".lock") + sorted(
+        p.name for p in (home / "stores").rglob("*.building-*"))
+
+
+def pillow(path):
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def originals(truth, part):
+    """{pixels as Pillow decodes them: file name}, of every picture of a part."""
+    return {pillow(path).tobytes(): path.name for path in truth.root.glob(f"{part}/**/*.JPEG")}
+
+
+def forbidden():
+    return Mock(side_effect=AssertionError("this should not have been called"))
+
+
+# --- what a store holds ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split, part", [("train", "train"), ("tune", "train"), ("val", "val")])
+def test_pixels_labels_boxes_and_names_are_those_of_the_files(truth, several_tasks, split, part):
+    found, names = load(split), originals(truth, part)
+    classes = sorted(WNIDS)
+    assert found.images.dtype == np.uint8 and found.labels.dtype == np.int64 and found.boxes.dtype == np.int16
+    assert found.classes == [NAMES[wnid] for wnid in classes]
+    for image, label, box in zip(found.images, found.labels, found.boxes, strict=True):
+        name = names.pop(image.tobytes())  # each picture is one of Pillow's, and comes once
+        assert classes[label] == truth.label[name]
+        assert box.tolist() == truth.box[name]
+    left = {"train": CLASSES * TUNE, "tune": CLASSES * (PER_CLASS - TUNE), "val": 0}[split]
+    assert len(names) == left
+
+
+def test_grey_pictures_get_three_equal_channels(truth):
+    found = load("val")
+    equal = (found.images == found.images[..., :1]).all((1, 2, 3))
+    with_one_channel = [Image.open(path).mode == "L" for path in sorted(truth.root.glob("val/images/*.JPEG"))]
+    assert equal.sum() == sum(with_one_channel) > 0
+
+
+def test_the_flat_val_folder_still_gives_every_class_its_pictures():
+    assert np.bincount(load("val").labels).tolist() == [PER_CLASS_VAL] * CLASSES
+
+
+def test_a_store_says_what_it_is():
+    found = load("val")
+    assert found.is_real and (found.name, found.split, len(found)) == ("TinyImageNet", "val", 48)
+    assert found.describe() == "TinyImageNet val: 48 real pictures, 64×64, 12 classes"
+    assert found.prepare_seconds > 0
+    assert found.mean == (0.4802, 0.4481, 0.3975) and found.std == (0.2764, 0.2689, 0.2816)  # published
+
+
+def test_tune_is_held_out_of_train_with_as_many_of_each_class(truth):
+    train, tune = load("train"), load("tune")
+    assert np.bincount(tune.labels).tolist() == [TUNE] * CLASSES
+    assert np.bincount(train.labels).tolist() == [PER_CLASS - TUNE] * CLASSES
+    pictures = Counter(image.tobytes() for found in (train, tune) for image in found.images)
+    assert set(pictures) == set(originals(truth, "train")) and set(pictures.values()) == {1}
+
+
+def test_tune_is_the_same_in_every_run_whatever_the_order_of_the_files(own, home):
+    first = np.array(load("tune").images)
+    shutil.rmtree(home / "stores")
+    for path in own.glob("train/*/*_boxes.txt"):
+        lines = path.read_text().splitlines()
+        random.shuffle(lines)
+        path.write_text("\n".join(lines) + "\n")
+    np.random.seed(99)
+    assert np.array_equal(load("tune").images, first)
+
+
+def test_every_kth_picture_is_a_view_with_its_label_and_box():
+    found = load("tune")
+    part = found.every(7)
+    assert len(part) == len(range(0, len(found), 7)) and np.shares_memory(part.images, found.images)
+    for name in ("images", "labels", "boxes"):
+        assert np.array_equal(getattr(part, name), getattr(found, name)[::7])
+
+
+def test_the_smoke_profile_takes_few_pictures_of_the_same_classes_and_never_downloads(home, monkeypatch):
+    asked, locate = [], tiny.locate
+    monkeypatch.setattr(tiny, "locate", lambda source, download: asked.append(download) or locate(source, download))
+    monkeypatch.setattr(tiny, "SMOKE_CLASSES", 6)
+    monkeypatch.setattr(tiny, "SMOKE_PER_CLASS", 27)
+    train, val = load("train", profile="smoke"), load("val", profile="smoke")
+    assert asked == [False, False]
+    assert train.classes == val.classes == [NAMES[wnid] for wnid in sorted(WNIDS)[::2]]
+    assert np.bincount(train.labels).tolist() == [27 - TUNE] * 6
+    assert np.bincount(val.labels).tolist() == [PER_CLASS_VAL] * 6
+    assert not built(home).exists()
+
+
+@pytest.mark.parametrize("split", ["test", "Train", ""])
+def test_an_unknown_split_is_named_with_those_there_are(split):
+    with pytest.raises(CourseError, match=f"unknown split '{split}'.*train, tune, val"):
+        load(split)
+
+
+# --- decoded once ---------------------------------------------------------------------------------
+
+
+def test_the_second_opening_decodes_nothing_and_reads_no_picture_before_it_is_asked_for(home, monkeypatch):
+    first = load("train")
+    copy = np.array(first.images)
+    for owner, name in ((Image, "open"), (tiny, "locate"), (store, "_build")):
+        monkeypatch.setattr(owner, name, forbidden())
+    started = time.perf_counter()
+    again = load("train")
+    assert time.perf_counter() - started < 2
+    assert isinstance(again.images, np.memmap) and not again.images.flags.writeable
+    assert np.array_equal(again.images, copy) and np.array_equal(again.labels, first.labels)
+    assert again.prepare_seconds == first.prepare_seconds
+    assert len(load("tune")) == CLASSES * TUNE, "train and tune are views of one file"
+
+
+def test_the_published_110000_pictures_need_less_than_one_and_a_half_gigabytes(home):
+    load("train")
+    size = sum(path.stat().st_size for path in built(home).iterdir())
+    assert size / (CLASSES * PER_CLASS) * 110_000 <= 1.5e9
+
+
+def _open_at_once(barrier, answers):
+    barrier.wait(60)
+    found = load("train")
+    answers.put((int(found.images.sum(dtype=np.int64)), len(found), found.labels.tolist()))
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="the test forks")
+def test_of_two_processes_that_start_at_once_one_builds_and_both_read_the_same(home, monkeypatch, several_tasks):
+    build = store._build
+
+    def counted(folder, listing, size):
+        (home / f"built by {os.getpid()}").touch()
+        build(folder, listing, size)
+
+    monkeypatch.setattr(store, "_build", counted)
+    context = multiprocessing.get_context("fork")
+    barrier, answers = context.Barrier(2), context.Queue()
+    both = [context.Process(target=_open_at_once, args=(barrier, answers)) for _ in range(2)]
+    for process in both:
+        process.start()
+    first, second = (answers.get(timeout=120) for _ in both)
+    for process in both:
+        process.join(60)
+    assert first == second and [process.exitcode for process in both] == [0, 0]
+    assert len(list(home.glob("built by *"))) == 1
+    found = load("train")
+    assert first == (int(found.images.sum(dtype=np.int64)), len(found), found.labels.tolist())
+
+
+@pytest.mark.parametrize("file", ["images.npy", "annotations.npz", "meta.json"])
+@pytest.mark.parametrize("kept", [0, 0.5, 0.999])
+def test_a_store_that_lost_bytes_is_built_anew(home, file, kept):
+    expected = np.array(load("train").images)
+    path = built(home) / file
+    content = path.read_bytes()
+    path.write_bytes(content[:int(len(content) * kept)])
+    assert np.array_equal(load("train").images, expected)
+    assert path.stat().st_size >= len(content) * 0.9
+
+
+@pytest.mark.parametrize("file", ["images.npy", "annotations.npz", "meta.json"])
+def test_a_store_that_lost_a_file_is_built_anew(home, file):
+    expected = np.array(load("train").images)
+    (built(home) / file).unlink()
+    assert np.array_equal(load("train").images, expected)
+
+
+def test_a_store_of_an_older_format_is_built_anew(home):
+    load("val")
+    path = built(home, "val") / "meta.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": store.FORMAT - 1}))
+    assert len(load("val")) == CLASSES * PER_CLASS_VAL
+    assert json.loads(path.read_text())["format"] == store.FORMAT
+
+
+def test_what_a_killed_builder_left_is_no_store_and_is_swept_away(home):
+    stale = built(home).with_name("train.building-4194305")
+    stale.mkdir(parents=True)
+    (stale / "images.npy").write_bytes(b"half")
+    assert len(load("train")) == CLASSES * (PER_CLASS - TUNE)
+    assert not stale.exists()
+
+
+# --- broken pictures ------------------------------------------------------------------------------
+
+
+def test_broken_pictures_are_all_named_nothing_is_left_and_mending_them_is_enough(own, home, several_tasks):
+    pictures = sorted(own.glob("train/*/images/*.JPEG"))
+    whole = {pictures[i]: pictures[i].read_bytes() for i in (50, 180, 181)}
+    cut, empty, text = whole
+    cut.write_bytes(whole[cut][:len(whole[cut]) // 2])
+    empty.write_bytes(b"")
+    text.write_bytes(b"<html>404</html>")
+    with pytest.raises(DataError) as caught:
+        load("train")
+    message = str(caught.value)
+    assert message.startswith("3 of 360 pictures cannot be decoded") and "run again" in message
+    for path in whole:
+        assert str(path) in message
+    assert left_behind(home) == [] and not built(home).exists()
+    for path, content in whole.items():
+        path.write_bytes(content)
+    assert len(load("train")) == CLASSES * (PER_CLASS - TUNE)
+
+
+def test_of_many_broken_pictures_five_are_named_and_all_counted(own, home):
+    for path in sorted(own.glob("val/images/*.JPEG"))[:9]:
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="9 of 48 pictures") as caught:
+        load("val")
+    named = [line for line in str(caught.value).splitlines() if line.startswith("  ")]
+    assert sum(".JPEG" in line for line in named) == 5 and named[-1].strip() == "…"
+
+
+def test_a_picture_of_another_size_is_named_with_both_sizes(own, home):
+    path = own / "val" / "images" / "val_7.JPEG"
+    Image.new("RGB", (48, 32)).save(path)
+    with pytest.raises(DataError) as caught:
+        load("val")
+    assert f"{path}: 48×32 pixels, expected 64×64" in str(caught.value)
+    assert left_behind(home) == []
+
+
+def test_a_picture_that_is_missing_is_told_by_the_count_before_anything_is_built(own, home):
+    next(own.glob("train/*/images/*.JPEG")).unlink()
+    with pytest.raises(DataError, match="359 of 360 files"):
+        load("train")
+    assert left_behind(home) == []
+
+
+# --- disks ----------------------------------------------------------------------------------------
+
+
+def says_it_is_full(monkeypatch):
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda path: usage._replace(free=1_000_000))
+
+
+def is_full_while_decoding(monkeypatch):
+    class OnFullDisk(io.FileIO):
+        def write(self, content):
+            raise FULL
+
+    monkeypatch.setattr(store, "open", lambda path, mode: (OnFullDisk if mode == "r+b" else builtins.open)(path, mode),
+                        raising=False)
+
+
+def is_full_at_the_last_file(monkeypatch):
+    monkeypatch.setattr(store.np, "savez", Mock(side_effect=FULL))
+
+
+@pytest.mark.parametrize("how", [says_it_is_full, is_full_while_decoding, is_full_at_the_last_file])
+def test_a_full_disk_is_told_in_megabytes_with_the_folder_and_leaves_nothing(home, monkeypatch, several_tasks, how):
+    needed = CLASSES * PER_CLASS * 64 * 64 * 3 / 1e6
+    with monkeypatch.context() as context:
+        how(context)
+        with pytest.raises(DataError) as caught:
+            load("train")
+    for part in ("disk is full", f"needs {needed:.0f} MB", str(built(home).parent), "COURSE_DATA"):
+        assert part in str(caught.value)
+    assert left_behind(home) == []
+    assert len(load("train")) == CLASSES * (PER_CLASS - TUNE), "with room again, the next call succeeds"
+
+
+def make_read_only(monkeypatch, folder):
+    """As a read-only mount does it: nothing below ``folder`` can be made, whatever the permission bits say."""
+    def guarded(function, writes):
+        def call(path, *args, **kwargs):
+            if isinstance(path, str | Path) and Path(path).is_relative_to(folder) and writes(*args):
+                raise OSError(errno.EROFS, "Read-only file system", str(path))
+            return function(path, *args, **kwargs)
+        return call
+
+    monkeypatch.setattr(os, "mkdir", guarded(os.mkdir, lambda *_: True))
+    monkeypatch.setattr(os, "open", guarded(os.open, lambda flags, *_: flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)))
+    monkeypatch.setattr(builtins, "open", guarded(builtins.open, lambda mode="r", *_: set(mode) & set("wax+")))
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_store_folder_that_cannot_be_written_is_named_with_a_cure(home, monkeypatch, exists):
+    folder = built(home).parent
+    if exists:
+        folder.mkdir(parents=True)
+    with monkeypatch.context() as context:
+        make_read_only(context, home / "stores")
+        with pytest.raises(DataError) as caught:
+            load("train")
+    for part in (str(folder), "Read-only file system", "COURSE_DATA"):
+        assert part in str(caught.value)
+
+
+def test_a_store_on_a_read_only_disk_can_be_read(home, monkeypatch):
+    load("val")
+    with monkeypatch.context() as context:
+        make_read_only(context, home)
+        found = store.decode_once(built(home, "val"), forbidden(), (64, 64))
+    assert len(found.images) == CLASSES * PER_CLASS_VAL
+
+
+# --- no data --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", ["train", "tune", "val"])
+@pytest.mark.parametrize("profile", ["smoke", "cpu"])
+def test_without_data_and_network_toy_shapes_are_drawn_and_nobody_can_miss_it(home, monkeypatch, capsys, split,
+                                                                              profile):
+    draw = Mock(return_value="toy")
+    monkeypatch.setattr(tiny, "locate", lambda source, download: None)
+    monkeypatch.setattr(tiny, "toy_shapes", draw)
+    assert load(split, profile=profile) == "toy"
+    draw.assert_called_once_with(split, num_classes=10)
+    said = capsys.readouterr().out
+    assert "NO TINYIMAGENET HERE" in said and "TOY SHAPES" in said and split in said and "README" in said
+    assert left_behind(home) == []
+
+
+def test_the_toy_shapes_that_stand_in_say_that_they_are_not_real(monkeypatch):
+    monkeypatch.setattr(tiny, "locate", lambda source, download: None)
+    found = load("tune")
+    assert not found.is_real and found.split == "tune" and len(found.classes) == 10
+    assert "toy" in found.describe()

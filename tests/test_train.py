@@ -1,0 +1,508 @@
+"""Recipes and their records: what a run leaves behind, what it costs, and the tables drawn from it."""
+
+import argparse
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from course_lib import report, runtime
+from course_lib import train as training
+from course_lib.data import toy_shapes
+from course_lib.recipes import DATASETS, RECIPES, SCHEDULES, Recipe, find_recipe
+from course_lib.runtime import CourseError, Precision, Runtime
+from course_lib.training import CheckpointError, Trainer
+
+ROOT = Path(__file__).resolve().parents[1]
+COUNTS = {"train": 128, "tune": 40, "val": 50}
+FIELDS = {"recipe", "seed", "profile", "dataset", "is_real", "train_images", "val_images", "device", "processes",
+          "versions", "epochs", "seconds", "reference_rate", "history", "final", "commit"}
+ROW = {"train_loss", "train_top1", "val_loss", "val_top1", "lr", "seconds"}
+FINAL = {"val_loss", "val_top1", "val_top5"}
+
+TINY = Recipe("tiny", "two epochs of very little", sizes=(16, 16), batch_size=32, lr=0.05,
+              model_options={"stem": "strided", "logit_scale": 0.125})
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return {split: toy_shapes(split, count=count, size=32) for split, count in COUNTS.items()}
+
+
+@pytest.fixture(autouse=True)
+def world(tmp_path, monkeypatch, drawn):
+    """A folder for everything that is written, and drawn pictures in the place of TinyImageNet."""
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    monkeypatch.delenv("COURSE_PROFILE", raising=False)
+    monkeypatch.setattr(training, "RESULTS", tmp_path / "results")
+    monkeypatch.setitem(DATASETS, "tiny_imagenet", lambda split, *, profile: drawn[split])
+    monkeypatch.setattr(runtime, "usable_gpu", lambda: (False, "no CUDA GPU found"))
+
+
+@pytest.fixture
+def smoke():
+    return Runtime("local", "smoke", "asked for", torch.device("cpu"), Precision(torch.device("cpu")), 0)
+
+
+@pytest.fixture
+def real(smoke, drawn, monkeypatch):
+    """The profile cpu, with pictures that pass for real, a rate of 50 pictures a second, and its timings counted."""
+    monkeypatch.setitem(DATASETS, "tiny_imagenet", lambda split, *, profile: replace(drawn[split], is_real=True))
+    timed = Mock(return_value=50.0)
+    monkeypatch.setattr(training, "reference_rate", timed)
+    return SimpleNamespace(rt=replace(smoke, profile="cpu"), timed=timed)
+
+
+def record(top1=0.5, seconds=2000.0, rate=50.0, **changes):
+    """A made-up record of one epoch."""
+    row = {"epoch": 1, "picture_size": 32, "train_loss": 3.0, "train_top1": 0.3, "val_loss": 2.5, "val_top1": top1,
+           "lr": 0.1, "seconds": seconds, "eval_seconds": 1.0}
+    return {"recipe": "tiny_imagenet", "seed": 0, "profile": "cpu", "dataset": "TinyImageNet", "is_real": True,
+            "train_images": 95_000, "val_images": 10_000, "device": "a laptop, 2 threads", "processes": 1,
+            "versions": {}, "epochs": 1, "seconds": seconds, "reference_rate": rate, "history": [row], "steps": [],
+            "final": {"val_loss": 2.5, "val_top1": top1, "val_top5": top1 + 0.2}, "commit": None} | changes
+
+
+def commit_results(name, *records):
+    """As if these runs lay in figures/results."""
+    for number, content in enumerate(records):
+        training.write_json(training.RESULTS / name / f"cpu-seed{number}.json", content)
+
+
+# --- recipes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrong, meant", [("tiny_imagent", "tiny_imagenet"), ("quick", "tiny_imagenet_quick"),
+                                          ("tiny_imagenet_orig", "tiny_imagenet_original"), ("#", "tiny_imagenet")])
+def test_an_unknown_recipe_is_answered_with_the_nearest(wrong, meant):
+    with pytest.raises(CourseError, match=f"unknown recipe '{wrong}'.*{meant}"):
+        find_recipe(wrong)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_builds_its_network_optimizer_and_schedule(name):
+    recipe = find_recipe(name)
+    with torch.device("meta"):
+        model = recipe.build_model(200, torch.device("meta"))
+    optimizer = recipe.build_optimizer(model)
+    peak = max(recipe.lr * group["lr_scale"] for group in optimizer.param_groups)
+    schedule = recipe.build_schedule(optimizer, 371)
+    assert recipe.name == name and recipe.dataset in DATASETS and recipe.schedule in SCHEDULES
+    assert schedule.total_steps == 371 * len(recipe.sizes)
+    assert max(group["max_lr"] for group in optimizer.param_groups) == pytest.approx(peak)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_schedule_can_be_built_and_another_is_an_error(schedule):
+    parameters = [nn.Parameter(torch.zeros(1))]
+    replace(TINY, schedule=schedule).build_schedule(torch.optim.SGD(parameters, 0.1), 10)
+    with pytest.raises(CourseError, match="recipe tiny: unknown schedule 'cosine'.*one_cycle, plateau, constant"):
+        replace(TINY, schedule="cosine").build_schedule(torch.optim.SGD(parameters, 0.1), 10)
+
+
+# --- a run ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def smoke_run(smoke, monkeypatch):
+    monkeypatch.setattr(training, "reference_rate", Mock(side_effect=AssertionError("timed for nothing")))
+    return training.run("tiny_imagenet_quick", smoke, seed=3, quiet=True)
+
+
+def check_record(found):
+    """What design and tables rely on in every record."""
+    assert FIELDS <= set(found)
+    assert FINAL <= set(found["final"]) and all(ROW <= set(row) for row in found["history"])
+    assert found["epochs"] == len(found["history"])
+    for row in [*found["history"], found["final"]]:
+        shares = [value for key, value in row.items() if key.endswith(("top1", "top5"))]
+        assert all(0 <= share <= 1 for share in shares)
+    assert found["final"]["val_top1"] <= found["final"]["val_top5"]
+    assert found["seconds"] >= sum(row["seconds"] for row in found["history"])
+
+
+def test_a_smoke_run_leaves_a_whole_record_that_says_it_is_not_real(smoke_run, tmp_path):
+    found = smoke_run.record
+    check_record(found)
+    assert not found["is_real"] and found["dataset"] == "toy shapes" and found["reference_rate"] is None
+    assert (found["recipe"], found["seed"], found["profile"]) == ("tiny_imagenet_quick", 3, "smoke")
+    assert (found["train_images"], found["val_images"], found["epochs"]) == (128, 50, 3)
+    assert found["versions"]["torch"] == torch.__version__
+    assert found["settings"]["batch_size"] == 64, "as it was run, not as it stands in the recipe"
+    assert smoke_run.price is None
+    assert json.loads(json.dumps(found))["history"] == found["history"], "plain data"
+    assert list(tmp_path.iterdir()) == [], "a smoke run is kept nowhere"
+
+
+def test_final_is_the_official_validation_set_seen_by_the_weights_of_the_last_epoch(smoke_run, drawn):
+    val = drawn["val"]
+    images = torch.from_numpy(val.images).permute(0, 3, 1, 2).double() / 255
+    mean, std = (torch.tensor(values, dtype=torch.float64).view(3, 1, 1) for values in (val.mean, val.std))
+    x = ((images - mean) / std).float()
+    size = smoke_run.history.last["picture_size"]
+    x = torch.nn.functional.interpolate(x, size=(size, size), mode="bilinear", antialias=True)
+    labels = torch.from_numpy(val.labels)
+    with torch.inference_mode():
+        logits = smoke_run.model.eval()(x)
+    final = smoke_run.record["final"]
+    assert final["val_loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), abs=1e-3)
+    assert final["val_top1"] == pytest.approx((logits.argmax(1) == labels).double().mean().item(), abs=0.021)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(smoke):
+    recipe = replace(TINY, whiten=True)
+    runs = [training.run(recipe, smoke, seed=seed, quiet=True) for seed in (1, 1, 2)]
+    first, again, other = (run.record["final"] for run in runs)
+    assert first == again != other
+
+
+def test_a_run_on_real_pictures_keeps_checkpoint_and_record_and_prints_its_forecast(real, tmp_path, capsys):
+    found = training.run(TINY, real.rt, seed=4)
+    folder = tmp_path / "runs"
+    assert {path.name for path in folder.iterdir()} == {"tiny-cpu-seed4.pt", "tiny-cpu-seed4.json",
+                                                        "tiny-cpu-seed4.rate.json"}
+    kept = json.loads((folder / "tiny-cpu-seed4.json").read_text())
+    assert kept == json.loads(json.dumps(found.record))
+    assert kept["is_real"] and kept["reference_rate"] == 50
+    assert found.price == pytest.approx(kept["seconds"] * 50 / 100_000)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("tiny: no run measured yet") and "epoch  2/2" in lines[-1]
+
+
+def test_a_finished_run_is_reused_as_it_was_without_timing_training_or_looking_again(real, monkeypatch, capsys):
+    first = training.run(TINY, real.rt)
+    assert real.timed.call_count == 1
+    for owner, name in ((Trainer, "step"), (training, "_look_once")):
+        monkeypatch.setattr(owner, name, Mock(side_effect=AssertionError(f"{name} was called")))
+    monkeypatch.setattr(training, "_commit", lambda: "another revision")
+    again = training.run(TINY, real.rt)
+    assert real.timed.call_count == 1
+    assert again.record == json.loads(json.dumps(first.record))
+    assert "already finished" in capsys.readouterr().out
+    ours, theirs = first.model.state_dict(), again.model.state_dict()
+    assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
+
+
+def test_anew_times_trains_and_looks_again(real):
+    training.run(TINY, real.rt)
+    again = training.run(TINY, real.rt, anew=True)
+    assert real.timed.call_count == 2 and again.record["epochs"] == 2
+
+
+def test_an_interrupted_run_goes_on_with_the_rate_that_was_timed_first(real, monkeypatch):
+    step, steps = Trainer.step, []
+
+    def interrupted(self, *batch):
+        steps.append(1)
+        if len(steps) == 6:
+            raise KeyboardInterrupt
+        return step(self, *batch)
+
+    monkeypatch.setattr(Trainer, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        training.run(TINY, real.rt)
+    real.timed.return_value = 20.0
+    found = training.run(TINY, real.rt).record
+    assert found["reference_rate"] == 50 and real.timed.call_count == 1
+    assert len(steps) == 6 + 4, "the first epoch was not trained again"
+
+
+def test_another_machine_times_its_own_rate(real, monkeypatch):
+    training.run(TINY, real.rt)
+    monkeypatch.setattr(Runtime, "machine", property(lambda self: "another machine"))
+    real.timed.return_value = 20.0
+    training.run(TINY, real.rt)
+    assert real.timed.call_count == 2
+
+
+@pytest.mark.parametrize("change", [
+    {"lr": 0.1}, {"sizes": (16, 24)}, {"batch_size": 64}, {"label_smoothing": 0.0}, {"schedule": "constant"},
+    {"warm_up": 0.4}, {"whiten": True}, {"bias_lr": 4.0}, {"model_options": {"stem": "small", "logit_scale": 0.125}},
+    {"model_options": {"stem": "strided"}}], ids=lambda change: "-".join(change))
+def test_a_recipe_that_was_changed_does_not_reuse_the_run_of_the_old_one(real, change):
+    training.run(TINY, real.rt)
+    with pytest.raises(CheckpointError, match="another training"):
+        training.run(replace(TINY, **change), real.rt)
+
+
+def test_another_description_is_no_other_recipe(real, monkeypatch):
+    training.run(TINY, real.rt)
+    monkeypatch.setattr(Trainer, "step", Mock(side_effect=AssertionError("a step was trained")))
+    training.run(replace(TINY, about="the same in other words"), real.rt)
+
+
+def test_a_quiet_run_prints_nothing(real, capsys):
+    training.run(TINY, real.rt, quiet=True)
+    assert capsys.readouterr().out == ""
+
+
+# --- price, rate and forecast ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds, rate, expected", [(2000, 50, 1.0), (3600, 26, 0.936), (60, 10_000, 6.0),
+                                                     (60, None, None)])
+def test_the_price_is_seconds_times_rate_in_epochs_of_the_reference(seconds, rate, expected):
+    assert training.price({"seconds": seconds, "reference_rate": rate}) == (expected and pytest.approx(expected))
+
+
+def test_the_reference_rate_is_that_of_the_reference_network_on_its_batch(smoke, monkeypatch):
+    """A quick stand-in for the network, and a clock: 1 s to warm up, then 2 s, 4 s and 8 s."""
+    made, batches = [], []
+
+    class StandIn(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 200)
+
+        def forward(self, x):
+            batches.append((tuple(x.shape), x.is_contiguous(memory_format=torch.channels_last), self.training))
+            return self.fc(x.mean((2, 3)))
+
+    monkeypatch.setattr(training, "create_model", lambda *asked: made.append(asked) or StandIn())
+    clock = iter([0, 1, 1, 3, 3, 7, 7, 15])
+    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    assert training.reference_rate(smoke, steps=3) == pytest.approx(64 / 4)
+    assert made == [("resnet18_small", 200)]
+    assert batches == [((64, 3, 64, 64), True, True)] * 4
+
+
+def test_a_forecast_divides_the_mean_price_of_the_committed_runs_by_this_machines_rate():
+    commit_results("tiny_imagenet", record(seconds=2000, rate=50), record(seconds=1000, rate=80))  # prices 1.0, 0.8
+    assert training.forecast("tiny_imagenet", 30.0) == (
+        "tiny_imagenet: price 0.90, at 30 reference pictures/s about 50 minutes here")  # 0.9 × 100,000 / 30 s
+
+
+@pytest.mark.parametrize("records", [[], [record(rate=None)]])
+def test_without_a_measured_run_there_is_no_forecast_and_it_says_so(records):
+    commit_results("tiny_imagenet", *records)
+    said = training.forecast("tiny_imagenet", 1234.0)
+    assert "no run measured yet" in said and "1,234 reference pictures/s" in said and "minutes" not in said
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def test_without_a_recipe_the_command_lists_them_all(capsys):
+    assert training.main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(RECIPES)
+    assert all(recipe.about in line for recipe, line in zip(RECIPES.values(), lines, strict=True))
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (["tiny_imagent"], "nearest names are tiny_imagenet"), (["tiny_imagenet", "--profile", "gpu"], "no CUDA GPU"),
+])
+def test_a_wrong_wish_ends_with_code_1_and_one_line(capsys, arguments, said):
+    assert training.main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and said in error and error.count("\n") == 1
+
+
+def test_an_unknown_profile_in_the_variable_ends_with_code_1(capsys, monkeypatch):
+    monkeypatch.setenv("COURSE_PROFILE", "fast")
+    assert training.main(["tiny_imagenet"]) == 1
+    assert "smoke, cpu, gpu" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("main, options", [(training.main, ["recipe", "--profile", "--seed", "--out", "--resume"]),
+                                           (report.main, ["--check"])])
+def test_help_mentions_every_option(capsys, monkeypatch, main, options):
+    made = []
+    add = argparse.ArgumentParser.add_argument
+    monkeypatch.setattr(argparse.ArgumentParser, "add_argument",
+                        lambda self, *names, **more: made.append(names[-1]) or add(self, *names, **more))
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    assert set(made) - {"--help"} == set(options) and all(name in said for name in made)
+
+
+def test_the_command_trains_prints_the_result_and_writes_the_record_where_it_was_asked_to(tmp_path, capsys,
+                                                                                         monkeypatch):
+    monkeypatch.setitem(RECIPES, "tiny", TINY)
+    monkeypatch.setattr(Recipe, "for_smoke", lambda self: self)
+    out = tmp_path / "out"
+    assert training.main(["tiny", "--profile", "smoke", "--seed", "5", "--out", str(out)]) == 0
+    (path,) = out.rglob("*.json")
+    assert path == out / "tiny" / "smoke-seed5.json"
+    found = json.loads(path.read_text())
+    check_record(found)
+    said = capsys.readouterr().out
+    assert "profile smoke" in said and f"top-1 {found['final']['val_top1']:.2%}" in said and "price" not in said
+
+
+def test_ctrl_c_ends_the_command_with_code_130_and_a_word(monkeypatch, capsys):
+    monkeypatch.setattr(training, "run", Mock(side_effect=KeyboardInterrupt("stopped after batch 3; run again")))
+    assert training.main(["tiny_imagenet", "--profile", "smoke"]) == 130
+    assert "stopped after batch 3; run again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argument, anew", [([], False), (["--resume"], False), (["--no-resume"], True)])
+def test_the_command_goes_on_unless_told_to_train_anew(monkeypatch, argument, anew):
+    run = Mock(return_value=training.Run(nn.Identity(), None, record()))
+    monkeypatch.setattr(training, "run", run)
+    assert training.main(["tiny_imagenet", "--profile", "smoke", *argument]) == 0
+    assert run.call_args.kwargs["anew"] is anew
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+PAGE = "# Title\n\n<!-- table: {} -->\n{}<!-- end -->\n\nText with a | pipe |.\n"
+
+
+def cells(table, start):
+    """The cells of the one row that begins so."""
+    (row,) = [line for line in table.splitlines() if line.startswith(f"| {start}")]
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def test_a_table_shows_mean_and_spread_number_of_seeds_and_price():
+    found = [record(0.50, 2000, 50), record(0.52, 2200, 50), record(0.57, 2400, 40)]
+    commit_results("tiny_imagenet", *found)
+    top1, price = [50.0, 52.0, 57.0], [1.0, 1.1, 0.96]
+    minutes = np.array([2000, 2200, 2400]) / 60
+
+    def spread(values, digits):
+        return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
+
+    assert cells(report.tiny_imagenet_table(), "`tiny_imagenet`") == [
+        "`tiny_imagenet`", "1", spread(top1, 1) + " %", spread(np.array(top1) + 20, 1) + " %", "3",
+        spread(price, 2), spread(minutes, 0), "a laptop, 2 threads"]
+    assert cells(report.minutes_table(), "a laptop")[1:] == ["–", spread(minutes, 0) + " min"]
+
+
+def test_one_run_has_no_spread_and_machines_have_rows_of_their_own():
+    commit_results("tiny_imagenet", record(0.50), record(0.60, device="a card"))
+    table = report.tiny_imagenet_table()
+    rows = [line for line in table.splitlines() if "`tiny_imagenet`" in line]
+    assert len(rows) == 2 and "±" not in table
+    assert "50.0 %" in rows[0] and "a laptop" in rows[0] and "60.0 %" in rows[1] and "a card" in rows[1]
+
+
+@pytest.mark.parametrize("change", [{"is_real": False}, {"profile": "smoke"}, {"reference_rate": None}])
+def test_nothing_measured_on_toy_shapes_in_smoke_or_without_a_rate_stands_in_a_table(change):
+    commit_results("tiny_imagenet", record(0.987) | change)
+    assert "98.7" not in report.tiny_imagenet_table() and "a laptop" not in report.minutes_table()
+
+
+@pytest.mark.parametrize("name", report.TABLES)
+def test_a_marked_table_is_replaced_and_nothing_else(name):
+    commit_results("tiny_imagenet", record(0.5))
+    filled = report.fill(PAGE.format(name, "| old | 99.9 % |\n"))
+    assert filled == PAGE.format(name, report.TABLES[name]() + "\n") and "99.9" not in filled
+    assert report.fill(filled) == filled, "drawn once more, it stays"
+    assert report.fill(PAGE.format(name, "")) == filled
+
+
+def test_two_tables_on_a_page_are_both_drawn_and_what_lies_between_stays():
+    page = PAGE.format("minutes", "old\n") + "between\n" + PAGE.format("tiny_imagenet", "old\n")
+    assert report.fill(page) == (PAGE.format("minutes", report.minutes_table() + "\n") + "between\n"
+                                 + PAGE.format("tiny_imagenet", report.tiny_imagenet_table() + "\n"))
+
+
+def test_an_unknown_table_is_named_with_those_there_are():
+    with pytest.raises(CourseError, match="unknown table 'imagenette'.*tiny_imagenet, minutes"):
+        report.fill(PAGE.format("imagenette", ""))
+
+
+def a_notebook(table):
+    page = PAGE.format("minutes", table)
+    output = nbformat.v4.new_output("stream", text="µ 1e-05 – 漢 <!-- table: minutes -->\nold\n<!-- end -->\n")
+    code = nbformat.v4.new_code_cell(f'print("""{page}""")', execution_count=1, outputs=[output], id="code")
+    text = nbformat.v4.new_markdown_cell(page, id="text")
+    return nbformat.v4.new_notebook(cells=[text, code], metadata={"colab": {"gpuType": "T4"}, "µ": 0.1})
+
+
+def test_in_a_notebook_only_markdown_cells_change_and_every_other_byte_stays():
+    commit_results("tiny_imagenet", record())
+    old, new = (nbformat.writes(a_notebook("old\n")) + "\n" for _ in range(2))
+    notebook = nbformat.reads(new, as_version=4)
+    notebook.cells[0].source = PAGE.format("minutes", report.minutes_table() + "\n")
+    assert report.fill_notebook(old) == nbformat.writes(notebook) + "\n" != old
+    assert report.fill_notebook(report.fill_notebook(old)) == report.fill_notebook(old)
+
+
+@pytest.fixture
+def pages(tmp_path, monkeypatch):
+    """A repository with a README and a notebook whose tables are out of date."""
+    folder = tmp_path / "repository"
+    (folder / "notebooks").mkdir(parents=True)
+    (folder / "README.md").write_text(PAGE.format("tiny_imagenet", "old\n"), encoding="utf-8")
+    nbformat.write(a_notebook("old\n"), folder / "notebooks" / "02.ipynb")
+    monkeypatch.setattr(report, "REPOSITORY", folder)
+    commit_results("tiny_imagenet", record())
+    return folder
+
+
+def texts(folder):
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_check_names_the_pages_that_are_out_of_date_and_writes_nothing(pages, capsys):
+    before = texts(pages)
+    assert report.main(["--check"]) == 1
+    assert capsys.readouterr().out.splitlines() == ["out of date: README.md", "out of date: notebooks/02.ipynb"]
+    assert texts(pages) == before
+
+
+def test_redrawn_pages_pass_the_check_and_stay_as_they_are(pages, monkeypatch):
+    monkeypatch.setattr(report, "draw_figures", lambda: (pages / "figure.png").touch())
+    assert report.main([]) == 0
+    after = texts(pages)
+    assert "figure.png" in after and "50.0 %" in after["README.md"].decode()
+    assert report.main(["--check"]) == 0 == report.main([])
+    assert texts(pages) == after
+
+
+def test_a_figure_is_drawn_of_the_first_seed_of_each_recipe(pages, monkeypatch):
+    from course_lib import plots
+
+    commit_results("tiny_imagenet", record(0.5), record(0.6))
+    drawn = Mock()
+    monkeypatch.setattr(plots, "history", drawn)
+    report.draw_figures()
+    ((curves,), _) = drawn.call_args
+    assert list(curves) == ["tiny_imagenet"] and curves["tiny_imagenet"].column("val_top1") == [0.5]
+    drawn.return_value.save.assert_called_once_with(pages / "figures" / "tiny_imagenet.png")
+
+
+# --- what is committed ----------------------------------------------------------------------------
+
+COMMITTED = [path for path in sorted((ROOT / "figures" / "results").glob("*/*.json"))
+             if path.parent.name != "benchmarks"]
+
+
+@pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="no README yet")
+def test_every_table_in_readme_and_notebooks_is_up_to_date(monkeypatch):
+    monkeypatch.setattr(training, "RESULTS", ROOT / "figures" / "results")
+    assert report.main(["--check"]) == 0, "redraw them: python -m course_lib.report"
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_committed_record_is_whole_real_and_in_its_place(path):
+    found = json.loads(path.read_text())
+    check_record(found)
+    assert found["is_real"] and found["dataset"] != "toy shapes" and found["reference_rate"] > 0
+    assert found["recipe"] == path.parent.name and path.stem == f"{found['profile']}-seed{found['seed']}"
+    assert found["profile"] != "smoke"
+    settings = found["settings"]
+    assert [row["picture_size"] for row in found["history"]] == list(settings["sizes"])
+    assert [row["epoch"] for row in found["history"]] == list(range(1, found["epochs"] + 1))
+
+
+@pytest.mark.parametrize("name", report.RECIPES_TIMED)
+def test_committed_runs_were_made_with_the_recipe_as_it_stands(name):
+    now = json.loads(json.dumps(asdict(RECIPES[name])))
+    for path in COMMITTED:
+        if path.parent.name == name:
+            then = json.loads(path.read_text())["settings"]
+            same = then.keys() & now.keys() - {"about"}
+            assert {key: then[key] for key in same} == {key: now[key] for key in same}, path
