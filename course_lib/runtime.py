@@ -131,6 +131,8 @@ def usable_gpu() -> tuple[bool, str]:
 
 def _runs_on(major: int, minor: int, built_for: list[str]) -> bool:
     """Machine code runs on its own major version from its minor on; PTX (compute_) on anything newer."""
+    if torch.version.hip:
+        return True  # AMD's names are no such numbers; the first kernel decides
     for arch in built_for:
         kind, _, number = arch.partition("_")
         number = number.rstrip("af")

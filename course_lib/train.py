@@ -1,15 +1,19 @@
 """Run a recipe and leave its result as data: ``python -m course_lib.train RECIPE``."""
 
 import argparse
+import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import nn
 
 from course_lib import runtime
@@ -61,25 +65,40 @@ def run(recipe: Recipe | str, rt: Runtime, *, seed: int = 0, anew: bool = False,
     smoke = rt.profile == "smoke" or not train.is_real  # an hour on toy shapes would teach nothing more
     if smoke:
         recipe = recipe.for_smoke()
-    files = None if smoke else (folder or data_home() / "runs") / f"{recipe.name}-{rt.profile}-seed{seed}"
-    rate = None if smoke else _reference_rate(rt, files, anew)
-    if rate:
-        report(forecast(recipe.name, rate))
+    files = None if smoke else _Files(folder or data_home() / "runs", f"{recipe.name}-{rt.profile}-seed{seed}")
+    commit = _commit()  # of the code that runs, not of what the hour brings
     runtime.seed_everything(seed)
     model = recipe.build_model(len(train.classes), rt.device)
-    history = _train(recipe, rt, model, train, tune, seed, files, anew, report)
-    record = _finished_before(files, history) or _record(recipe, rt, train, val, seed, history, rate, model)
-    if files:
-        write_json(files.with_suffix(".json"), record)
+    with files.alone() if files else contextlib.nullcontext():
+        rate = _reference_rate(rt, files, anew) if files else None
+        if rate:
+            report(forecast(recipe.name, rate))
+        history = _train(recipe, rt, model, train, tune, seed, files, anew, report)
+        record = _read_json(files.record) if files else {}
+        if record.get("history") != history.rows:  # else reused as a whole: validation data is looked at once
+            record = _record(recipe, rt, train, val, seed, history, rate, model) | {"commit": commit}
+        if files:
+            write_json(files.record, record)
     return Run(model, history, record)
 
 
-def _finished_before(files: Path | None, history: History) -> dict | None:
-    """The record of the very training that was reused; official validation data is looked at once."""
-    if files is None or not files.with_suffix(".json").exists():
-        return None
-    record = json.loads(files.with_suffix(".json").read_text())
-    return record if record["history"] == history.rows else None
+class _Files:
+    """What a run keeps: the checkpoint, the record, and the reference rate."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.checkpoint, self.record, self.rate, self.lock = (
+            folder / f"{name}{ending}" for ending in (".pt", ".json", ".rate.json", ".lock"))
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Two processes on one checkpoint would overwrite each other's epochs."""
+        self.lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.lock, timeout=0):
+                yield
+        except Timeout:
+            raise CourseError(f"another process is training {self.checkpoint.stem} in {self.lock.parent}: wait for "
+                              "it, or stop it") from None
 
 
 def _train(recipe, rt, model, train, tune, seed, files, anew, report) -> History:
@@ -90,8 +109,8 @@ def _train(recipe, rt, model, train, tune, seed, files, anew, report) -> History
     optimizer = recipe.build_optimizer(model)
     return fit(model, loader, watch, sizes=recipe.sizes, optimizer=optimizer,
                scheduler=recipe.build_schedule(optimizer, len(loader)), precision=rt.precision,
-               label_smoothing=recipe.label_smoothing, checkpoint=files and files.with_suffix(".pt"), anew=anew,
-               report=report)
+               label_smoothing=recipe.label_smoothing, checkpoint=files and files.checkpoint, anew=anew,
+               settings=_plain(recipe), report=report)
 
 
 def sample(store: ImageStore, count: int, size: int, device: torch.device, seed: int = 0) -> torch.Tensor:
@@ -99,6 +118,11 @@ def sample(store: ImageStore, count: int, size: int, device: torch.device, seed:
     loader = BatchLoader(store, min(count, len(store)), augment=False, shuffle=True, device=device, seed=seed)
     loader.picture_size = size
     return next(iter(loader))[0]
+
+
+def _plain(recipe: Recipe) -> dict:
+    """The recipe as it comes back from JSON, without its description."""
+    return json.loads(json.dumps({key: value for key, value in asdict(recipe).items() if key != "about"}))
 
 
 def _look_once(rt: Runtime, model: nn.Module, val: ImageStore, size: int) -> tuple[dict, float]:
@@ -120,21 +144,18 @@ def _record(recipe, rt, train, val, seed, history, rate, model) -> dict:
         "dataset": train.name, "is_real": train.is_real, "train_images": len(train), "val_images": len(val),
         "device": rt.machine, "precision": rt.precision.name, "processes": 1,
         "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__},
-        "epochs": len(history), "seconds": train.prepare_seconds + epochs + last_look, "reference_rate": rate,
-        "history": history.rows, "steps": history.steps, "final": final, "commit": _commit(),
+        "epochs": len(history), "seconds": train.prepare_seconds + val.prepare_seconds + epochs + last_look,
+        "reference_rate": rate, "history": history.rows, "steps": history.steps, "final": final,
     }
 
 
-def _reference_rate(rt: Runtime, files: Path, anew: bool) -> float:
+def _reference_rate(rt: Runtime, files: _Files, anew: bool) -> float:
     """Timed once per run and machine, and kept beside the checkpoint: a run that goes on has one rate."""
-    note = files.with_suffix(".rate.json")
-    if note.exists() and not anew:
-        kept = json.loads(note.read_text())
-        if kept["device"] == rt.machine:
-            return kept["rate"]
-    rate = reference_rate(rt)
-    write_json(note, {"device": rt.machine, "rate": rate})
-    return rate
+    kept = {} if anew else _read_json(files.rate)
+    if kept.get("device") != rt.machine:
+        kept = {"device": rt.machine, "rate": reference_rate(rt)}
+        write_json(files.rate, kept)
+    return kept["rate"]
 
 
 def reference_rate(rt: Runtime, steps: int = 4) -> float:
@@ -169,8 +190,26 @@ def results(name: str, root: Path | None = None) -> list[dict]:
 
 
 def write_json(path: Path, content: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    """Whole or not at all. Raises CourseError for a disk that is full or cannot be written."""
+    aside = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(json.dumps(content, indent=1) + "\n")
+        os.replace(aside, path)
+    except OSError as error:
+        raise CourseError(f"cannot write {path} ({error.strerror or error}). Make room and run again: the training "
+                          "itself is kept.") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _read_json(path: Path) -> dict:
+    """What ``write_json`` wrote; empty where there is nothing, or nothing readable."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _commit() -> str | None:
@@ -204,13 +243,15 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
-        print(f"\n{stop or 'stopped'}", file=sys.stderr)
+        print(f"\n{str(stop) or 'stopped'}", file=sys.stderr)
         return 130
     final = finished.record["final"]
     cost = "" if finished.price is None else f", price {finished.price:.3f}"
     print(f"{recipe.name}: official validation set, last epoch: top-1 {final['val_top1']:.2%}, "
           f"top-5 {final['val_top5']:.2%}; {finished.record['seconds'] / 60:.1f} minutes{cost}")
-    if asked.out:
+    if asked.out and not finished.record["is_real"] and rt.profile != "smoke":
+        print("not written to --out: these pictures were toy shapes", file=sys.stderr)
+    elif asked.out:
         write_json(asked.out / recipe.name / f"{rt.profile}-seed{asked.seed}.json", finished.record)
     return 0
 

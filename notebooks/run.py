@@ -18,12 +18,13 @@ import nbformat
 from ipykernel.kernelspec import RESOURCES, get_kernel_dict
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
-from jupyter_core.utils import ensure_event_loop, run_sync
+from jupyter_core.utils import ensure_event_loop
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 FOLDER = Path(__file__).resolve().parent
 PROFILES = ("smoke", "cpu", "gpu")  # as in course_lib.runtime, which takes seconds to import
+PATIENCE = 120  # seconds that an interrupted training has to finish its batch and save
 LONG_CELL = 5.0  # seconds after which a cell gets a line of its own, and its text is shown at once
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -73,7 +74,7 @@ def execute(notebook, folder: Path, profile: str) -> str | None:
     KeyboardInterrupt goes on; the outputs so far are in ``notebook``.
     """
     clear(notebook)
-    manager = AsyncKernelManager(kernel_spec_manager=ThisPython())
+    manager = AsyncKernelManager(kernel_spec_manager=ThisPython(), shutdown_wait_time=PATIENCE)
     client = Client(notebook, km=manager, timeout=None, iopub_timeout=60, coalesce_streams=True,
                     record_timing=False, store_widget_state=False,
                     extra_arguments=["--log-level=CRITICAL"])
@@ -86,8 +87,7 @@ def execute(notebook, folder: Path, profile: str) -> str | None:
             return describe(client, error)
         except KeyboardInterrupt:
             ensure_event_loop().set_exception_handler(lambda *_: None)  # nobody awaits the cell now
-            run_sync(manager.interrupt_kernel)()
-            raise
+            raise  # ending the kernel interrupts it first
     return None
 
 

@@ -1,6 +1,7 @@
 """Both loaders: the same input at evaluation, fresh and repeatable augmentation in training, nothing lost."""
 
 import inspect
+import signal
 import warnings
 from collections import Counter
 
@@ -252,6 +253,17 @@ def test_resuming_inside_an_epoch_gives_exactly_the_batches_that_were_left(way, 
     rest.first_batch = first_batch
     assert same(list(rest), list(whole)[first_batch:])
     assert len(rest) == 5, "the length of an epoch stays what it is"
+
+
+def test_ctrl_c_is_the_parents_business():
+    """The terminal sends it to the workers too; one that died of it would take the epoch with it."""
+    def press(image, **_):
+        if torch.utils.data.get_worker_info():
+            signal.raise_signal(signal.SIGINT)
+        return image
+
+    pipeline = A.Compose([A.Lambda(image=press), ToTensorV2()])
+    assert len(labels_of(AlbumentationsLoader(make_store(noise(8)), pipeline, 4, workers=2))) == 8
 
 
 # --- shift and flip -------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ EVERY = {
     "compare": (lambda: plots.history({"plain": run(), "residual <34>": run(5)}),
                 ["2 runs", "plain: from 15.0 % to 55.0 % and from 4.6 to 2.6", "residual <34>: from 15.0 % to 95.0 %"]),
     "lr_range": (lambda: plots.lr_range([1e-5, 1e-3, 0.1, 1, 10], [5.3, 5.2, 3.9, 3.7, 90], 0.0735, 0.9),
-                 ["from 1e-5 to 10", "starts at 5.3", "lowest value is 3.7", "falls fastest at 0.0735", "not this one"]),
+                 ["from 1e-5 to 10", "starts at 5.3", "lowest value is 3.7", "fastest at 0.0735", "not this one"]),
     "schedules": (lambda: plots.schedules({"step": [0.4, 0.4, 0.04], "warm-up": [0.0, 0.2, 0.1]}),
                   ["step: first 0.4", "highest 0.2 at step 2", "last 0.1 at step 3"]),
     "per_class": (lambda: plots.per_class(np.linspace(0, 1, 200), [f"class {i}, also {i}" for i in range(200)]),

@@ -43,6 +43,7 @@ def gpu(monkeypatch):
                                 ("get_device_capability", capability), ("get_arch_list", built_for)):
             monkeypatch.setattr(torch.cuda, function, lambda *_, value=value: value)
         monkeypatch.setattr(torch, "ones", fake_ones)
+        monkeypatch.setattr(torch.version, "hip", None)
 
     return pretend
 
@@ -137,6 +138,12 @@ def test_kaggles_p100_is_found_out_and_the_better_accelerator_named(gpu):
 def test_a_card_is_usable_if_its_architecture_was_built_for(gpu, capability, built_for, usable):
     gpu("some card", capability, built_for)
     assert runtime.usable_gpu()[0] is usable
+
+
+def test_amds_architectures_have_other_names_and_are_left_to_the_first_kernel(gpu, monkeypatch):
+    gpu("AMD Instinct", (9, 4), ["gfx942", "gfx1100"])
+    monkeypatch.setattr(torch.version, "hip", "7.0")
+    assert runtime.usable_gpu() == (True, "AMD Instinct is usable")
 
 
 def test_a_card_that_fails_at_its_first_kernel_is_not_used_and_the_cause_is_told(gpu):

@@ -178,7 +178,7 @@ def test_a_read_only_home_gives_way_to_the_next_one(tmp_path, data, monkeypatch)
     mine, spare = tmp_path / "mine", tmp_path / "tmp/course_data"
     mine.mkdir()
     monkeypatch.setenv("COURSE_DATA", str(mine))
-    monkeypatch.setattr(sources.tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
+    monkeypatch.setattr(sources, "SPARE", spare)
     for mounts, home in [((), mine), ((mine,), data), ((mine, data), spare)]:
         with monkeypatch.context() as context:
             make_read_only(context, *mounts)

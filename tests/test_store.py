@@ -7,6 +7,7 @@ import io
 import json
 import multiprocessing
 import os
+import pickle
 import random
 import shutil
 import time
@@ -19,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from course_lib.data import DataError, sources, store
+from course_lib.data import DataError, sources, store, toy_shapes
 from course_lib.data import tiny_imagenet as load
 from course_lib.data.sources import TINY_IMAGENET
 from course_lib.runtime import CourseError
@@ -87,6 +88,7 @@ def home(truth, tmp_path, monkeypatch):
     monkeypatch.setattr(tiny, "TINY_IMAGENET", replace(TINY_IMAGENET, counts=counts))
     monkeypatch.setattr(sources, "REPO", tmp_path / "repo")
     monkeypatch.setattr(sources, "KAGGLE_INPUT", tmp_path / "no kaggle")
+    monkeypatch.setattr(sources, "SPARE", tmp_path / "no spare")
     monkeypatch.setenv("COURSE_PROFILE", "cpu")
     (tmp_path / "repo").mkdir()
     (tmp_path / "repo" / "pyproject.toml").touch()
@@ -196,6 +198,27 @@ def test_every_kth_picture_is_a_view_with_its_label_and_box():
     assert len(part) == len(range(0, len(found), 7)) and np.shares_memory(part.images, found.images)
     for name in ("images", "labels", "boxes"):
         assert np.array_equal(getattr(part, name), getattr(found, name)[::7])
+
+
+@pytest.mark.parametrize("steps", [[], [7], [3, 2]], ids=str)
+@pytest.mark.parametrize("split", ["train", "tune", "val"])
+def test_a_store_travels_to_a_worker_as_a_place_in_a_file(split, steps):
+    found = load(split)
+    for step in steps:
+        found = found.every(step)
+    parcel = pickle.dumps(found)
+    arrived = pickle.loads(parcel)
+    assert len(parcel) < 20_000 < found.images.nbytes
+    assert isinstance(arrived.images, np.memmap) and not arrived.images.flags.writeable
+    for name in ("images", "labels", "boxes"):
+        assert np.array_equal(getattr(arrived, name), getattr(found, name))
+    assert arrived.describe() == found.describe()
+
+
+def test_a_store_in_memory_travels_as_it_is():
+    found = toy_shapes("val", count=10, size=16)
+    arrived = pickle.loads(pickle.dumps(found))
+    assert np.array_equal(arrived.images, found.images) and np.array_equal(arrived.masks, found.masks)
 
 
 def test_the_smoke_profile_takes_few_pictures_of_the_same_classes_and_never_downloads(home, monkeypatch):
@@ -432,8 +455,28 @@ def test_without_data_and_network_toy_shapes_are_drawn_and_nobody_can_miss_it(ho
     assert load(split, profile=profile) == "toy"
     draw.assert_called_once_with(split, num_classes=10)
     said = capsys.readouterr().out
-    assert "NO TINYIMAGENET HERE" in said and "TOY SHAPES" in said and split in said and "README" in said
+    assert "NO TINYIMAGENET HERE" in said and "TOY SHAPES" in said and "README" in said
     assert left_behind(home) == []
+    (home / "tiny-imagenet-200").unlink()
+    assert load(split, profile=profile) == "toy" and capsys.readouterr().out == "", "said and drawn once is enough"
+    draw.assert_called_once()
+
+
+def test_data_that_arrives_later_takes_the_place_of_the_toy_shapes(home, truth, monkeypatch):
+    (home / "tiny-imagenet-200").unlink()
+    monkeypatch.setattr(tiny, "toy_shapes", lambda split, **options: "toy")
+    assert load("val", profile="smoke") == "toy"
+    (home / "tiny-imagenet-200").symlink_to(truth.root, target_is_directory=True)
+    assert load("val", profile="smoke").is_real
+
+
+@pytest.mark.parametrize("first, then", [("train", "val"), ("val", "tune")])
+def test_toy_shapes_never_stand_beside_real_pictures(home, first, then):
+    load(first, profile="smoke")
+    (home / "tiny-imagenet-200").unlink()
+    assert load(first, profile="smoke").is_real, "decoded once, it needs its files no more"
+    with pytest.raises(DataError, match="never decoded.*bring the data set back"):
+        load(then, profile="smoke")
 
 
 def test_the_toy_shapes_that_stand_in_say_that_they_are_not_real(monkeypatch):

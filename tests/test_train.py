@@ -1,6 +1,7 @@
 """Recipes and their records: what a run leaves behind, what it costs, and the tables drawn from it."""
 
 import argparse
+import errno
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from torch import nn
 
 from course_lib import report, runtime
@@ -29,6 +31,7 @@ FINAL = {"val_loss", "val_top1", "val_top5"}
 
 TINY = Recipe("tiny", "two epochs of very little", sizes=(16, 16), batch_size=32, lr=0.05,
               model_options={"stem": "strided", "logit_scale": 0.125})
+SMOKE = Runtime("local", "smoke", "asked for", torch.device("cpu"), Precision(torch.device("cpu")), 0)
 
 
 @pytest.fixture(scope="module")
@@ -47,17 +50,12 @@ def world(tmp_path, monkeypatch, drawn):
 
 
 @pytest.fixture
-def smoke():
-    return Runtime("local", "smoke", "asked for", torch.device("cpu"), Precision(torch.device("cpu")), 0)
-
-
-@pytest.fixture
-def real(smoke, drawn, monkeypatch):
+def real(drawn, monkeypatch):
     """The profile cpu, with pictures that pass for real, a rate of 50 pictures a second, and its timings counted."""
     monkeypatch.setitem(DATASETS, "tiny_imagenet", lambda split, *, profile: replace(drawn[split], is_real=True))
     timed = Mock(return_value=50.0)
     monkeypatch.setattr(training, "reference_rate", timed)
-    return SimpleNamespace(rt=replace(smoke, profile="cpu"), timed=timed)
+    return SimpleNamespace(rt=replace(SMOKE, profile="cpu"), timed=timed)
 
 
 def record(top1=0.5, seconds=2000.0, rate=50.0, **changes):
@@ -110,10 +108,14 @@ def test_every_schedule_can_be_built_and_another_is_an_error(schedule):
 # --- a run ----------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def smoke_run(smoke, monkeypatch):
-    monkeypatch.setattr(training, "reference_rate", Mock(side_effect=AssertionError("timed for nothing")))
-    return training.run("tiny_imagenet_quick", smoke, seed=3, quiet=True)
+@pytest.fixture(scope="module")
+def smoke_run(drawn):
+    """A recipe of the course in its smoke form, which times nothing and is kept nowhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DATASETS, "tiny_imagenet", lambda split, *, profile: drawn[split])
+        for name in ("reference_rate", "data_home", "write_json"):
+            patch.setattr(training, name, Mock(side_effect=AssertionError(f"{name} was called")))
+        return training.run("tiny_imagenet_quick", SMOKE, seed=3, quiet=True)
 
 
 def check_record(found):
@@ -128,7 +130,7 @@ def check_record(found):
     assert found["seconds"] >= sum(row["seconds"] for row in found["history"])
 
 
-def test_a_smoke_run_leaves_a_whole_record_that_says_it_is_not_real(smoke_run, tmp_path):
+def test_a_smoke_run_leaves_a_whole_record_that_says_it_is_not_real(smoke_run):
     found = smoke_run.record
     check_record(found)
     assert not found["is_real"] and found["dataset"] == "toy shapes" and found["reference_rate"] is None
@@ -138,7 +140,6 @@ def test_a_smoke_run_leaves_a_whole_record_that_says_it_is_not_real(smoke_run, t
     assert found["settings"]["batch_size"] == 64, "as it was run, not as it stands in the recipe"
     assert smoke_run.price is None
     assert json.loads(json.dumps(found))["history"] == found["history"], "plain data"
-    assert list(tmp_path.iterdir()) == [], "a smoke run is kept nowhere"
 
 
 def test_final_is_the_official_validation_set_seen_by_the_weights_of_the_last_epoch(smoke_run, drawn):
@@ -156,9 +157,10 @@ def test_final_is_the_official_validation_set_seen_by_the_weights_of_the_last_ep
     assert final["val_top1"] == pytest.approx((logits.argmax(1) == labels).double().mean().item(), abs=0.021)
 
 
-def test_the_same_seed_gives_the_same_run_and_another_seed_another(smoke):
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(monkeypatch):
     recipe = replace(TINY, whiten=True)
-    runs = [training.run(recipe, smoke, seed=seed, quiet=True) for seed in (1, 1, 2)]
+    monkeypatch.setattr(Recipe, "for_smoke", lambda self: self)
+    runs = [training.run(recipe, SMOKE, seed=seed, quiet=True) for seed in (1, 1, 2)]
     first, again, other = (run.record["final"] for run in runs)
     assert first == again != other
 
@@ -166,8 +168,8 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(smoke):
 def test_a_run_on_real_pictures_keeps_checkpoint_and_record_and_prints_its_forecast(real, tmp_path, capsys):
     found = training.run(TINY, real.rt, seed=4)
     folder = tmp_path / "runs"
-    assert {path.name for path in folder.iterdir()} == {"tiny-cpu-seed4.pt", "tiny-cpu-seed4.json",
-                                                        "tiny-cpu-seed4.rate.json"}
+    assert {path.name for path in folder.iterdir() if path.suffix != ".lock"} == {
+        "tiny-cpu-seed4.pt", "tiny-cpu-seed4.json", "tiny-cpu-seed4.rate.json"}
     kept = json.loads((folder / "tiny-cpu-seed4.json").read_text())
     assert kept == json.loads(json.dumps(found.record))
     assert kept["is_real"] and kept["reference_rate"] == 50
@@ -238,6 +240,58 @@ def test_another_description_is_no_other_recipe(real, monkeypatch):
     training.run(replace(TINY, about="the same in other words"), real.rt)
 
 
+def test_the_seconds_of_a_run_count_the_decoding_too(real, drawn, monkeypatch):
+    slow = {split: replace(drawn[split], is_real=True, prepare_seconds=seconds)
+            for split, seconds in (("train", 1000.0), ("tune", 1000.0), ("val", 100.0))}  # tune lies in train's file
+    monkeypatch.setitem(DATASETS, "tiny_imagenet", lambda split, *, profile: slow[split])
+    assert 1100 < training.run(TINY, real.rt).record["seconds"] < 1900
+
+
+def test_on_toy_shapes_every_profile_runs_the_smoke_recipe_and_keeps_nothing(real, drawn, tmp_path, monkeypatch):
+    monkeypatch.setitem(DATASETS, "tiny_imagenet", lambda split, *, profile: drawn[split])
+    monkeypatch.setattr(Recipe, "for_smoke", lambda self: replace(self, sizes=(16,)))
+    found = training.run(TINY, real.rt).record
+    assert found["epochs"] == 1 and not found["is_real"] and found["reference_rate"] is None
+    assert not real.timed.called and list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_do_not_train_the_same_run(real, tmp_path):
+    lock = tmp_path / "runs" / "tiny-cpu-seed0.lock"
+    lock.parent.mkdir()
+    with FileLock(lock), pytest.raises(CourseError, match="another process is training tiny-cpu-seed0"):
+        training.run(TINY, real.rt)
+    assert training.run(TINY, real.rt).record["epochs"] == 2, "once it is over, the next may"
+
+
+@pytest.mark.parametrize("ending", [".json", ".rate.json"])
+@pytest.mark.parametrize("content", ["", "{", "[1]"])
+def test_a_damaged_note_is_made_anew_and_costs_no_training(real, tmp_path, monkeypatch, ending, content):
+    first = training.run(TINY, real.rt).record
+    path = tmp_path / "runs" / f"tiny-cpu-seed0{ending}"
+    path.write_text(content)
+    monkeypatch.setattr(Trainer, "step", Mock(side_effect=AssertionError("a step was trained")))
+    again = training.run(TINY, real.rt).record
+    assert again["history"] == first["history"] and again["final"] == first["final"]
+    assert isinstance(json.loads(path.read_text()), dict)
+
+
+def test_a_record_that_cannot_be_written_is_an_error_that_leaves_the_older_one(tmp_path, monkeypatch):
+    path = tmp_path / "results" / "tiny" / "cpu-seed0.json"
+    training.write_json(path, {"seed": 1})
+    with monkeypatch.context() as context:
+        context.setattr(training.os, "replace", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+        with pytest.raises(CourseError, match="No space left on device") as caught:
+            training.write_json(path, {"seed": 2})
+    assert str(path) in str(caught.value)
+    assert json.loads(path.read_text()) == {"seed": 1} and list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("count", [10, 2000])
+def test_a_sample_is_of_pictures_as_the_network_sees_them(drawn, count):
+    x = training.sample(drawn["train"], count, 16, torch.device("cpu"))
+    assert x.shape == (min(count, COUNTS["train"]), 3, 16, 16) and abs(x.mean()) < 0.5 and 0.5 < x.std() < 1.5
+
+
 def test_a_quiet_run_prints_nothing(real, capsys):
     training.run(TINY, real.rt, quiet=True)
     assert capsys.readouterr().out == ""
@@ -252,7 +306,7 @@ def test_the_price_is_seconds_times_rate_in_epochs_of_the_reference(seconds, rat
     assert training.price({"seconds": seconds, "reference_rate": rate}) == (expected and pytest.approx(expected))
 
 
-def test_the_reference_rate_is_that_of_the_reference_network_on_its_batch(smoke, monkeypatch):
+def test_the_reference_rate_is_that_of_the_reference_network_on_its_batch(monkeypatch):
     """A quick stand-in for the network, and a clock: 1 s to warm up, then 2 s, 4 s and 8 s."""
     made, batches = [], []
 
@@ -268,7 +322,7 @@ def test_the_reference_rate_is_that_of_the_reference_network_on_its_batch(smoke,
     monkeypatch.setattr(training, "create_model", lambda *asked: made.append(asked) or StandIn())
     clock = iter([0, 1, 1, 3, 3, 7, 7, 15])
     monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    assert training.reference_rate(smoke, steps=3) == pytest.approx(64 / 4)
+    assert training.reference_rate(SMOKE, steps=3) == pytest.approx(64 / 4)
     assert made == [("resnet18_small", 200)]
     assert batches == [((64, 3, 64, 64), True, True)] * 4
 
@@ -339,10 +393,19 @@ def test_the_command_trains_prints_the_result_and_writes_the_record_where_it_was
     assert "profile smoke" in said and f"top-1 {found['final']['val_top1']:.2%}" in said and "price" not in said
 
 
-def test_ctrl_c_ends_the_command_with_code_130_and_a_word(monkeypatch, capsys):
-    monkeypatch.setattr(training, "run", Mock(side_effect=KeyboardInterrupt("stopped after batch 3; run again")))
+def test_the_command_writes_no_record_of_toy_shapes_beside_real_ones(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(RECIPES, "tiny", TINY)
+    monkeypatch.setattr(Recipe, "for_smoke", lambda self: replace(self, sizes=(16,)))
+    assert training.main(["tiny", "--profile", "cpu", "--out", str(tmp_path / "out")]) == 0
+    assert "not written" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("message, said", [("stopped after batch 3; run again", "stopped after batch 3; run again"),
+                                           ("", "stopped")])
+def test_ctrl_c_ends_the_command_with_code_130_and_a_word(monkeypatch, capsys, message, said):
+    monkeypatch.setattr(training, "run", Mock(side_effect=KeyboardInterrupt(*filter(None, [message]))))
     assert training.main(["tiny_imagenet", "--profile", "smoke"]) == 130
-    assert "stopped after batch 3; run again" in capsys.readouterr().err
+    assert capsys.readouterr().err.strip() == said
 
 
 @pytest.mark.parametrize("argument, anew", [([], False), (["--resume"], False), (["--no-resume"], True)])

@@ -184,6 +184,13 @@ def test_evaluate_in_bf16_sums_in_full_precision():
     assert found.loss == pytest.approx(loss, rel=0.01) and found.top1 == pytest.approx(top1, abs=0.02)
 
 
+def test_evaluate_puts_the_mode_back_after_an_error_too():
+    model = linear(3).train()
+    with pytest.raises(ValueError):
+        evaluate(model, iter(lambda: int("no batch"), None))
+    assert model.training
+
+
 def test_evaluating_nothing_is_an_error():
     with pytest.raises(CourseError, match="no picture"):
         evaluate(linear(3), [])
@@ -234,6 +241,12 @@ def test_one_cycle_gives_every_group_its_own_peak_and_leaves_the_momentum():
         optimizer.step()
         scheduler.step()
     np.testing.assert_allclose(peaks, [0.4, 0.4, 3.2], rtol=1e-3)
+
+
+@pytest.mark.parametrize("steps", [3, 4, 7])
+def test_one_cycle_works_for_a_handful_of_steps(steps):
+    rates = optim.trace(lambda optimizer: optim.one_cycle(optimizer, 0.4, steps), 0.4, steps)
+    assert np.isfinite(rates).all() and max(rates) == pytest.approx(0.4) and rates[-1] < 1e-5
 
 
 @pytest.mark.parametrize("make", [
@@ -335,6 +348,16 @@ def test_a_loss_that_is_no_number_stops_with_batch_and_rate_and_keeps_the_last_c
     assert_same_training(mended, train(toys, make_model=lambda: Breaks(at=-1)))
 
 
+def test_an_evaluation_that_gives_no_number_stops_the_training_too(toys, path):
+    class BreaksOutside(Breaks):
+        def forward(self, x):
+            return self.net(x) * (1 if self.training else float("nan"))
+
+    with pytest.raises(TrainingError, match="loss is nan in the evaluation after epoch 1"):
+        train(toys, path, make_model=lambda: BreaksOutside(at=-1))
+    assert not path.exists()
+
+
 def test_running_out_of_memory_names_a_batch_size_to_try(toys, monkeypatch):
     monkeypatch.setattr(Trainer, "step", Mock(side_effect=torch.OutOfMemoryError("CUDA out of memory. Tried …")))
     with pytest.raises(TrainingError, match="out of memory in epoch 1/3 with 20 pictures.*batch_size=10"):
@@ -432,6 +455,13 @@ def test_a_checkpoint_of_another_training_is_not_taken_and_the_difference_is_nam
     for part in (str(path), "another training", "anew=True"):
         assert part in str(caught.value)
     assert path.read_bytes() == before
+
+
+def test_settings_are_compared_too(toys, path):
+    train(toys, path, settings={"stem": "strided", "sizes": [16]})
+    assert "already finished" in train(toys, path, settings={"stem": "strided", "sizes": [16]}).lines[0]
+    with pytest.raises(CheckpointError, match="settings was.*strided.*small"):
+        train(toys, path, settings={"stem": "small", "sizes": [16]})
 
 
 def test_a_checkpoint_of_another_schedule_is_not_taken(toys, path):

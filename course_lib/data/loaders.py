@@ -6,6 +6,7 @@ Every random number follows from (seed, epoch, batch): a run can be repeated, an
 whatever the number of workers.
 """
 
+import signal
 from collections.abc import Iterator
 
 import numpy as np
@@ -124,7 +125,7 @@ class AlbumentationsLoader(StoreLoader):
         dataset = _AugmentedPictures(self.store, self.pipeline, (self.seed, self.epoch))
         loader = DataLoader(dataset, batch_sampler=self.batches(), num_workers=self.workers,
                             collate_fn=_as_it_is, worker_init_fn=_one_thread,
-                            pin_memory=self.device.type == "cuda")
+                            pin_memory=self.device.type == "cuda", generator=_generator(self.seed, self.epoch))
         for images, labels in loader:
             yield self.to_input(images), labels.to(self.device, non_blocking=True)
 
@@ -155,7 +156,8 @@ def _as_it_is(batch: Batch) -> Batch:
 
 
 def _one_thread(worker: int) -> None:
-    """OpenCV starts a thread per core in every worker; there they only get in each other's way."""
+    """OpenCV's threads, one per core in every worker, only get in each other's way. And Ctrl-C is the parent's."""
     import cv2
 
     cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -29,6 +29,7 @@ from course_lib.runtime import CourseError
 
 REPO = Path(__file__).resolve().parents[2]
 KAGGLE_INPUT = Path("/kaggle/input")
+SPARE = Path(tempfile.gettempdir()) / "course_data"  # where neither COURSE_DATA nor data/ can be written
 DEPTH = 2  # <folder>/<folder>
 KAGGLE_DEPTH = 5  # datasets/<owner>/<slug>/<folder>/<folder>
 SPLIT_FOLDERS = {"train", "test", "val", "images"}  # thousands of files and no data set below
@@ -97,7 +98,7 @@ def locate(source: Source, download: bool) -> Path | None:
 def search_roots() -> list[Path]:
     """Folders to search, in order. Raises DataError if COURSE_DATA is set but is no folder."""
     installed = not (REPO / "pyproject.toml").exists()  # as a package, without the repository
-    roots = [(Path.cwd() if installed else REPO) / "data", KAGGLE_INPUT]
+    roots = [(Path.cwd() if installed else REPO) / "data", KAGGLE_INPUT, SPARE]
     if asked := os.environ.get("COURSE_DATA"):
         folder = Path(asked).expanduser()
         if not os.path.isdir(folder):
@@ -111,7 +112,6 @@ def search_roots() -> list[Path]:
 def data_home() -> Path:
     """Where data lands: the first writable of COURSE_DATA, ``data/`` and a temporary folder."""
     homes = [root for root in search_roots() if root != KAGGLE_INPUT]
-    homes.append(Path(tempfile.gettempdir()) / "course_data")
     for home in homes:
         if _writable(home):
             return home

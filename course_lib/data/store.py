@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import shutil
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,6 +48,17 @@ class ImageStore:
     masks: np.ndarray | None = None
     prepare_seconds: float = 0.0
 
+    def __getstate__(self) -> dict:
+        """To a worker travels the place of a memory map, not its gigabyte of pictures."""
+        mapped = isinstance(self.images, np.memmap)
+        return self.__dict__ | {"images": _place(self.images) if mapped else self.images}
+
+    def __setstate__(self, state: dict) -> None:
+        if isinstance(state["images"], tuple):
+            path, start, step, count = state["images"]
+            state = state | {"images": np.load(path, mmap_mode="r")[start::step][:count]}
+        self.__dict__.update(state)
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -60,6 +72,15 @@ class ImageStore:
         kind = "real" if self.is_real else "drawn (toy)"
         return (f"{self.name} {self.split}: {len(self):,} {kind} pictures, {height}×{width}, "
                 f"{len(self.classes)} classes")
+
+
+def _place(view: np.memmap) -> tuple[str, int, int, int]:
+    """File, first row, step and number of rows of a view of a mapped .npy file."""
+    whole = view
+    while isinstance(whole.base, np.memmap):
+        whole = whole.base
+    here, begin = (array.__array_interface__["data"][0] for array in (view, whole))
+    return str(whole.filename), (here - begin) // whole.strides[0], view.strides[0] // whole.strides[0], len(view)
 
 
 @dataclass(frozen=True)
@@ -92,11 +113,18 @@ def decode_once(folder: Path, make_listing: Callable[[], Listing], size: tuple[i
     """
     if found := _open(folder):
         return found
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(folder.name + ".lock")):
+    lock = FileLock(folder.with_name(folder.name + ".lock"))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise DataError(_disk_message(error, folder)) from error
+    try:
         if found := _open(folder):
             return found
-        _build(folder, make_listing(), size)
+        _build(folder, make_listing, size)
+    finally:
+        lock.release()
     return _open(folder)
 
 
@@ -109,16 +137,17 @@ def _open(folder: Path) -> Decoded | None:
         images = np.load(folder / "images.npy", mmap_mode="r")
         with np.load(folder / "annotations.npz") as arrays:
             labels, boxes = arrays["labels"], arrays["boxes"] if "boxes" in arrays else None
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
     whole = len(images) == len(labels) == meta["pictures"]
     return Decoded(images, labels, meta["classes"], boxes, meta["seconds"]) if whole else None
 
 
-def _build(folder: Path, listing: Listing, size: tuple[int, int]) -> None:
+def _build(folder: Path, make_listing: Callable[[], Listing], size: tuple[int, int]) -> None:
+    started = time.perf_counter()
+    listing = make_listing()
     shape = (len(listing.paths), *size, 3)
     needed = int(np.prod(shape, dtype=np.int64))
-    started = time.perf_counter()
     aside = folder.with_name(f"{folder.name}.building-{os.getpid()}")
     for stale in folder.parent.glob(f"{folder.name}.building-*"):  # the lock is ours, so its builder died
         shutil.rmtree(stale, ignore_errors=True)
@@ -141,9 +170,10 @@ def _build(folder: Path, listing: Listing, size: tuple[int, int]) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _disk_message(error: OSError, folder: Path, needed: int) -> str:
+def _disk_message(error: OSError, folder: Path, needed: int = 0) -> str:
     if error.errno == errno.ENOSPC:
-        return (f"the disk is full: the decoded store needs {needed / 1e6:,.0f} MB in {folder.parent}. "
+        size = f"{needed / 1e6:,.0f} MB" if needed else "room"
+        return (f"the disk is full: the decoded store needs {size} in {folder.parent}. "
                 "Free that much, or point COURSE_DATA at a folder on a larger disk, and run again.")
     return (f"cannot write the decoded store to {folder.parent} ({error.strerror or error}). Point COURSE_DATA "
             "at a folder that can be written, and run again.")
@@ -157,7 +187,7 @@ def _decode_all(paths: list[str], target: Path, shape: tuple[int, ...]) -> None:
         start = file.tell()
     picture = int(np.prod(shape[1:]))
     tasks = [(paths[i:i + CHUNK], shape[1:], target, start + i * picture) for i in range(0, len(paths), CHUNK)]
-    workers = min(_cores(), len(tasks))
+    workers = min(_cores(), len(tasks), 32)  # Windows waits for 63 processes at most
     broken: list[str] = []
     with progress_bar(len(paths), "decoding once", " pictures") as bar:
         if workers == 1:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from course_lib.data.sources import TINY_IMAGENET, data_home, locate
+from course_lib.data.sources import TINY_IMAGENET, DataError, data_home, find, locate
 from course_lib.data.store import Decoded, ImageStore, Listing, decode_once
 from course_lib.data.toy_shapes import toy_shapes
 from course_lib.runtime import CourseError, current_profile
@@ -33,11 +33,15 @@ def tiny_imagenet(split: str, *, profile: str | None = None) -> ImageStore:
     smoke = (profile or current_profile()) == "smoke"
     part = "val" if split == "val" else "train"
     folder = data_home() / "stores" / ("tiny_imagenet_smoke" if smoke else "tiny_imagenet") / part
-    if folder.parent in _stand_ins:
+    if folder.parent in _stand_ins and find(TINY_IMAGENET) is None:
         return _stand_in(split, folder.parent)
     try:
         decoded = decode_once(folder, lambda: _listing(part, smoke), (64, 64))
     except _NoData:
+        other = folder.with_name("train" if part == "val" else "val")
+        if other.exists():  # real train and toy val would be worse than no val
+            raise DataError(f"the {part} pictures were never decoded, and TinyImageNet is gone, though {other} holds "
+                            f"the others: bring the data set back, or delete {folder.parent}") from None
         return _stand_in(split, folder.parent)
     return _split(decoded, split)
 

@@ -3,7 +3,6 @@
 import ast
 import errno
 import os
-import pickle
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,26 +51,32 @@ def load(path: Path, identity: dict | None = None) -> dict | None:
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError) as error:
-        raise CheckpointError(f"{path} is not a readable checkpoint ({str(error).splitlines()[0]}). Delete it to "
-                              "train from the beginning.") from error
-
-
-    differs = [f"{key} was {state['identity'].get(key)}, is {value}" for key, value in (identity or {}).items()
-               if state["identity"].get(key) != value]
+    except Exception as error:  # the unpickler answers garbage with anything
+        cause = (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"{path} is not a readable checkpoint ({cause}). Delete it to train from the "
+                              "beginning.") from error
+    if identity is None:
+        return state
+    kept = state.get("identity") if isinstance(state, dict) else None
+    if kept is None:
+        raise CheckpointError(f"{path} is not a checkpoint of a training. Delete it to train from the beginning.")
+    differs = [f"{key} was {kept[key]}, is {value}" for key, value in identity.items()
+               if key in kept and kept[key] != value]
     if differs:
         raise CheckpointError(f"{path} belongs to another training ({'; '.join(differs)}): give anew=True to start "
                               "over, or another checkpoint path")
     return state
 
 
-def identity(sizes: Sequence, loader, trainer) -> dict:
+def identity(sizes: Sequence, loader, trainer, settings: dict | None = None) -> dict:
     """What makes a training the one it is, as plain data: another value, another training."""
-    groups = [{key: value for key, value in group.items() if key != "lr" and isinstance(value, int | float | bool)}
+    groups = [{"initial_lr": group.get("initial_lr", group["lr"])}
+              | {key: value for key, value in group.items() if key != "lr" and isinstance(value, int | float)}
               for group in trainer.optimizer.param_groups]
     return {"picture sizes": list(sizes), "batch size": loader.batch_size, "pictures": loader.images,
             "data": f"{loader.store.name} {loader.store.split}", "seed": loader.seed, "optimizer": groups,
             "schedule": type(trainer.scheduler).__name__, "label smoothing": trainer.label_smoothing,
+            "settings": settings,
             "weights": {name: list(p.shape) for name, p in trainer.model.named_parameters()}}
 
 

@@ -44,16 +44,18 @@ def evaluate(model: nn.Module, loader, *, precision: Precision | None = None) ->
     model.eval()
     loss = top1 = top5 = torch.zeros((), dtype=torch.float64)
     images = 0
-    for x, labels in loader:
-        with precision.autocast():
-            logits = model(x)
-        logits = logits.float()  # (B, classes)
-        ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]  # (B, 5)
-        loss = loss + F.cross_entropy(logits, labels, reduction="sum").cpu()
-        top1 = top1 + ranked[:, 0].sum().cpu()
-        top5 = top5 + ranked.sum().cpu()
-        images += len(labels)
-    model.train(was_training)
+    try:
+        for x, labels in loader:
+            with precision.autocast():
+                logits = model(x)
+            logits = logits.float()  # (B, classes)
+            ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]  # (B, 5)
+            loss = loss + F.cross_entropy(logits, labels, reduction="sum").cpu()
+            top1 = top1 + ranked[:, 0].sum().cpu()
+            top5 = top5 + ranked.sum().cpu()
+            images += len(labels)
+    finally:
+        model.train(was_training)
     if not images:
         raise CourseError("nothing to evaluate: the loader gave no picture")
     return Metrics(loss.item() / images, top1.item() / images, top5.item() / images, images)
@@ -123,25 +125,25 @@ def train_one_epoch(trainer: Trainer, loader, history: History, *, name: str = "
     trainer.model.train()
     look_every = 1 if loader.device.type == "cpu" else 10
     started, before = time.perf_counter(), totals["seconds"]
-    loss_sum, right = torch.zeros((), device=loader.device), torch.zeros((), device=loader.device)
-    seen = 0
+    loss_sum = torch.zeros((), dtype=torch.float64, device=loader.device)  # exact, wherever the epoch is cut in two
+    right, seen = torch.zeros((), device=loader.device), 0
     with progress_bar(len(loader) * loader.batch_size, name, " img") as bar:
         bar.update(totals["images"])
         for x, labels in loader:
             lr = trainer.lr
             loss, batch_right = trainer.step(x, labels)
-            loss_sum, right, seen = loss_sum + loss * len(labels), right + batch_right, seen + len(labels)
+            loss_sum, right, seen = loss_sum + loss.double() * len(labels), right + batch_right, seen + len(labels)
             totals["batches"] += 1
             bar.update(len(labels))
-            last = totals["batches"] == len(loader)
-            if totals["batches"] % look_every == 0 or last:
+            last, asked = totals["batches"] == len(loader), stop()
+            if trainer.steps % look_every == 0 or last or asked:
                 value = loss.item()
                 if not math.isfinite(value):
                     raise TrainingError(_not_finite(value, name, totals["batches"], lr))
                 if trainer.steps % 10 == 0:
                     history.steps.append([trainer.steps, lr, value])
                 bar.set_postfix_str(f"loss {value:.3f}, top-1 {right.item() / seen:.1%}, lr {lr:.3g}")
-            if stop():
+            if asked:
                 break
     totals["loss"] += loss_sum.item()
     totals["right"] += right.item()
@@ -158,18 +160,20 @@ def _not_finite(value: float, name: str, batch: int, lr: float) -> str:
 
 def fit(model: nn.Module, train_loader, val_loader, *, sizes: Sequence[int | None], optimizer, scheduler,
         precision: Precision | None = None, label_smoothing: float = 0.0, checkpoint: Path | None = None,
-        anew: bool = False, report: Callable[[str], None] = print) -> History:
+        anew: bool = False, settings: dict | None = None, report: Callable[[str], None] = print) -> History:
     """Train for ``len(sizes)`` epochs, epoch e on pictures of ``sizes[e]`` pixels (None: as stored).
 
     After every epoch the model is evaluated on ``val_loader`` at the size it was just trained at, and a line
     is reported. With a ``checkpoint`` path the training can be interrupted at any batch (Ctrl-C) and goes
-    on there when called again; one that has finished is reused. ``anew=True`` starts over. Raises
-    TrainingError for a loss that is no number or too little memory, KeyboardInterrupt after saving.
+    on there when called again; one that has finished is reused. ``anew=True`` starts over. ``settings``: plain
+    data that the training depends on besides, kept in the checkpoint and compared. Raises TrainingError for a
+    loss that is no number or too little memory, CheckpointError for a checkpoint of another training,
+    KeyboardInterrupt after saving.
     """
     precision = precision or Precision(next(model.parameters()).device)
     trainer = Trainer(model, optimizer, scheduler, precision, label_smoothing)
     history, totals = History(), None
-    identity = ckpt.identity(sizes, train_loader, trainer)
+    identity = ckpt.identity(sizes, train_loader, trainer, settings)
     state = None if anew or checkpoint is None else ckpt.load(checkpoint, identity)
     if state:
         history, totals = _resume(state, trainer, len(sizes), checkpoint, report)
@@ -199,6 +203,8 @@ def _finish_epoch(trainer: Trainer, val_loader, epoch: int, size: int | None, to
     """Evaluate; returns the epoch's row of the history."""
     lr, started = trainer.lr, time.perf_counter()
     val = evaluate(trainer.model, val_loader, precision=trainer.precision)
+    if not math.isfinite(val.loss):
+        raise TrainingError(_not_finite(val.loss, f"the evaluation after epoch {epoch + 1}", totals["batches"], lr))
     if isinstance(trainer.scheduler, ReduceLROnPlateau):
         trainer.scheduler.step(val.loss)
     return {"epoch": epoch + 1, "picture_size": size, "train_loss": totals["loss"] / totals["images"],

@@ -35,6 +35,7 @@ def one_cycle(optimizer: torch.optim.Optimizer, peak_lr: float, total_steps: int
     """Up for ``warm_up`` of the steps, down to (nearly) zero for the rest (Smith & Topin 2017,
     arXiv:1708.07120). The momentum stays as it is. Step it after every batch."""
     peaks = [peak_lr * group.get("lr_scale", 1.0) for group in optimizer.param_groups]
+    warm_up = max(warm_up, 2 / total_steps)  # torch divides by the steps of the way up
     return OneCycleLR(optimizer, peaks, total_steps, pct_start=warm_up, div_factor=25, final_div_factor=1e4,
                       cycle_momentum=False)
 
