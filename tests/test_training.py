@@ -46,7 +46,11 @@ def toys():
 
 @pytest.fixture(autouse=True)
 def same_start():
+    """The same seeds, and Ctrl-C as a terminal has it; a shell's background jobs ignore it."""
     seed_everything(0)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def small_net(dropout=0.0, width=8):

@@ -38,8 +38,9 @@ class StoreLoader:
         self.picture_size: int | None = None
         self.epoch = 0
         self.first_batch = 0
-        self._scale = 1 / (255 * torch.tensor(store.std, device=self.device).view(3, 1, 1))
-        self._shift = torch.tensor(store.mean, device=self.device).view(3, 1, 1) * 255 * self._scale
+        width = store.images.shape[2]  # a whole row of pixels at once: three numbers at a time would be slow
+        self._scale = (1 / (255 * torch.tensor(store.std))).repeat(width).to(self.device)  # (W·3,)
+        self._shift = (torch.tensor(store.mean) / torch.tensor(store.std)).repeat(width).to(self.device)
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.store), self.batch_size)
@@ -60,8 +61,9 @@ class StoreLoader:
 
     def to_input(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 (B, 3, H, W) → normalised float32 (B, 3, S, S), channels_last, on the device."""
-        x = images.to(self.device, non_blocking=True).to(torch.float32, memory_format=torch.channels_last)
-        x = x.mul_(self._scale).sub_(self._shift)
+        rows = images.to(self.device, non_blocking=True).permute(0, 2, 3, 1).flatten(2)  # (B, H, W·3)
+        x = rows.to(torch.float32).mul_(self._scale).sub_(self._shift)
+        x = x.unflatten(2, (-1, 3)).permute(0, 3, 1, 2)  # (B, 3, H, W), channels_last in memory
         if self.picture_size not in (None, x.shape[-1]):
             x = F.interpolate(x, size=(self.picture_size,) * 2, mode="bilinear", antialias=True)
         return x
@@ -147,7 +149,8 @@ class _AugmentedPictures(Dataset):
 
         seed_pipeline(self.pipeline, *self.keys, int(rows[0]))
         pictures = self.store.images[rows]  # a copy: some transforms write
-        images = torch.stack([self.pipeline(image=picture)["image"] for picture in pictures])
+        images = [self.pipeline(image=picture)["image"].permute(1, 2, 0) for picture in pictures]
+        images = torch.stack(images).permute(0, 3, 1, 2)  # (B, 3, S, S), in memory as the pictures lie: no transpose
         return images, torch.from_numpy(self.store.labels[rows])
 
 
