@@ -35,7 +35,7 @@ def tiny_imagenet_table() -> str:
                          _percent([r["final"]["val_top5"] for r in group]), len(group),
                          _spread([price(r) for r in group], ".2f"),
                          _spread([r["seconds"] / 60 for r in group], ".0f"), group[0]["device"]))
-    rows.append(("the original session, by its log", ORIGINAL["epochs"], f"{ORIGINAL['top1']:.1%}", "–", 1,
+    rows.append(("the original session, by its log", ORIGINAL["epochs"], _percent([ORIGINAL["top1"]]), "–", 1,
                  f"{ORIGINAL['epochs']:.0f}", ORIGINAL["minutes"], ORIGINAL["device"]))
     return _markdown(rows)
 

@@ -191,7 +191,9 @@ def progress_bar(total: int, name: str, unit: str):
         from tqdm import tqdm
     except ImportError:
         return _NoBar()
-    somebody_looks = sys.stdout.isatty() or "ipykernel" in sys.modules
+    ipython = sys.modules.get("IPython")
+    in_notebook = ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+    somebody_looks = sys.stdout.isatty() or in_notebook
     return tqdm(total=total, desc=name, unit=unit, unit_scale=True, file=sys.stdout, leave=False,
                 dynamic_ncols=True, **({} if somebody_looks else {"disable": True}))
 

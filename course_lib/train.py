@@ -92,13 +92,19 @@ class _Files:
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Two processes on one checkpoint would overwrite each other's epochs."""
-        self.lock.parent.mkdir(parents=True, exist_ok=True)
+        lock, folder = FileLock(self.lock, timeout=0), self.lock.parent
         try:
-            with FileLock(self.lock, timeout=0):
-                yield
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
         except Timeout:
-            raise CourseError(f"another process is training {self.checkpoint.stem} in {self.lock.parent}: wait for "
-                              "it, or stop it") from None
+            raise CourseError(f"another process is training {self.checkpoint.stem} in {folder}: wait for it, or stop "
+                              "it") from None
+        except OSError as error:
+            raise CourseError(f"cannot write to {folder} ({error.strerror or error}): choose another folder") from error
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 def _train(recipe, rt, model, train, tune, seed, files, anew, report) -> History:

@@ -654,7 +654,7 @@ def test_the_session_resnet_learns_toy_shapes_in_a_smoke_run():
     """Three short epochs at 32 px: at least three times chance on pictures it has never seen."""
     recipe, precision = find_recipe("tiny_imagenet").for_smoke(), pick_precision(CPU)
     seed_everything(0)
-    loader = BatchLoader(toy_shapes("train", count=1280), recipe.batch_size)
+    loader = BatchLoader(toy_shapes("train", count=640), recipe.batch_size)
     model = recipe.build_model(10, CPU)
     optimizer = recipe.build_optimizer(model)
     fit(model, loader, BatchLoader(toy_shapes("tune", count=200), 200, augment=False), sizes=(32,) * 3,

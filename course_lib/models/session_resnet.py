@@ -52,6 +52,8 @@ class SessionResNet(Classifier):
         for name, value, known in (("stem", stem, STEMS), ("block", block, BLOCKS)):
             if value not in known:
                 raise ValueError(f"unknown {name} {value!r}: expected one of {', '.join(known)}")
+        if not set(residual_in) <= {1, 2, 3}:
+            raise ValueError(f"residual_in is {residual_in}: expected stages out of 1, 2, 3")
         if zero_init_residual and block != "basic":
             raise ValueError("zero_init_residual needs block='basic': behind a ReLU, a zero stays a zero")
         self.logit_scale = logit_scale

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
+from course_lib.runtime import CourseError
+
 
 def parameter_groups(model: nn.Module, lr: float, weight_decay: float, bias_lr: float = 1.0) -> list[dict]:
     """Convolution and linear weights, which decay; the norms' scales; all biases, at ``bias_lr`` times the rate.
@@ -34,6 +36,8 @@ def sgd(model: nn.Module, lr: float, *, momentum: float = 0.9, weight_decay: flo
 def one_cycle(optimizer: torch.optim.Optimizer, peak_lr: float, total_steps: int, warm_up: float = 0.2) -> OneCycleLR:
     """Up for ``warm_up`` of the steps, down to (nearly) zero for the rest (Smith & Topin 2017,
     arXiv:1708.07120). The momentum stays as it is. Step it after every batch."""
+    if total_steps < 3:
+        raise CourseError(f"one cycle needs 3 steps, not {total_steps}: train longer, or in smaller batches")
     peaks = [peak_lr * group.get("lr_scale", 1.0) for group in optimizer.param_groups]
     warm_up = max(warm_up, 2 / total_steps)  # torch divides by the steps of the way up
     return OneCycleLR(optimizer, peaks, total_steps, pct_start=warm_up, div_factor=25, final_div_factor=1e4,
