@@ -29,7 +29,7 @@ class Recipe:
     batch_size: int = 256
     schedule: str = "one_cycle"
     lr: float = 0.4  # the peak, where the schedule has one
-    warm_up: float = 0.2  # share of the steps; 10 to 30 % make little difference
+    warm_up: float = 0.2  # share of the steps
     momentum: float = 0.9
     weight_decay: float = 5e-4
     bias_lr: float = 1.0  # biases learn this many times faster

@@ -60,7 +60,7 @@ class Runtime:
 
     def banner(self, *stores) -> str:
         """At most six lines: machine, profile and reason, then what each store describes of itself."""
-        budget = {"smoke": "a slice of the data, seconds", "cpu": "the whole data set, about an hour",
+        budget = {"smoke": "a slice of the data, seconds", "cpu": "the whole data set, an hour or more",
                   "gpu": "the whole data set, minutes"}[self.profile]
         lines = [
             f"{self.platform} · {self.machine} · Python {host.python_version()}, torch {torch.__version__}",

@@ -1,6 +1,6 @@
 """Pictures decoded once into one uint8 array on disk that every worker and every later run shares.
 
-A JPEG costs about a hundred times more to decode than to copy. The first run decodes each picture once
+A JPEG takes far longer to decode than to copy. The first run decodes each picture once
 and writes its bytes into one ``images.npy``; from then on an epoch is a walk through a memory map.
 A store is a folder: ``images.npy`` (N, H, W, 3), ``annotations.npz`` (labels, boxes), ``meta.json``.
 """

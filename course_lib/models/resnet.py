@@ -20,7 +20,7 @@ class ResNet(Classifier):
     """Stem, four stages, global average pooling, one linear layer.
 
     stem: ``"imagenet"`` (7×7 stride 2, then max-pool: the map is a quarter of the picture, for 128 px and
-    more) or ``"small"`` (3×3 stride 1, no pooling: for 32 to 64 px, at sixteen times the work).
+    more) or ``"small"`` (3×3 stride 1, no pooling: for 32 to 64 px, at fifteen times the work).
     zero_init_residual: start each block as the identity (Goyal et al. 2017, arXiv:1706.02677, §5.1).
     """
 
