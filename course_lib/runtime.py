@@ -3,11 +3,13 @@
 Two environment variables are read, here and in ``data.sources``: ``COURSE_PROFILE`` and ``COURSE_DATA``.
 """
 
+import glob
 import os
 import platform as host
 import random
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -181,7 +183,41 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def progress_bar(total: int, name: str, unit: str):
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A name beside ``path`` to write to; the file is flushed and moved into place, or removed after an error.
+
+    So ``path`` is whole at every moment, or not there. What a process left that was killed while writing is
+    swept away by the next. Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f"{glob.escape(path.name)}.partial-*"):
+        if not _runs(int(left.name.rpartition("-")[2])):
+            left.unlink(missing_ok=True)
+    aside = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    try:
+        yield aside
+        with open(aside, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of that number runs; asking would end it on Windows."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
+def progress_bar(total: int, name: str, unit: str, shown: bool = True):
     """A text bar on stdout that vanishes when done; without tqdm, a silent stand-in.
 
     Text, since widgets leave their state in the saved notebook; ``TQDM_DISABLE=1`` quietens it, and so does a
@@ -193,7 +229,7 @@ def progress_bar(total: int, name: str, unit: str):
         return _NoBar()
     ipython = sys.modules.get("IPython")
     in_notebook = ipython is not None and hasattr(ipython.get_ipython(), "kernel")
-    somebody_looks = sys.stdout.isatty() or in_notebook
+    somebody_looks = shown and (sys.stdout.isatty() or in_notebook)
     return tqdm(total=total, desc=name, unit=unit, unit_scale=True, file=sys.stdout, leave=False,
                 dynamic_ncols=True, **({} if somebody_looks else {"disable": True}))
 

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ from course_lib.data.sources import data_home
 from course_lib.models import create_model, whiten_stem
 from course_lib.recipes import DATASETS, RECIPES, Recipe, find_recipe
 from course_lib.runtime import CourseError, Runtime
-from course_lib.training import History, Trainer, evaluate, fit, optim
+from course_lib.training import History, Trainer, curves, evaluate, fit, optim, parallel
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / "figures" / "results"
@@ -52,16 +51,19 @@ def price(record: dict) -> float | None:
 
 
 def run(recipe: Recipe | str, rt: Runtime, *, seed: int = 0, anew: bool = False, folder: Path | None = None,
-        quiet: bool = False) -> Run:
+        tensorboard: Path | None = None, quiet: bool = False) -> Run:
     """Train ``recipe`` on the size of data that the profile asks for, and look at the official validation set once.
 
     The checkpoint and the record lie in ``folder`` (default: ``runs`` beside the data): an interrupted run goes on
-    there, a finished one is reused, ``anew=True`` trains again. Smoke runs are kept nowhere.
+    there, a finished one is reused, ``anew=True`` trains again. Smoke runs are kept nowhere. ``tensorboard``: a folder
+    for curves. Of several processes (torchrun) the first one writes and prints.
     """
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
-    report = (lambda line: None) if quiet else print
+    first = parallel.rank() == 0
+    report = print if first and not quiet else (lambda line: None)
+    after_epoch = curves(tensorboard and first and tensorboard / f"{recipe.name}-seed{seed}")
     load = DATASETS[recipe.dataset]
-    train, tune, val = (load(split, profile=rt.profile) for split in ("train", "tune", "val"))
+    train, tune, val = (load(split, profile=rt.profile, **recipe.data_options) for split in ("train", "tune", "val"))
     smoke = rt.profile == "smoke" or not train.is_real  # an hour on toy shapes would teach nothing more
     if smoke:
         recipe = recipe.for_smoke()
@@ -69,15 +71,15 @@ def run(recipe: Recipe | str, rt: Runtime, *, seed: int = 0, anew: bool = False,
     commit = _commit()  # of the code that runs, not of what the hour brings
     runtime.seed_everything(seed)
     model = recipe.build_model(len(train.classes), rt.device)
-    with files.alone() if files else contextlib.nullcontext():
+    with files.alone() if files and first else contextlib.nullcontext():
         rate = _reference_rate(rt, files, anew) if files else None
         if rate:
             report(forecast(recipe.name, rate))
-        history = _train(recipe, rt, model, train, tune, seed, files, anew, report)
+        history = _train(recipe, rt, model, train, tune, seed, files, anew, report, after_epoch)
         record = _read_json(files.record) if files else {}
         if record.get("history") != history.rows:  # else reused as a whole: validation data is looked at once
             record = _record(recipe, rt, train, val, seed, history, rate, model) | {"commit": commit}
-        if files:
+        if files and first:
             write_json(files.record, record)
     return Run(model, history, record)
 
@@ -107,16 +109,32 @@ class _Files:
             lock.release()
 
 
-def _train(recipe, rt, model, train, tune, seed, files, anew, report) -> History:
-    loader = BatchLoader(train, recipe.batch_size, device=rt.device, seed=seed)
-    watch = BatchLoader(tune, 500, augment=False, device=rt.device)
+def _train(recipe, rt, model, train, tune, seed, files, anew, report, after_epoch) -> History:
+    loader = _shared(BatchLoader(train, recipe.batch_size, augment=recipe.augment_at(0), device=rt.device, seed=seed))
+    watch = _shared(BatchLoader(tune, 500, augment=False, device=rt.device))
     if recipe.whiten:
         whiten_stem(model, sample(train, 2000, recipe.sizes[0], rt.device, seed))
     optimizer = recipe.build_optimizer(model)
+
+    def before_epoch(epoch: int) -> None:
+        loader.augment = recipe.augment_at(epoch)
+
+    if parallel.rank():
+        runtime.seed_everything(seed + 1_000_000 * parallel.rank())  # each process drops out others
     return fit(model, loader, watch, sizes=recipe.sizes, optimizer=optimizer,
                scheduler=recipe.build_schedule(optimizer, len(loader)), precision=rt.precision,
-               label_smoothing=recipe.label_smoothing, checkpoint=files and files.checkpoint, anew=anew,
-               settings=_plain(recipe), report=report)
+               label_smoothing=recipe.label_smoothing, extras=recipe.extras, checkpoint=files and files.checkpoint,
+               anew=anew, settings=_plain(recipe), before_epoch=before_epoch, after_epoch=after_epoch,
+               report=report)
+
+
+def _shared(loader: BatchLoader) -> BatchLoader:
+    """Each process takes its part of every batch."""
+    if loader.shuffle and loader.batch_size % parallel.processes():
+        raise CourseError(f"batch size {loader.batch_size} cannot be shared out evenly to {parallel.processes()} "
+                          "processes: start another number of them")
+    loader.shard = (parallel.rank(), parallel.processes())
+    return loader
 
 
 def sample(store: ImageStore, count: int, size: int, device: torch.device, seed: int = 0) -> torch.Tensor:
@@ -134,7 +152,7 @@ def _plain(recipe: Recipe) -> dict:
 def _look_once(rt: Runtime, model: nn.Module, val: ImageStore, size: int) -> tuple[dict, float]:
     """The official validation set at the size of the last epoch: loss, top-1 and top-5 of its weights."""
     started = time.perf_counter()
-    loader = BatchLoader(val, 500, augment=False, device=rt.device)
+    loader = _shared(BatchLoader(val, 500, augment=False, device=rt.device))
     loader.picture_size = size
     metrics = evaluate(model, loader, precision=rt.precision)
     final = {"val_loss": metrics.loss, "val_top1": metrics.top1, "val_top5": metrics.top5}
@@ -148,7 +166,8 @@ def _record(recipe, rt, train, val, seed, history, rate, model) -> dict:
     return {
         "recipe": recipe.name, "settings": asdict(recipe), "seed": seed, "profile": rt.profile,
         "dataset": train.name, "is_real": train.is_real, "train_images": len(train), "val_images": len(val),
-        "device": rt.machine, "precision": rt.precision.name, "processes": 1,
+        "device": rt.machine, "precision": rt.precision.name,
+        "processes": parallel.processes(),
         "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__},
         "epochs": len(history), "seconds": train.prepare_seconds + val.prepare_seconds + epochs + last_look,
         "reference_rate": rate, "history": history.rows, "steps": history.steps, "final": final,
@@ -156,11 +175,17 @@ def _record(recipe, rt, train, val, seed, history, rate, model) -> dict:
 
 
 def _reference_rate(rt: Runtime, files: _Files, anew: bool) -> float:
-    """Timed once per run and machine, and kept beside the checkpoint: a run that goes on has one rate."""
+    """Timed once per run and machine, and kept beside the checkpoint: a run that goes on has one rate.
+
+    Of several processes, all that they do at the same time.
+    """
     kept = {} if anew else _read_json(files.rate)
-    if kept.get("device") != rt.machine:
-        kept = {"device": rt.machine, "rate": reference_rate(rt)}
-        write_json(files.rate, kept)
+    here = {"device": rt.machine, "processes": parallel.processes()}
+    if not here.items() <= kept.items():
+        rate = torch.tensor(reference_rate(rt), dtype=torch.float64, device=rt.device)
+        kept = here | {"rate": parallel.total(rate).item()}
+        if parallel.rank() == 0:
+            write_json(files.rate, kept)
     return kept["rate"]
 
 
@@ -197,16 +222,12 @@ def results(name: str, root: Path | None = None) -> list[dict]:
 
 def write_json(path: Path, content: dict) -> None:
     """Whole or not at all. Raises CourseError for a disk that is full or cannot be written."""
-    aside = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps(content, indent=1) + "\n")
-        os.replace(aside, path)
+        with runtime.written_whole(path) as aside:
+            aside.write_text(json.dumps(content, indent=1) + "\n")
     except OSError as error:
         raise CourseError(f"cannot write {path} ({error.strerror or error}). Make room and run again: the training "
                           "itself is kept.") from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _read_json(path: Path) -> dict:
@@ -229,28 +250,38 @@ def _commit() -> str | None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m course_lib.train", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m course_lib.train", description=__doc__, epilog="On several GPUs or processes: torchrun "
+        "--nproc-per-node N -m course_lib.train RECIPE. Each batch is shared out; the first process writes.")
     parser.add_argument("recipe", nargs="?", help="without it: the list of recipes")
     parser.add_argument("--profile", choices=runtime.PROFILES, help="default: COURSE_PROFILE, else by the machine")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="folder for the record, e.g. figures/results")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation (default: 0)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the record, e.g. figures/results")
     parser.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True,
                         help="go on with, or reuse, the run on disk (default); --no-resume trains anew")
+    parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="folder for TensorBoard's curves")
     asked = parser.parse_args(arguments)
     if asked.recipe is None:
         print("\n".join(f"{recipe.name:28}{recipe.about}" for recipe in RECIPES.values()))
         return 0
     try:
-        recipe = find_recipe(asked.recipe)
-        rt = runtime.setup(asked.profile, asked.seed)
-        print(rt.banner())
-        finished = run(recipe, rt, seed=asked.seed, anew=not asked.resume)
+        with parallel.together():
+            return _main(find_recipe(asked.recipe), asked)
     except CourseError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         print(f"\n{str(stop) or 'stopped'}", file=sys.stderr)
         return 130
+
+
+def _main(recipe: Recipe, asked: argparse.Namespace) -> int:
+    rt = runtime.setup(asked.profile, asked.seed)
+    if parallel.rank() == 0:
+        print(rt.banner())
+    finished = run(recipe, rt, seed=asked.seed, anew=not asked.resume, tensorboard=asked.tensorboard)
+    if parallel.rank():
+        return 0
     final = finished.record["final"]
     cost = "" if finished.price is None else f", price {finished.price:.3f}"
     print(f"{recipe.name}: official validation set, last epoch: top-1 {final['val_top1']:.2%}, "

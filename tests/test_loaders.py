@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision.transforms.v2.functional as tv
 from albumentations.pytorch import ToTensorV2
 
-from course_lib.data import AlbumentationsLoader, BatchLoader, ImageStore, transforms
-from course_lib.data.loaders import crop_and_flip
+from course_lib.data import AlbumentationsLoader, Augment, BatchLoader, ImageStore, transforms
+from course_lib.data.augment import crop, draw_boxes, resize_boxes
 from course_lib.runtime import CourseError
 
 MEAN, STD = (0.48, 0.45, 0.40), (0.28, 0.27, 0.29)
@@ -37,7 +38,17 @@ def one_picture(count):
 
 
 def batch_loader(store, batch_size, train, **options):
-    return BatchLoader(store, batch_size, augment=train, pad=PAD, **options)
+    return BatchLoader(store, batch_size, augment=train and Augment(pad=PAD), **options)
+
+
+def loader_of_everything(store, batch_size, train, **options):
+    """All that can be drawn, at once."""
+    augment = Augment(pad=PAD, flip="alternating", min_area=0.4, cutout=0.3, brightness=0.2, contrast=0.3)
+    return BatchLoader(store, batch_size, augment=train and augment, **options)
+
+
+def resized_crop_loader(store, batch_size, train, **options):
+    return BatchLoader(store, batch_size, augment=train and Augment(resized_crop=(0.3, 1.0)), **options)
 
 
 def albumentations_loader(store, batch_size, train, *, workers=0, **options):
@@ -47,7 +58,8 @@ def albumentations_loader(store, batch_size, train, *, workers=0, **options):
 
 
 both_loaders = pytest.mark.parametrize("make", [batch_loader, albumentations_loader])
-MAKERS = {"batch": (batch_loader, {}), "in process": (albumentations_loader, {"workers": 0}),
+MAKERS = {"batch": (batch_loader, {}), "everything": (loader_of_everything, {}),
+          "resized crops": (resized_crop_loader, {}), "in process": (albumentations_loader, {"workers": 0}),
           "two workers": (albumentations_loader, {"workers": 2})}
 every_way = pytest.mark.parametrize("way", MAKERS)
 
@@ -120,7 +132,7 @@ def test_a_read_only_store_is_read_without_a_warning(make, train):
         assert len(labels_of(make(make_store(noise(8)), 4, train))) == 8
 
 
-@every_way
+@pytest.mark.parametrize("way", [way for way in MAKERS if way != "everything"])  # that changes the light
 def test_pictures_keep_their_labels(way):
     images = np.repeat(np.arange(0, 200, 10, dtype=np.uint8), SIZE * SIZE * 3).reshape(20, SIZE, SIZE, 3)
     for x, labels in build(way, make_store(images)):  # plain pictures: no shift or flip changes them
@@ -299,7 +311,9 @@ def check_places(places, pad):
 
 
 def whole_batch(images, pad):
-    picked = crop_and_flip(torch.from_numpy(images).permute(0, 3, 1, 2), pad, torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    flip = torch.rand(len(images), generator=generator) < 0.5
+    picked = crop(torch.from_numpy(images).permute(0, 3, 1, 2), pad, images.shape[1], flip, generator)
     return picked.permute(0, 2, 3, 1).contiguous().numpy()
 
 
@@ -320,6 +334,127 @@ def test_without_padding_pictures_are_only_flipped():
     images = noise(100)
     places = placed(whole_batch(images, 0), images, 0)
     assert (places[:, :2] == 0).all() and 30 < places[:, 2].sum() < 70
+
+
+# --- whole batches --------------------------------------------------------------------------------
+
+
+def drawn(augment, images, *, epoch=0, seed=0, size=None):
+    """One batch of all pictures, in the order of the store, as float (N, H, W, 3) in 0..255."""
+    loader = BatchLoader(make_store(images), len(images), augment=augment, shuffle=False, seed=seed)
+    loader.epoch, loader.picture_size = epoch, size
+    (x, _), = loader
+    assert x.dtype == torch.float32 and x.is_contiguous(memory_format=torch.channels_last)
+    return (x.permute(0, 2, 3, 1).double() * torch.tensor(STD) + torch.tensor(MEAN)).numpy() * 255
+
+
+def test_alternating_flips_turn_every_picture_from_epoch_to_epoch():
+    images, augment = noise(200), Augment(pad=0, flip="alternating")
+
+    def flipped(epoch, seed):
+        x = drawn(augment, images, epoch=epoch, seed=seed).round()
+        plain = (x == images).all((1, 2, 3))
+        assert np.array_equal(x[~plain], images[~plain][:, :, ::-1])
+        return ~plain
+
+    first = flipped(0, seed=0)
+    assert 65 < first.sum() < 135  # five standard deviations
+    for epoch in range(1, 4):
+        assert np.array_equal(flipped(epoch, seed=0), first ^ bool(epoch % 2))
+    assert 60 < (flipped(0, seed=1) ^ first).sum() < 140, "another seed, another lot"
+
+
+@pytest.mark.parametrize("size", [None, 8])
+def test_a_smaller_area_is_one_side_for_a_batch_and_a_place_for_each_picture(size):
+    images, sides = noise(12), set()
+    planes = torch.from_numpy(images).permute(0, 3, 1, 2).double()
+    for epoch in range(4):
+        x = drawn(Augment(pad=0, min_area=0.5), images, epoch=epoch, size=size)
+        found = set()
+        for side in range(8, SIZE + 1):  # 8.5 pixels are half the area
+            for top in range(SIZE - side + 1):
+                for left in range(SIZE - side + 1):
+                    window = planes[:, :, top:top + side, left:left + side]
+                    window = F.interpolate(window, size=size or SIZE, mode="bilinear", antialias=True)
+                    for turned in (window, window.flip(3)):
+                        equal = np.abs(turned.permute(0, 2, 3, 1).numpy() - x).max((1, 2, 3)) < 0.01
+                        found |= {(i, side, top, left) for i in np.flatnonzero(equal)}
+        assert sorted(i for i, *_ in found) == list(range(12)), "each picture is one window of its own"
+        (side,) = {side for _, side, _, _ in found}
+        assert side == SIZE or len({(top, left) for _, _, top, left in found}) > 2
+        sides.add(side)
+    assert len(sides) > 1
+
+
+@pytest.mark.parametrize("size", [6, 9, 20])
+def test_a_resized_crop_is_torchvisions_for_every_box(size):
+    images = torch.from_numpy(noise(60)).permute(0, 3, 1, 2)
+    generator = torch.Generator().manual_seed(0)
+    boxes, flip = draw_boxes(images.shape, (0.1, 1.0), generator), torch.rand(60, generator=generator) < 0.5
+    found = resize_boxes(images, boxes, flip, size)
+    for picture, box, turned, other in zip(images, boxes.T.tolist(), flip, found, strict=True):
+        expected = tv.resized_crop(picture.float(), *box, [size, size], antialias=True)
+        torch.testing.assert_close(other, expected.flip(2) if turned else expected, rtol=0, atol=1e-3)
+
+
+def test_boxes_of_resized_crops_spread_over_area_shape_and_place():
+    shape = torch.Size([4000, 3, 160, 160])
+    top, left, height, width = draw_boxes(shape, (0.2, 0.6), torch.Generator().manual_seed(0)).double()
+    assert min(top.min(), left.min()) >= 0 and (top + height).max() <= 160 and (left + width).max() <= 160
+    aspect = (width / height).log() / np.log(4 / 3)
+    for value, low, high in ((height * width / 160**2, 0.2, 0.6), (aspect, -1, 1),
+                             (top / (160 - height), 0, 1), (left / (160 - width), 0, 1)):
+        share = (value - low) / (high - low)
+        quantiles = torch.quantile(share, torch.tensor([0, 0.25, 0.5, 0.75, 1], dtype=torch.double))
+        torch.testing.assert_close(quantiles, torch.tensor([0, 0.25, 0.5, 0.75, 1]).double(), rtol=0, atol=0.04)
+
+
+def test_a_resized_crop_has_the_training_size_at_once():
+    assert drawn(Augment(resized_crop=(0.4, 1)), noise(4), size=7).shape == (4, 7, 7, 3)
+    plain = drawn(Augment(resized_crop=(1, 1)), np.full((4, SIZE, SIZE, 3), 77, np.uint8))
+    np.testing.assert_allclose(plain, 77, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [None, 8])
+def test_cutout_covers_one_square_of_each_picture_with_the_mean_colour(size):
+    images, mean, corners = np.full((40, SIZE, SIZE, 3), 255, np.uint8), np.array(MEAN) * 255, set()
+    for picture in drawn(Augment(cutout=0.5), images, size=size):
+        covered = np.abs(picture - mean).max(2) < 1e-3
+        rows, columns = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
+        half = (size or SIZE) // 2
+        assert len(rows) == len(columns) == half and covered.sum() == half**2, "one square, wholly inside"
+        assert np.abs(picture[~covered] - 255).max() < 1e-3
+        corners.add((rows[0], columns[0]))
+    assert len(corners) > 12
+
+
+def test_brightness_adds_and_contrast_stretches_about_the_mean_picture_by_picture():
+    images, factors, shifts = noise(300), [], []
+    plain = drawn(Augment(), images)
+    for before, after in zip(plain, drawn(Augment(brightness=0.2, contrast=0.4), images), strict=True):
+        apart, moved = before - before.mean((0, 1)), after.mean((0, 1)) - before.mean((0, 1))
+        factors.append((apart * after).sum() / (apart**2).sum())
+        shifts.append(moved.mean() / 255)
+        np.testing.assert_allclose(after, before.mean((0, 1)) + factors[-1] * apart + moved.mean(), rtol=0, atol=0.01)
+    for values, reach in ((np.array(factors) - 1, 0.4), (np.array(shifts), 0.2)):
+        quantiles = np.quantile(values / reach, [0, 0.25, 0.5, 0.75, 1])
+        np.testing.assert_allclose(quantiles, [-1, -0.5, 0, 0.5, 1], rtol=0, atol=0.2)
+        assert np.abs(values).max() <= reach + 1e-6
+    assert abs(np.corrcoef(factors, shifts)[0, 1]) < 0.25
+
+
+@pytest.mark.parametrize("options, words", [
+    ({"flip": "always"}, "flip is 'always'.*random, alternating"), ({"pad": -1}, "pad is -1.*0 or more"),
+    ({"min_area": 0}, "min_area is 0.*above 0"), ({"resized_crop": (0.8, 0.3)}, "resized_crop is .*least"),
+    ({"cutout": 1.0}, "cutout is 1.0.*below 1"), ({"contrast": -0.1}, "brightness and contrast")])
+def test_an_augmentation_out_of_range_is_named(options, words):
+    with pytest.raises(CourseError, match=words):
+        Augment(**options)
+
+
+def test_padding_as_wide_as_the_picture_is_an_error():
+    with pytest.raises(CourseError, match=f"pad is {SIZE}.*{SIZE} pixels"):
+        BatchLoader(make_store(noise(4)), 4, augment=Augment(pad=SIZE))
 
 
 # --- pipelines ------------------------------------------------------------------------------------

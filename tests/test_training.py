@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib.data import AlbumentationsLoader, BatchLoader, toy_shapes, transforms
+from course_lib.data import AlbumentationsLoader, Augment, BatchLoader, toy_shapes, transforms
 from course_lib.models import create_model
 from course_lib.recipes import find_recipe
 from course_lib.runtime import CourseError, Precision, pick_precision, seed_everything
@@ -68,7 +68,7 @@ SCHEDULES = {"one_cycle": lambda optimizer, lr, steps: optim.one_cycle(optimizer
 
 
 def batch_loader(store, batch_size, seed):
-    return BatchLoader(store, batch_size, seed=seed, pad=2)
+    return BatchLoader(store, batch_size, seed=seed, augment=Augment(pad=2))
 
 
 def albumentations_loader(store, batch_size, seed):
@@ -97,11 +97,11 @@ def train(toys, path=None, *, sizes=(16,) * EPOCHS, lr=0.1, batch_size=20, seed=
 def press_ctrl_c(loader, batch, times=1):
     to_input, batches = loader.to_input, count()
 
-    def pressed(images):
+    def pressed(*images):
         if next(batches) == batch:
             for _ in range(times):
                 signal.raise_signal(signal.SIGINT)
-        return to_input(images)
+        return to_input(*images)
 
     loader.to_input = pressed
 

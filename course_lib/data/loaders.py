@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from course_lib.data.augment import Augment
 from course_lib.data.store import ImageStore
 from course_lib.runtime import CourseError
 
@@ -24,8 +25,9 @@ class StoreLoader:
     """What both loaders share: order, place in the epoch, and the last steps on the device.
 
     ``picture_size`` (pixels; None: as stored) may change between epochs; ``epoch`` and ``first_batch`` say
-    where the next pass begins. An incomplete last batch is dropped when shuffling, so that every step of
-    training sees the same number of pictures, and kept otherwise, so that every picture counts.
+    where the next pass begins; ``shard`` = (rank, processes): this process takes its part of every batch.
+    An incomplete last batch is dropped when shuffling, so that every step of training sees the same number
+    of pictures, and kept otherwise, so that every picture counts.
     """
 
     def __init__(self, store: ImageStore, batch_size: int, *, shuffle: bool, device: torch.device | str,
@@ -38,9 +40,9 @@ class StoreLoader:
         self.picture_size: int | None = None
         self.epoch = 0
         self.first_batch = 0
-        width = store.images.shape[2]  # a whole row of pixels at once: three numbers at a time would be slow
-        self._scale = (1 / (255 * torch.tensor(store.std))).repeat(width).to(self.device)  # (W·3,)
-        self._shift = (torch.tensor(store.mean) / torch.tensor(store.std)).repeat(width).to(self.device)
+        self.shard = (0, 1)
+        self._scale = (1 / (255 * torch.tensor(store.std))).to(self.device)
+        self._shift = (torch.tensor(store.mean) / torch.tensor(store.std)).to(self.device)
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.store), self.batch_size)
@@ -57,62 +59,64 @@ class StoreLoader:
         if self.shuffle:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
         starts = range(self.first_batch * self.batch_size, len(self) * self.batch_size, self.batch_size)
-        return [order[start:start + self.batch_size] for start in starts]
+        rank, processes = self.shard
+        parts = [order[start:start + self.batch_size][rank::processes] for start in starts]
+        return [rows for rows in parts if len(rows)]  # a short last batch may not be enough for all
 
-    def to_input(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 (B, 3, H, W) → normalised float32 (B, 3, S, S), channels_last, on the device."""
+    def to_input(self, images: torch.Tensor, size: int | None = None) -> torch.Tensor:
+        """(B, 3, H, W) in 0..255 → normalised float32 (B, 3, S, S), channels_last, on the device.
+
+        S: ``size``, else ``picture_size``, else as it is.
+        """
+        size, width = size or self.picture_size, images.shape[-1]
         rows = images.to(self.device, non_blocking=True).permute(0, 2, 3, 1).flatten(2)  # (B, H, W·3)
-        x = rows.to(torch.float32).mul_(self._scale).sub_(self._shift)
+        # a whole row of pixels at once: three numbers at a time would be slow
+        x = rows.to(torch.float32).mul_(self._scale.repeat(width)).sub_(self._shift.repeat(width))
         x = x.unflatten(2, (-1, 3)).permute(0, 3, 1, 2)  # (B, 3, H, W), channels_last in memory
-        if self.picture_size not in (None, x.shape[-1]):
-            x = F.interpolate(x, size=(self.picture_size,) * 2, mode="bilinear", antialias=True)
+        if size not in (None, width):
+            x = F.interpolate(x, size=(size,) * 2, mode="bilinear", antialias=True)
         return x
 
 
 class BatchLoader(StoreLoader):
-    """The fast way: a batch is cut out of the store and augmented whole, on the device, without workers."""
+    """The fast way: a batch is cut out of the store and augmented whole, on the device, without workers.
 
-    def __init__(self, store: ImageStore, batch_size: int, *, augment: bool = True, shuffle: bool | None = None,
-                 pad: int = 4, device: torch.device | str = "cpu", seed: int = 0) -> None:
-        super().__init__(store, batch_size, shuffle=augment if shuffle is None else shuffle, device=device,
+    augment: an ``Augment``, True for the default one (shift by 4 px and flip), False for the pictures as they are.
+    """
+
+    def __init__(self, store: ImageStore, batch_size: int, *, augment: Augment | bool = True,
+                 shuffle: bool | None = None, device: torch.device | str = "cpu", seed: int = 0) -> None:
+        super().__init__(store, batch_size, shuffle=bool(augment) if shuffle is None else shuffle, device=device,
                          seed=seed)
-        self.augment, self.pad = augment, pad
+        self.augment = Augment() if augment is True else augment or None
+        if self.augment and self.augment.pad >= (side := min(store.images.shape[1:3])):
+            raise CourseError(f"Augment: pad is {self.augment.pad}, but the pictures of {store.name} have only {side} "
+                              "pixels to mirror: choose a smaller one")
+        # the fourth number keeps the lots for the first flip apart from those of the batches
+        self._flip_first = torch.rand(len(store), generator=_generator(seed, 0, 0, 1)) < 0.5
 
     def __iter__(self) -> Iterator[Batch]:
         for number, rows in enumerate(self.batches(), start=self.first_batch):
             images = torch.from_numpy(self.store.images[rows]).to(self.device)  # (B, H, W, 3)
             images = images.permute(0, 3, 1, 2)  # (B, 3, H, W), a view
-            if self.augment:
-                images = crop_and_flip(images, self.pad, _generator(self.seed, self.epoch, number))
-            yield self.to_input(images), torch.from_numpy(self.store.labels[rows]).to(self.device)
+            x = self._augmented(images, rows, number) if self.augment else self.to_input(images)
+            yield x, torch.from_numpy(self.store.labels[rows]).to(self.device)
+
+    def _augmented(self, images: torch.Tensor, rows: np.ndarray, number: int) -> torch.Tensor:
+        rank, _ = self.shard
+        generator = _generator(self.seed, self.epoch, number, *([0, rank] if rank else []))
+        if self.augment.flip == "alternating":
+            flip = self._flip_first[rows] ^ bool(self.epoch % 2)
+        else:
+            flip = torch.rand(len(rows), generator=generator) < 0.5
+        size = self.picture_size or images.shape[-1]
+        x = self.to_input(self.augment.cut(images, flip, size, generator), size)
+        return self.augment.tint(x, self.store.std, generator)
 
 
 def _generator(*keys: int) -> torch.Generator:
     state = np.random.SeedSequence(keys).generate_state(1, np.uint32)[0]
     return torch.Generator().manual_seed(int(state))
-
-
-def crop_and_flip(images: torch.Tensor, pad: int, generator: torch.Generator) -> torch.Tensor:
-    """Shift each picture by its own −pad … pad pixels, the border mirrored, and flip half of them.
-
-    uint8 (B, 3, H, W) → the same. One gather instead of a padded copy: row −2 *is* row 2.
-    """
-    count, _, height, width = images.shape
-    dy, dx = torch.randint(-pad, pad + 1, (2, count, 1), generator=generator)
-    flip = torch.rand(count, 1, generator=generator) < 0.5
-    rows = _mirror(torch.arange(height) + dy, height)  # (B, H)
-    columns = _mirror(torch.arange(width) + dx, width)  # (B, W)
-    columns = torch.where(flip, columns.flip(1), columns)
-    batch = torch.arange(count, device=images.device)[:, None, None]
-    rows, columns = rows.to(images.device), columns.to(images.device)
-    picked = images.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]]  # (B, H, W, 3)
-    return picked.permute(0, 3, 1, 2)
-
-
-def _mirror(index: torch.Tensor, length: int) -> torch.Tensor:
-    """Fold indices that stick out back in, without repeating the edge: −1 → 1, length → length − 2."""
-    index = index.abs()
-    return torch.where(index < length, index, 2 * (length - 1) - index)
 
 
 class AlbumentationsLoader(StoreLoader):

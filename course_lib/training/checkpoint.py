@@ -2,15 +2,16 @@
 
 import ast
 import errno
-import os
 import random
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from course_lib.runtime import CourseError
+from course_lib.runtime import CourseError, written_whole
+from course_lib.training import parallel
 
 
 class CheckpointError(CourseError):
@@ -23,22 +24,15 @@ def save(path: Path, state: dict) -> None:
     ``torch.save`` over an existing file destroys it when the write fails half-way: so the file is written
     beside, flushed to the disk, and moved into place. Raises CheckpointError; the older file is still there.
     """
-    aside = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(aside, "wb") as file:
+        with written_whole(path) as aside, open(aside, "wb") as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
     except (OSError, RuntimeError) as error:  # torch turns some failed writes into a RuntimeError
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
         cause = "the disk is full" if full else str(error).splitlines()[0]
         kept = "the checkpoint of the epoch before is still there" if path.exists() else "none was there before"
         raise CheckpointError(f"cannot save {path}: {cause}; {kept}. Free some space and run again: training "
                               "goes on from the last checkpoint.") from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def load(path: Path, identity: dict | None = None) -> dict | None:
@@ -70,13 +64,15 @@ def load(path: Path, identity: dict | None = None) -> dict | None:
 
 def identity(sizes: Sequence, loader, trainer, settings: dict | None = None) -> dict:
     """What makes a training the one it is, as plain data: another value, another training."""
-    groups = [{"initial_lr": group.get("initial_lr", group["lr"])}
+    for group in trainer.optimizer.param_groups:  # most schedules note where they began; the others will move
+        group.setdefault("initial_lr", group["lr"])
+    groups = [{"initial_lr": group["initial_lr"]}
               | {key: value for key, value in group.items() if key != "lr" and isinstance(value, int | float)}
               for group in trainer.optimizer.param_groups]
     return {"picture sizes": list(sizes), "batch size": loader.batch_size, "pictures": loader.images,
             "data": f"{loader.store.name} {loader.store.split}", "seed": loader.seed, "optimizer": groups,
             "schedule": type(trainer.scheduler).__name__, "label smoothing": trainer.label_smoothing,
-            "settings": settings,
+            "extras": asdict(trainer.extras), "processes": parallel.processes(), "settings": settings,
             "weights": {name: list(p.shape) for name, p in trainer.model.named_parameters()}}
 
 

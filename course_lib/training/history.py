@@ -1,6 +1,10 @@
 """What a training leaves behind: one row per epoch, and the loss and learning rate along the way."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from course_lib.runtime import CourseError
 
 COLUMNS = ("epoch", "picture_size", "train_loss", "train_top1", "val_loss", "val_top1", "lr", "seconds",
            "eval_seconds")
@@ -33,3 +37,25 @@ class History:
     @classmethod
     def from_dict(cls, state: dict) -> "History":
         return cls(list(state["rows"]), list(state["steps"]))
+
+
+def curves(folder: Path | None) -> Callable[[History], None]:
+    """What ``fit`` calls after each epoch to show the row in TensorBoard; does nothing without a folder.
+
+    Raises CourseError where TensorBoard is not installed.
+    """
+    if not folder:
+        return lambda history: None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise CourseError("TensorBoard is not installed: pip install tensorboard") from error
+    writer = SummaryWriter(folder)
+
+    def write(history: History) -> None:
+        row = {name: value for name, value in history.last.items() if value is not None}
+        for name, value in row.items():
+            writer.add_scalar(name, value, row["epoch"])
+        writer.flush()
+
+    return write

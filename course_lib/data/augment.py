@@ -1,0 +1,134 @@
+"""Augmentation of whole batches, where they lie: crops, flips, squares and light, drawn picture by picture."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from course_lib.runtime import CourseError
+
+FLIPS = ("random", "alternating")
+LONGEST = 4 / 3  # a resized crop has sides of up to 4:3, upright or across (Szegedy et al. 2015)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """What a training picture may look like; plain data, so that a recipe can hold it.
+
+    pad: shift by up to so many pixels, the border mirrored. flip: ``"random"``, half of the pictures, or
+    ``"alternating"``: a picture is flipped in every other epoch, the first by lot (Jordan 2024, §3.6).
+    min_area: below 1, a batch is cut to one side, its area drawn between this share and the whole; the place
+    is each picture's own. resized_crop: (least, most) share of the area that is cut out and stretched to the
+    training size, each picture by itself, in place of ``pad`` and ``min_area``: for pictures larger than the
+    target. cutout: side of one grey square, as a share of the picture's. brightness: up to this share of the
+    range is added; contrast: differences from the picture's mean grow or shrink by up to this share.
+    """
+
+    pad: int = 4
+    flip: str = "random"
+    min_area: float = 1.0
+    resized_crop: tuple[float, float] | None = None
+    cutout: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+
+    def __post_init__(self) -> None:
+        least, most = self.resized_crop or (1, 1)
+        for fault, words in (
+            (self.flip not in FLIPS, f"flip is {self.flip!r}: expected one of {', '.join(FLIPS)}"),
+            (self.pad < 0, f"pad is {self.pad}: expected 0 or more pixels"),
+            (not 0 < self.min_area <= 1, f"min_area is {self.min_area}: expected a share above 0, at most 1"),
+            (not 0 < least <= most <= 1, f"resized_crop is {self.resized_crop}: expected 0 < least <= most <= 1"),
+            (not 0 <= self.cutout < 1, f"cutout is {self.cutout}: expected a share of the side below 1"),
+            (min(self.brightness, self.contrast) < 0, "brightness and contrast are shares: expected 0 or more"),
+        ):
+            if fault:
+                raise CourseError(f"Augment: {words}")
+
+    def cut(self, images: torch.Tensor, flip: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
+        """Crop and flip (B, 3, H, W): uint8 (B, 3, h, w), or after a resized crop float (B, 3, size, size).
+
+        flip: bool (B,), the pictures to be mirrored.
+        """
+        if self.resized_crop:
+            boxes = draw_boxes(images.shape, self.resized_crop, generator)
+            return resize_boxes(images, boxes, flip, size)
+        side = math.sqrt(torch.empty(1).uniform_(self.min_area, 1, generator=generator).item())
+        return crop(images, self.pad, round(side * images.shape[2]), flip, generator)
+
+    def tint(self, x: torch.Tensor, std: tuple[float, ...], generator: torch.Generator) -> torch.Tensor:
+        """Change the light of normalised pictures (B, 3, S, S) and cover a square of each, in place."""
+        def draw(reach):
+            return x.new_empty(len(x), 1, 1, 1, device="cpu").uniform_(-reach, reach, generator=generator).to(x.device)
+
+        if self.brightness or self.contrast:
+            factor, shift = 1 + draw(self.contrast), draw(self.brightness) / x.new_tensor(std).view(3, 1, 1)
+            torch.addcmul(x.mean((2, 3), keepdim=True) * (1 - factor) + shift, x, factor, out=x)
+        if self.cutout:
+            x.masked_fill_(draw_squares(x.shape, self.cutout, generator).to(x.device), 0)  # 0: the mean colour
+        return x
+
+
+def crop(images: torch.Tensor, pad: int, side: int, flip: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Cut a window of ``side`` pixels out of each mirror-padded picture, at a place of its own; flip some.
+
+    uint8 (B, 3, H, W) → (B, 3, side, side). All windows of a picture are views of it: only the drawn one is copied.
+    """
+    padded = mirror(mirror(images, pad, 2), pad, 3)  # (B, 3, H + 2·pad, W + 2·pad)
+    padded[flip] = padded[flip].flip(3)
+    windows = padded.unfold(2, side, 1).unfold(3, side, 1)  # (B, 3, tops, lefts, side, side)
+    top, left = (torch.randint(places, (len(images),), generator=generator) for places in windows.shape[2:4])
+    return windows[torch.arange(len(images)), :, top, left]
+
+
+def mirror(images: torch.Tensor, pad: int, dim: int) -> torch.Tensor:
+    """Continue the pictures by ``pad`` pixels on both sides of ``dim``, without repeating the edge."""
+    last = images.shape[dim] - 1
+    return torch.cat([images.narrow(dim, 1, pad).flip(dim), images,
+                      images.narrow(dim, last - pad, pad).flip(dim)], dim)
+
+
+def draw_boxes(shape: torch.Size, share: tuple[float, float], generator: torch.Generator) -> torch.Tensor:
+    """Top, left, height, width in pixels, int64 (4, B): area and log of the aspect are uniform."""
+    count, _, full_height, full_width = shape
+    area = torch.empty(count).uniform_(*share, generator=generator) * full_height * full_width
+    stretch = torch.empty(count).uniform_(-1, 1, generator=generator).mul(math.log(LONGEST) / 2).exp()
+    height = (area.sqrt() / stretch).round().long().clamp(1, full_height)
+    width = (area.sqrt() * stretch).round().long().clamp(1, full_width)
+    places = torch.stack([full_height - height + 1, full_width - width + 1])
+    top, left = (torch.rand(2, count, generator=generator) * places).long()
+    return torch.stack([top, left, height, width])
+
+
+def resize_boxes(images: torch.Tensor, boxes: torch.Tensor, flip: torch.Tensor, size: int) -> torch.Tensor:
+    """Stretch a box of each picture to ``size`` × ``size``, antialiased: float (B, 3, size, size), in 0..255.
+
+    A resize is linear in rows and in columns: two matrix products for a batch in which every box differs.
+    """
+    top, left, height, width = boxes.to(images.device)
+    down = resampling(top, height, size, images.shape[2])
+    across = resampling(left, width, size, images.shape[3])
+    across = torch.where(flip.to(images.device)[:, None, None], across.flip(1), across)
+    return down[:, None] @ images.float() @ across[:, None].mT
+
+
+def resampling(start: torch.Tensor, length: torch.Tensor, size: int, full: int) -> torch.Tensor:
+    """Matrices (B, size, full) that resample ``length`` of ``full`` pixels, from ``start`` on, to ``size``.
+
+    Triangle weights, widened where the picture shrinks, as in ``F.interpolate(…, antialias=True)``.
+    """
+    start, step = start[:, None, None], (length / size)[:, None, None]
+    pixel, target = torch.arange(full, device=start.device), torch.arange(size, device=start.device)[:, None]
+    centre = start + (target + 0.5) * step - 0.5
+    weight = (1 - (pixel - centre).abs() / step.clamp(min=1)).clamp(min=0)  # (B, size, full)
+    weight *= (pixel >= start) & (pixel < start + length[:, None, None])
+    return weight / weight.sum(2, keepdim=True)
+
+
+def draw_squares(shape: torch.Size, share: float, generator: torch.Generator) -> torch.Tensor:
+    """bool (B, 1, S, S), True in one square a picture, wholly inside, whose side is ``share`` of S."""
+    side = round(share * shape[-1])
+    corner = torch.randint(shape[-1] - side + 1, (2, shape[0], 1), generator=generator)
+    pixel = torch.arange(shape[-1])
+    rows, columns = (pixel >= corner) & (pixel < corner + side)  # (B, S) each
+    return (rows[:, :, None] & columns[:, None, :])[:, None]

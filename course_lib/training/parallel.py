@@ -1,0 +1,103 @@
+"""One training in several processes: started by torchrun, each with its share of every batch.
+
+Without torchrun there is one process, and everything here passes its argument through.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from course_lib.runtime import CourseError, usable_gpu
+
+
+def processes() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process's number; 0 is the one that writes and prints."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Join the other processes of a torchrun: nccl where each has a GPU of its own, else gloo.
+
+    A process that waits longer than ten minutes for another gives up. After an error nobody is waited for.
+    """
+    if not dist.is_torchelastic_launched():
+        yield
+        return
+    gpu, _ = usable_gpu()
+    if gpu:
+        own, cards = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()  # torchrun's number on this machine
+        if own >= cards:
+            raise CourseError(f"more processes than GPUs: start at most {cards} on this machine")
+        torch.cuda.set_device(own)
+    dist.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(minutes=10))
+    yield
+    dist.destroy_process_group()
+
+
+def total(sums: torch.Tensor) -> torch.Tensor:
+    """The same sums over all processes."""
+    if processes() > 1:
+        dist.all_reduce(sums)
+    return sums
+
+
+def agree(loss: torch.Tensor, stop: bool) -> tuple[float, bool]:
+    """The mean loss of all processes, and whether any of them was asked to stop: then all do, at the same batch."""
+    if processes() == 1:
+        return loss.item(), stop
+    loss_sum, asked = total(torch.stack([loss.double(), torch.tensor(float(stop)).to(loss)])).tolist()
+    return loss_sum / processes(), asked > 0
+
+
+def gather(state: dict) -> list[dict]:
+    """One for each process."""
+    if processes() == 1:
+        return [state]
+    states = [None] * processes()
+    dist.all_gather_object(states, state)
+    return states
+
+
+def same_statistics(model: nn.Module) -> None:
+    """The norms' running statistics of process 0, everywhere."""
+    if processes() > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)
+
+
+def network(model: nn.Module, compiled: bool, report: Callable[[str], None]) -> Callable:
+    """The model as a training calls it: spread over the processes, and compiled if asked for."""
+    spread = DistributedDataParallel(model) if processes() > 1 else model
+    return Compiled(spread, report) if compiled else spread
+
+
+class Compiled:
+    """``torch.compile`` where it works; it fails at the first call (no C compiler, say), and then goes on without."""
+
+    def __init__(self, model: nn.Module, report: Callable[[str], None]) -> None:
+        self.model, self.report, self.call = model, report, None
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        try:
+            self.call = self.call or torch.compile(self.model)
+            return self.call(x)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # an error of the model's own comes again below
+            if self.call is self.model:
+                raise
+            cause = (str(error) or type(error).__name__).strip().splitlines()[0]
+            self.report(f"torch.compile does not work here ({cause}): going on without it")
+            self.call = self.model
+            return self.model(x)
