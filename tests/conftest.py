@@ -8,7 +8,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest  # noqa: E402
 
-from course_lib.data.sources import TINY_IMAGENET, find  # noqa: E402
+from course_lib.data.sources import find  # noqa: E402
+from course_lib.data.tiny_imagenet import TINY_IMAGENET  # noqa: E402
 
 HERE = {None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0"}
 
@@ -24,6 +25,17 @@ def no_network(monkeypatch):
         return look_up(host, *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", local_only)
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """For many small layers: two threads wait for each other at each, and long where other work runs beside."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def pytest_collection_modifyitems(items):

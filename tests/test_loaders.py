@@ -339,6 +339,13 @@ def test_without_padding_pictures_are_only_flipped():
 # --- whole batches --------------------------------------------------------------------------------
 
 
+def test_a_store_that_lies_on_the_device_gives_the_same_batches():
+    store = make_store(noise(20))
+    loaders = [loader_of_everything(store, 8, True) for _ in range(2)]
+    loaders[0]._resident = torch.from_numpy(store.images.copy())  # as on a GPU with room for it
+    assert same(*map(list, loaders)) and loaders[1]._resident is None
+
+
 def drawn(augment, images, *, epoch=0, seed=0, size=None):
     """One batch of all pictures, in the order of the store, as float (N, H, W, 3) in 0..255."""
     loader = BatchLoader(make_store(images), len(images), augment=augment, shuffle=False, seed=seed)

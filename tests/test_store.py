@@ -20,9 +20,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from course_lib.data import DataError, sources, store, toy_shapes
+from course_lib.data import DataError, published, sources, store, toy_shapes
 from course_lib.data import tiny_imagenet as load
-from course_lib.data.sources import TINY_IMAGENET
 from course_lib.runtime import CourseError
 
 tiny = importlib.import_module("course_lib.data.tiny_imagenet")  # the name in the package is the function's
@@ -85,7 +84,7 @@ def home(truth, tmp_path, monkeypatch):
     """COURSE_DATA: a folder of this test's own, with the data set in it. The profile takes it whole."""
     counts = {"train/*/images/*.JPEG": CLASSES * PER_CLASS, "val/images/*.JPEG": CLASSES * PER_CLASS_VAL,
               "train/*/*_boxes.txt": CLASSES}
-    monkeypatch.setattr(tiny, "TINY_IMAGENET", replace(TINY_IMAGENET, counts=counts))
+    monkeypatch.setattr(tiny, "TINY_IMAGENET", replace(tiny.TINY_IMAGENET, counts=counts))
     monkeypatch.setattr(sources, "REPO", tmp_path / "repo")
     monkeypatch.setattr(sources, "KAGGLE_INPUT", tmp_path / "no kaggle")
     monkeypatch.setattr(sources, "SPARE", tmp_path / "no spare")
@@ -222,12 +221,12 @@ def test_a_store_in_memory_travels_as_it_is():
 
 
 def test_the_smoke_profile_takes_few_pictures_of_the_same_classes_and_never_downloads(home, monkeypatch):
-    asked, locate = [], tiny.locate
-    monkeypatch.setattr(tiny, "locate", lambda source, download: asked.append(download) or locate(source, download))
+    locate = Mock(wraps=published.locate)
+    monkeypatch.setattr(published, "locate", locate)
     monkeypatch.setattr(tiny, "SMOKE_CLASSES", 6)
     monkeypatch.setattr(tiny, "SMOKE_PER_CLASS", 27)
     train, val = load("train", profile="smoke"), load("val", profile="smoke")
-    assert asked == [False, False]
+    assert [call.kwargs for call in locate.call_args_list] == [{"download": False}] * 2
     assert train.classes == val.classes == [NAMES[wnid] for wnid in sorted(WNIDS)[::2]]
     assert np.bincount(train.labels).tolist() == [27 - TUNE] * 6
     assert np.bincount(val.labels).tolist() == [PER_CLASS_VAL] * 6
@@ -246,7 +245,7 @@ def test_an_unknown_split_is_named_with_those_there_are(split):
 def test_the_second_opening_decodes_nothing_and_reads_no_picture_before_it_is_asked_for(home, monkeypatch):
     first = load("train")
     copy = np.array(first.images)
-    for owner, name in ((Image, "open"), (tiny, "locate"), (store, "_build")):
+    for owner, name in ((Image, "open"), (published, "locate"), (store, "_build")):
         monkeypatch.setattr(owner, name, forbidden())
     started = time.perf_counter()
     again = load("train")
@@ -273,9 +272,9 @@ def _open_at_once(barrier, answers):
 def test_of_two_processes_that_start_at_once_one_builds_and_both_read_the_same(home, monkeypatch, several_tasks):
     build = store._build
 
-    def counted(folder, listing, size):
+    def counted(*args):
         (home / f"built by {os.getpid()}").touch()
-        build(folder, listing, size)
+        build(*args)
 
     monkeypatch.setattr(store, "_build", counted)
     context = multiprocessing.get_context("fork")
@@ -450,10 +449,10 @@ def test_a_store_on_a_read_only_disk_can_be_read(home, monkeypatch):
 def test_without_data_and_network_toy_shapes_are_drawn_and_nobody_can_miss_it(home, monkeypatch, capsys, split,
                                                                               profile):
     draw = Mock(return_value="toy")
-    monkeypatch.setattr(tiny, "locate", lambda source, download: None)
-    monkeypatch.setattr(tiny, "toy_shapes", draw)
+    monkeypatch.setattr(published, "locate", lambda source, download: None)
+    monkeypatch.setattr(published, "toy_shapes", draw)
     assert load(split, profile=profile) == "toy"
-    draw.assert_called_once_with(split, num_classes=10)
+    draw.assert_called_once_with(split, size=64)
     said = capsys.readouterr().out
     assert "NO TINYIMAGENET HERE" in said and "TOY SHAPES" in said and "README" in said
     assert left_behind(home) == []
@@ -464,7 +463,7 @@ def test_without_data_and_network_toy_shapes_are_drawn_and_nobody_can_miss_it(ho
 
 def test_data_that_arrives_later_takes_the_place_of_the_toy_shapes(home, truth, monkeypatch):
     (home / "tiny-imagenet-200").unlink()
-    monkeypatch.setattr(tiny, "toy_shapes", lambda split, **options: "toy")
+    monkeypatch.setattr(published, "toy_shapes", lambda split, **options: "toy")
     assert load("val", profile="smoke") == "toy"
     (home / "tiny-imagenet-200").symlink_to(truth.root, target_is_directory=True)
     assert load("val", profile="smoke").is_real
@@ -480,7 +479,7 @@ def test_toy_shapes_never_stand_beside_real_pictures(home, first, then):
 
 
 def test_the_toy_shapes_that_stand_in_say_that_they_are_not_real(monkeypatch):
-    monkeypatch.setattr(tiny, "locate", lambda source, download: None)
+    monkeypatch.setattr(published, "locate", lambda source, download: None)
     found = load("tune")
     assert not found.is_real and found.split == "tune" and len(found.classes) == 10
     assert "toy" in found.describe()

@@ -72,20 +72,26 @@ class Augment:
 def crop(images: torch.Tensor, pad: int, side: int, flip: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Cut a window of ``side`` pixels out of each mirror-padded picture, at a place of its own; flip some.
 
-    uint8 (B, 3, H, W) → (B, 3, side, side). All windows of a picture are views of it: only the drawn one is copied.
+    uint8 (B, 3, H, W) → (B, 3, side, side). Side by side, a picture and its mirror image continue each other: in
+    that strip every crop, flipped or not, is a window, and only the windows that are drawn get copied.
     """
-    padded = mirror(mirror(images, pad, 2), pad, 3)  # (B, 3, H + 2·pad, W + 2·pad)
-    padded[flip] = padded[flip].flip(3)
-    windows = padded.unfold(2, side, 1).unfold(3, side, 1)  # (B, 3, tops, lefts, side, side)
-    top, left = (torch.randint(places, (len(images),), generator=generator) for places in windows.shape[2:4])
-    return windows[torch.arange(len(images)), :, top, left]
+    height, width = images.shape[2:]
+    tall = torch.cat([images[:, :, 1:pad + 1].flip(2), images, images[:, :, height - 1 - pad:-1].flip(2)], 2)
+    turned = tall.flip(3)
+    strip = torch.cat([turned[..., width - 1 - pad:-1], tall, turned[..., 1:], tall[..., 1:pad + 1]], 3)
+    rows = strip.permute(0, 2, 3, 1).flatten(2)  # (B, H + 2·pad, (2·W + 2·pad - 1)·3), as it lies in memory
+    windows = rows.unfold(1, side, 1).unfold(2, side * 3, 3)  # (B, tops, lefts, side, side·3)
+    top = torch.randint(height + 2 * pad - side + 1, (len(images),), generator=generator)
+    left = torch.randint(width + 2 * pad - side + 1, (len(images),), generator=generator) + flip * (width - 1)
+    drawn = take(windows, torch.arange(len(images)), top, left)  # (B, side, side·3)
+    return drawn.unflatten(2, (side, 3)).permute(0, 3, 1, 2)
 
 
-def mirror(images: torch.Tensor, pad: int, dim: int) -> torch.Tensor:
-    """Continue the pictures by ``pad`` pixels on both sides of ``dim``, without repeating the edge."""
-    last = images.shape[dim] - 1
-    return torch.cat([images.narrow(dim, 1, pad).flip(dim), images,
-                      images.narrow(dim, last - pad, pad).flip(dim)], dim)
+def take(array: torch.Tensor, *index: torch.Tensor) -> torch.Tensor:
+    """``array[index]``; on the CPU by numpy, which copies row by row what torch copies byte by byte."""
+    if array.device.type == "cpu":
+        return torch.from_numpy(array.numpy()[tuple(i.numpy() for i in index)])
+    return array[index]
 
 
 def draw_boxes(shape: torch.Size, share: tuple[float, float], generator: torch.Generator) -> torch.Tensor:

@@ -8,17 +8,19 @@ whatever the number of workers.
 
 import signal
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from course_lib.data.augment import Augment
 from course_lib.data.store import ImageStore
 from course_lib.runtime import CourseError
 
 Batch = tuple[torch.Tensor, torch.Tensor]
+IN_CACHE = 32  # pictures at a time: the whole batch as floats would go through the main memory thrice
 
 
 class StoreLoader:
@@ -70,8 +72,10 @@ class StoreLoader:
         """
         size, width = size or self.picture_size, images.shape[-1]
         rows = images.to(self.device, non_blocking=True).permute(0, 2, 3, 1).flatten(2)  # (B, H, W·3)
-        # a whole row of pixels at once: three numbers at a time would be slow
-        x = rows.to(torch.float32).mul_(self._scale.repeat(width)).sub_(self._shift.repeat(width))
+        scale, shift = self._scale.repeat(width), self._shift.repeat(width)  # three numbers at a time would be slow
+        x = torch.empty_like(rows, dtype=torch.float32)
+        for part, out in zip(rows.split(IN_CACHE), x.split(IN_CACHE), strict=True):
+            out.copy_(part).mul_(scale).sub_(shift)
         x = x.unflatten(2, (-1, 3)).permute(0, 3, 1, 2)  # (B, 3, H, W), channels_last in memory
         if size not in (None, width):
             x = F.interpolate(x, size=(size,) * 2, mode="bilinear", antialias=True)
@@ -97,10 +101,22 @@ class BatchLoader(StoreLoader):
 
     def __iter__(self) -> Iterator[Batch]:
         for number, rows in enumerate(self.batches(), start=self.first_batch):
-            images = torch.from_numpy(self.store.images[rows]).to(self.device)  # (B, H, W, 3)
-            images = images.permute(0, 3, 1, 2)  # (B, 3, H, W), a view
+            images = self._pictures(rows).permute(0, 3, 1, 2)  # (B, 3, H, W), a view
             x = self._augmented(images, rows, number) if self.augment else self.to_input(images)
             yield x, torch.from_numpy(self.store.labels[rows]).to(self.device)
+
+    def _pictures(self, rows: np.ndarray) -> torch.Tensor:
+        """uint8 (B, H, W, 3) on the device."""
+        if self._resident is not None:
+            return self._resident[torch.from_numpy(rows).to(self.device)]
+        return torch.from_numpy(self.store.images[rows]).to(self.device)
+
+    @cached_property
+    def _resident(self) -> torch.Tensor | None:
+        """The whole store on the GPU, where it takes less than half of the free memory."""
+        if self.device.type != "cuda" or self.store.images.nbytes > torch.cuda.mem_get_info(self.device)[0] // 2:
+            return None
+        return torch.from_numpy(np.array(self.store.images)).to(self.device)
 
     def _augmented(self, images: torch.Tensor, rows: np.ndarray, number: int) -> torch.Tensor:
         rank, _ = self.shard
@@ -154,7 +170,7 @@ class _AugmentedPictures(Dataset):
         seed_pipeline(self.pipeline, *self.keys, int(rows[0]))
         pictures = self.store.images[rows]  # a copy: some transforms write
         images = [self.pipeline(image=picture)["image"].permute(1, 2, 0) for picture in pictures]
-        images = torch.stack(images).permute(0, 3, 1, 2)  # (B, 3, S, S), in memory as the pictures lie: no transpose
+        images = default_collate(images).permute(0, 3, 1, 2)  # (B, 3, S, S), in memory as the pictures lie
         return images, torch.from_numpy(self.store.labels[rows])
 
 

@@ -60,23 +60,6 @@ class Source:
     markers: tuple[str, ...]  # paths whose presence tells the layout
 
 
-TINY_IMAGENET = Source(
-    name="TinyImageNet",
-    folder="tiny-imagenet-200",
-    urls=(
-        "https://cs231n.stanford.edu/tiny-imagenet-200.zip",
-        "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
-        "https://image-net.org/data/tiny-imagenet-200.zip",
-        "https://huggingface.co/datasets/cnak47/cv-datasets/resolve/main/tiny-imagenet-200.zip",
-    ),
-    sha256="6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821",
-    bytes=248_100_043,
-    counts={"train/*/images/*.JPEG": 100_000, "val/images/*.JPEG": 10_000,
-            "train/*/*_boxes.txt": 200},
-    markers=("wnids.txt", "words.txt", "train", "val/val_annotations.txt"),
-)
-
-
 def locate(source: Source, download: bool) -> Path | None:
     """The verified folder of ``source``: from disk, else fetched if ``download``, else None.
 
@@ -120,14 +103,15 @@ def data_home() -> Path:
 
 
 def find(source: Source) -> Path | None:
-    """The shallowest folder with the layout of ``source``, root by root, or None."""
+    """The first folder with the layout of ``source``, root by root and level by level; one of its name goes first."""
+    found = []
     for root in search_roots():
         for folder in _folders(root, KAGGLE_DEPTH if root == KAGGLE_INPUT else DEPTH):
             # by its name, a half-extracted set is found too, so that it can be reported
             enough = any if folder.name == source.folder else all
             if enough(os.path.exists(folder / marker) for marker in source.markers):
-                return folder
-    return None
+                found.append(folder)
+    return min(found, key=lambda folder: folder.name != source.folder, default=None)
 
 
 def _folders(root: Path, depth: int) -> Iterator[Path]:

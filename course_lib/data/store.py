@@ -88,7 +88,7 @@ class Listing:
     """What a store is built from: one path, label and box per picture."""
 
     paths: list[str]
-    labels: np.ndarray  # int64 (N,)
+    labels: np.ndarray  # int64 (N,), or (N, L) where a picture has L labels
     classes: list[str]
     boxes: np.ndarray | None = None  # int16 (N, 4)
 
@@ -104,12 +104,13 @@ class Decoded:
     seconds: float  # that building it took
 
 
-def decode_once(folder: Path, make_listing: Callable[[], Listing], size: tuple[int, int]) -> Decoded:
+def decode_once(folder: Path, make_listing: Callable[[], Listing], size: tuple[int, int],
+                fit: Callable | None = None) -> Decoded:
     """Open the store in ``folder``; build it first if there is none.
 
-    ``size``: (height, width) that every picture must have. Safe with two processes starting at once: one
-    builds, the other waits. Raises DataError for corrupt pictures (all of them named), a full disk or a
-    folder that cannot be written; nothing half-done is left behind.
+    ``size``: (height, width) that every picture must have, or is given by ``fit(image, size)``. Safe with two
+    processes starting at once: one builds, the other waits. Raises DataError for corrupt pictures (all of them
+    named), a full disk or a folder that cannot be written; nothing half-done is left behind.
     """
     if found := _open(folder):
         return found
@@ -122,7 +123,7 @@ def decode_once(folder: Path, make_listing: Callable[[], Listing], size: tuple[i
     try:
         if found := _open(folder):
             return found
-        _build(folder, make_listing, size)
+        _build(folder, make_listing, size, fit)
     finally:
         lock.release()
     return _open(folder)
@@ -143,7 +144,7 @@ def _open(folder: Path) -> Decoded | None:
     return Decoded(images, labels, meta["classes"], boxes, meta["seconds"]) if whole else None
 
 
-def _build(folder: Path, make_listing: Callable[[], Listing], size: tuple[int, int]) -> None:
+def _build(folder: Path, make_listing: Callable[[], Listing], size: tuple[int, int], fit: Callable | None) -> None:
     started = time.perf_counter()
     listing = make_listing()
     shape = (len(listing.paths), *size, 3)
@@ -156,7 +157,7 @@ def _build(folder: Path, make_listing: Callable[[], Listing], size: tuple[int, i
         if free < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder.parent))
         aside.mkdir()
-        _decode_all(listing.paths, aside / "images.npy", shape)
+        _decode_all(listing.paths, aside / "images.npy", shape, fit)
         arrays = {"labels": listing.labels} | ({} if listing.boxes is None else {"boxes": listing.boxes})
         np.savez(aside / "annotations.npz", **arrays)
         meta = {"format": FORMAT, "pictures": len(listing.paths), "classes": listing.classes,
@@ -179,14 +180,14 @@ def _disk_message(error: OSError, folder: Path, needed: int = 0) -> str:
             "at a folder that can be written, and run again.")
 
 
-def _decode_all(paths: list[str], target: Path, shape: tuple[int, ...]) -> None:
+def _decode_all(paths: list[str], target: Path, shape: tuple[int, ...], fit: Callable | None) -> None:
     """Decode ``paths`` into the .npy file ``target``, each process writing its own rows of it."""
     with open(target, "wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         start = file.tell()
     picture = int(np.prod(shape[1:]))
-    tasks = [(paths[i:i + CHUNK], shape[1:], target, start + i * picture) for i in range(0, len(paths), CHUNK)]
+    tasks = [(paths[i:i + CHUNK], shape[1:], fit, target, start + i * picture) for i in range(0, len(paths), CHUNK)]
     workers = min(_cores(), len(tasks), 32)  # Windows waits for 63 processes at most
     broken: list[str] = []
     with progress_bar(len(paths), "decoding once", " pictures") as bar:
@@ -218,12 +219,13 @@ def _collect(results, bar) -> list[str]:
 
 def _decode_chunk(task: tuple) -> tuple[int, list[str]]:
     """Decode some files and write them at their place; returns how many, and the faults in words."""
-    paths, shape, target, offset = task
+    paths, shape, fit, target, offset = task
     pixels, faults = np.zeros((len(paths), *shape), np.uint8), []
     for row, path in zip(pixels, paths, strict=True):
         try:
             with Image.open(path) as image:
-                decoded = np.asarray(image.convert("RGB"))  # grayscale becomes three equal channels
+                image = image.convert("RGB")  # grayscale becomes three equal channels
+                decoded = np.asarray(fit(image, shape[:2]) if fit else image)
             if decoded.shape != shape:
                 raise ValueError(f"{decoded.shape[1]}×{decoded.shape[0]} pixels, expected {shape[1]}×{shape[0]}")
             row[:] = decoded

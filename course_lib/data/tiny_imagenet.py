@@ -9,12 +9,25 @@ from pathlib import Path
 
 import numpy as np
 
-from course_lib.data.sources import TINY_IMAGENET, DataError, data_home, find, locate
-from course_lib.data.store import Decoded, ImageStore, Listing, decode_once
-from course_lib.data.toy_shapes import toy_shapes
-from course_lib.runtime import CourseError, current_profile
+from course_lib.data.published import decode_part, hold_out, load_or_draw, rows_of
+from course_lib.data.sources import Source
+from course_lib.data.store import ImageStore, Listing
 
-SPLITS = ("train", "tune", "val")
+TINY_IMAGENET = Source(
+    name="TinyImageNet",
+    folder="tiny-imagenet-200",
+    urls=(
+        "https://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        "https://image-net.org/data/tiny-imagenet-200.zip",
+        "https://huggingface.co/datasets/cnak47/cv-datasets/resolve/main/tiny-imagenet-200.zip",
+    ),
+    sha256="6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821",
+    bytes=248_100_043,
+    counts={"train/*/images/*.JPEG": 100_000, "val/images/*.JPEG": 10_000,
+            "train/*/*_boxes.txt": 200},
+    markers=("wnids.txt", "words.txt", "train", "val/val_annotations.txt"),
+)
 MEAN, STD = (0.4802, 0.4481, 0.3975), (0.2764, 0.2689, 0.2816)  # over all train pixels
 TUNE_PER_CLASS = 25  # of 500: 5,000 pictures, one standard error is 0.7 points of accuracy
 SMOKE_CLASSES, SMOKE_PER_CLASS = 10, 225  # as many as the toy shapes have
@@ -28,77 +41,37 @@ def tiny_imagenet(split: str, *, profile: str | None = None) -> ImageStore:
     classes from what lies on disk and never downloads. Without data and network it draws toy shapes and says
     so. Raises CourseError for an unknown split, DataError for a broken data set or a full disk.
     """
-    if split not in SPLITS:
-        raise CourseError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")
-    smoke = (profile or current_profile()) == "smoke"
-    part = "val" if split == "val" else "train"
-    folder = data_home() / "stores" / ("tiny_imagenet_smoke" if smoke else "tiny_imagenet") / part
-    if folder.parent in _stand_ins and find(TINY_IMAGENET) is None:
-        return _stand_in(split, folder.parent)
-    try:
-        decoded = decode_once(folder, lambda: _listing(part, smoke), (64, 64))
-    except _NoData:
-        other = folder.with_name("train" if part == "val" else "val")
-        if other.exists():  # real train and toy val would be worse than no val
-            raise DataError(f"the {part} pictures were never decoded, and TinyImageNet is gone, though {other} holds "
-                            f"the others: bring the data set back, or delete {folder.parent}") from None
-        return _stand_in(split, folder.parent)
-    return _split(decoded, split)
+    def load(smoke):
+        found = decode_part(TINY_IMAGENET, "tiny_imagenet", split, smoke, _listing, (64, 64))
+        rows = rows_of(split, len(found.classes) * TUNE_PER_CLASS)
+        return ImageStore(TINY_IMAGENET.name, split, found.images[rows], found.labels[rows], found.classes, MEAN, STD,
+                          is_real=True, boxes=found.boxes[rows], prepare_seconds=found.seconds)
+
+    return load_or_draw(TINY_IMAGENET, split, profile, load, size=64)
 
 
-class _NoData(Exception):
-    """Neither on disk nor to be downloaded."""
-
-
-_stand_ins: dict[Path, dict[str, ImageStore]] = {}  # drawn, and said, once in a process
-
-
-def _stand_in(split: str, folder: Path) -> ImageStore:
-    """Toy shapes, in the place of the store that should be in ``folder``."""
-    if folder not in _stand_ins:
-        print("\n*** NO TINYIMAGENET HERE: the pictures are TOY SHAPES, drawn by the course. ***\n"
-              "*** Every number is about toy shapes. README says how to get the real data. ***\n")
-    drawn = _stand_ins.setdefault(folder, {})
-    if split not in drawn:
-        drawn[split] = toy_shapes(split, num_classes=SMOKE_CLASSES)
-    return drawn[split]
-
-
-def _split(decoded: Decoded, split: str) -> ImageStore:
-    """The tune pictures lie behind the train pictures, so that both are views of one memory map."""
-    held_out = len(decoded.classes) * TUNE_PER_CLASS
-    rows = {"train": slice(0, -held_out), "tune": slice(-held_out, None), "val": slice(None)}[split]
-    return ImageStore("TinyImageNet", split, decoded.images[rows], decoded.labels[rows], decoded.classes,
-                      MEAN, STD, is_real=True, boxes=decoded.boxes[rows],
-                      prepare_seconds=decoded.seconds)
-
-
-def _listing(part: str, smoke: bool) -> Listing:
-    root = locate(TINY_IMAGENET, download=not smoke)
-    if root is None:
-        raise _NoData
+def _listing(root: Path, part: str, smoke: bool) -> Listing:
     wnids = sorted((root / "wnids.txt").read_text().split())
     if smoke:
         wnids = wnids[:: len(wnids) // SMOKE_CLASSES]
-    per_class = SMOKE_PER_CLASS if smoke else None
-    rows = _train_rows(root, wnids, per_class) if part == "train" else _val_rows(root, wnids)
+    rows = _train_rows(root, wnids) if part == "train" else _val_rows(root, wnids)
+    if part == "train":
+        labels = np.array([label for _, label, _ in rows])
+        order = hold_out(labels, TUNE_PER_CLASS, SMOKE_PER_CLASS if smoke else None)
+        rows = [rows[i] for i in np.concatenate(order)]
     paths, labels, boxes = zip(*rows, strict=True)
     return Listing(list(paths), np.array(labels, np.int64), _names(root, wnids), np.array(boxes, np.int16))
 
 
-def _train_rows(root: Path, wnids: list[str], per_class: int | None) -> list[tuple]:
-    """(path, label, box) of each train picture, ``per_class`` of them; 25 a class, drawn once, go to the end."""
-    train, tune = [], []
+def _train_rows(root: Path, wnids: list[str]) -> list[tuple]:
+    """(path, label, box) of each train picture, class by class."""
+    rows = []
     for label, wnid in enumerate(wnids):
         folder = root / "train" / wnid
-        rows = []
         for line in sorted((folder / f"{wnid}_boxes.txt").read_text().splitlines()):
             name, *box = line.split("\t")
             rows.append((str(folder / "images" / name), label, [int(edge) for edge in box]))
-        order = np.random.default_rng(0).permutation(len(rows))[:per_class]
-        train += [rows[i] for i in order[TUNE_PER_CLASS:]]
-        tune += [rows[i] for i in order[:TUNE_PER_CLASS]]
-    return train + tune
+    return rows
 
 
 def _val_rows(root: Path, wnids: list[str]) -> list[tuple]:

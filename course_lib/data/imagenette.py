@@ -1,0 +1,95 @@
+"""Imagenette: ten easy classes of ImageNet; 9,469 train and 3,925 val pictures, and labels with known mistakes.
+
+Source: J. Howard, fast.ai, 2019 (version 2). Of its val pictures, 3,791 are from ImageNet's *training* set: train
+from scratch, or say what the weights had seen. Its file of labels is sorted by class: shuffle.
+"""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from course_lib.data.published import decode_part, hold_out, load_or_draw, rows_of
+from course_lib.data.sources import DataError, Source
+from course_lib.data.store import ImageStore, Listing
+from course_lib.runtime import CourseError
+
+IMAGENETTE = {side: Source(
+    name=f"Imagenette ({side} px)",
+    folder=f"imagenette2-{side}",
+    urls=(f"https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-{side}.tgz",),
+    sha256=sha256,
+    bytes=size,
+    counts={"train/*/*.JPEG": 9_469, "val/*/*.JPEG": 3_925},
+    markers=("train/n01440764", "val/n01440764"),
+) for side, sha256, size in (
+    (160, "64d0c4859f35a461889e0147755a999a48b49bf38a7e0f9bd27003f10db02fe5", 99_003_388),
+    (320, "569b4497c98db6dd29f335d1f109cf315fe127053cedf69010d047f0188e158c", 341_663_724),
+)}
+
+CLASSES = {
+    "n01440764": "tench", "n02102040": "English springer", "n02979186": "cassette player", "n03000684": "chain saw",
+    "n03028079": "church", "n03394916": "French horn", "n03417042": "garbage truck", "n03425413": "gas pump",
+    "n03445777": "golf ball", "n03888257": "parachute",
+}
+NOISE = (0, 1, 5, 25, 50)  # percent of the train labels that are wrong, drawn anew for each level
+MEAN, STD = (0.4624, 0.4579, 0.4303), (0.2799, 0.2772, 0.2990)  # over all train pixels, at 160 px
+TUNE_PER_CLASS = 50  # 500 pictures of 9,469: one standard error is 1.3 points at 90 %
+SMOKE_PER_CLASS = {"train": 200, "val": 40}  # the 50 of tune included
+
+
+def imagenette(split: str, noise: int = 0, size: int = 160, *, profile: str | None = None) -> ImageStore:
+    """One split of Imagenette, decoded once to the middle ``size`` × ``size`` pixels of each picture.
+
+    split: ``"train"`` (8,969), ``"tune"`` (500 held out of train) or ``"val"`` (3,925 official). noise: percent of
+    wrong labels in train: 0, 1, 5, 25 or 50. Tune and val are always clean: the question is what a network learns
+    of the truth in spite of the labels, and a choice made on clean labels is the one that val will judge.
+    size: up to 160 from the archive of 160 px, up to 320 from that of 320. Smoke and toy shapes as in
+    ``tiny_imagenet``. Raises CourseError for an unknown split, noise or size, DataError for a broken data set.
+    """
+    if noise not in NOISE:
+        raise CourseError(f"noise is {noise!r}: expected one of {', '.join(map(str, NOISE))} percent")
+    if not 16 <= size <= max(IMAGENETTE):
+        raise CourseError(f"size is {size!r}: expected 16 to {max(IMAGENETTE)} pixels")
+    source = IMAGENETTE[min(side for side in IMAGENETTE if side >= size)]
+
+    def load(smoke):
+        found = decode_part(source, f"imagenette_{size}", split, smoke, _listing, (size, size), middle_square)
+        rows = rows_of(split, len(found.classes) * TUNE_PER_CLASS)
+        labels = found.labels[rows, NOISE.index(noise if split == "train" else 0)].copy()
+        return ImageStore("Imagenette", split, found.images[rows], labels, found.classes, MEAN, STD, is_real=True,
+                          prepare_seconds=found.seconds)
+
+    return load_or_draw(source, split, profile, load, size=min(size, 64))
+
+
+def middle_square(image: Image.Image, shape: tuple[int, int]) -> Image.Image:
+    """The shorter side scaled to the target's, then the middle of the longer one: nothing is squeezed.
+
+    A square of one size lets the store be one array; at 160 px most pictures are only cut, not resampled.
+    """
+    side, shortest = shape[0], min(image.size)
+    if shortest != side:
+        image = image.resize([edge * side // shortest for edge in image.size], Image.Resampling.BICUBIC)
+    left, top = (round((edge - side) / 2) for edge in image.size)
+    return image.crop((left, top, left + side, top + side))
+
+
+def _listing(root: Path, part: str, smoke: bool) -> Listing:
+    """Labels int64 (N, 5), a column for each level of noise."""
+    files = sorted(root.glob("*noisy_imagenette.csv"))  # one, or one for train and one for val
+    if not files:
+        raise DataError(f"{root} has no noisy_imagenette.csv, which lists pictures and labels: it is part of the "
+                        "published archive; delete the folder and run again")
+    numbers, paths, labels = {wnid: number for number, wnid in enumerate(CLASSES)}, [], []
+    for file in files:
+        for row in csv.DictReader(file.read_text().splitlines()):
+            if row["path"].startswith(f"{part}/"):
+                paths.append(str(root / row["path"]))
+                labels.append([numbers[row[f"noisy_labels_{level}"]] for level in NOISE])
+    order = np.argsort(paths)  # whatever the order in the file
+    paths, labels = np.array(paths)[order], np.array(labels, np.int64)[order]
+    limit = SMOKE_PER_CLASS[part] if smoke else None
+    rows = np.concatenate(hold_out(labels[:, 0], TUNE_PER_CLASS if part == "train" else 0, limit))
+    return Listing(paths[rows].tolist(), labels[rows], list(CLASSES.values()))
