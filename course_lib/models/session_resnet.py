@@ -7,7 +7,8 @@ wide and plain, as the session that this course grew from used it: 6,573,120 par
 import torch
 from torch import nn
 
-from course_lib.models.blocks import BasicBlock, Classifier, conv3x3
+from course_lib.models.blocks import BasicBlock, Classifier
+from course_lib.models.layers import conv3x3
 
 STEMS = {"small": 1, "strided": 2}  # stride of the first convolution
 WIDTHS = {"stem": 64, "stage1": 128, "stage2": 256, "stage3": 512}
@@ -71,7 +72,7 @@ class SessionResNet(Classifier):
         if zero_init_residual:
             for module in self.modules():
                 if isinstance(module, BasicBlock):
-                    nn.init.zeros_(module.last_norm.weight)
+                    module.start_as_identity()
 
     @property
     def stages(self) -> dict[str, nn.Module]:

@@ -1,0 +1,135 @@
+"""The lambda layer against lambda-networks and timm, and LambdaResNet-50 against ResNet-50, in turn, in one process.
+
+``make bench`` runs this; the figures go to ``figures/results/benchmarks/lambda.json``. Forward and backward, float32,
+k = 16, h = 4, u = 1, r = 23. Times are medians over the rounds; memory is the peak of what torch allocates from the
+first line of the forward pass to the last of the backward pass, beyond weights, input and the gradient fed in.
+"""
+
+import statistics
+import sys
+import time
+import warnings
+from importlib.metadata import version
+
+import lambda_networks
+import pytest
+import torch
+import torch.nn.functional as F
+from timm.layers.lambda_layer import LambdaLayer as TimmLambdaLayer
+from torch.profiler import ProfilerActivity, profile
+
+from course_lib import runtime
+from course_lib.models import LambdaLayer, create_model
+from course_lib.train import RESULTS, write_json
+
+MAPS = [  # channels, side of the map, pictures; at least so many times as fast as lambda-networks
+    (512, 4, 32, 6), (512, 7, 8, 6), (256, 8, 32, 6), (256, 14, 8, 4), (128, 16, 32, 4), (128, 28, 8, 2),
+    (64, 32, 8, 2),
+]
+ROUNDS = {"layer": 9, "step": 5}
+STEP = {"side": 128, "pictures": 16}
+figures: dict[str, dict] = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def machine():
+    """Two threads, and the figures kept even where a bar is missed."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+    versions = {"python": sys.version.split()[0], "torch": torch.__version__,
+                **{name: version(name) for name in ("lambda-networks", "timm")}}
+    write_json(RESULTS / "benchmarks" / "lambda.json", {
+        "benchmark": "lambda", "machine": runtime.setup("cpu").machine, "threads": 2,
+        "what": "forward and backward of one layer, float32, k 16, h 4, u 1, r 23; training step of the networks",
+        "rounds": ROUNDS, **figures, "versions": versions})
+
+
+def layers(channels: int) -> dict[str, torch.nn.Module]:
+    """The same function three times: timm has q, k and v in one matrix, and its kernel the channel last."""
+    torch.manual_seed(0)
+    ours = LambdaLayer(channels)
+    with warnings.catch_warnings(action="ignore"):
+        public = lambda_networks.LambdaLayer(channels, dim_k=16, r=23)
+    state = ours.state_dict()
+    public.load_state_dict({**state, "pos_conv.weight": state["pos_conv.weight"].unsqueeze(2)})
+    timms = TimmLambdaLayer(channels, r=23)
+    timms.load_state_dict({
+        **{name: value for name, value in state.items() if name.startswith("norm")},
+        "qkv.weight": torch.cat([state[f"to_{name}.weight"] for name in "qkv"]),
+        "conv_lambda.weight": state["pos_conv.weight"].unsqueeze(4),
+        "conv_lambda.bias": state["pos_conv.bias"],
+    })
+    return {"ours": ours, "lambda-networks": public, "timm": timms}
+
+
+def medians(sides: dict, rounds: int) -> dict[str, float]:
+    """Seconds of each side, taking turns; the first round warms up."""
+    seconds = {name: [] for name in sides}
+    for _ in range(rounds + 1):
+        for name, run in sides.items():
+            started = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(each[1:]) for name, each in seconds.items()}
+
+
+def peak_megabytes(run) -> float:
+    """The highest sum of allocations and releases since the start; run once before, so that nothing is lazy."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        run()
+    events = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak / 2**20
+
+
+@pytest.mark.parametrize("channels, side, pictures, bar", MAPS)
+def test_the_layer_outruns_the_public_ones_on_less_memory(channels, side, pictures, bar):
+    sides = layers(channels)
+    x = torch.randn(pictures, channels, side, side, requires_grad=True)
+    gradient = torch.randn(pictures, channels, side, side)
+
+    def run(layer):
+        layer.zero_grad()
+        x.grad = None
+        y = layer(x)
+        y.backward(gradient)
+        return y.detach(), x.grad
+
+    values = {name: run(layer) for name, layer in sides.items()}
+    for name in ("lambda-networks", "timm"):
+        for mine, other in zip(values["ours"], values[name], strict=True):
+            assert (mine - other).abs().max() < 1e-5 * other.abs().max(), name
+    runs = {name: lambda layer=layer: run(layer) for name, layer in sides.items()}
+    seconds = medians(runs, ROUNDS["layer"])
+    memory = {name: peak_megabytes(run) for name, run in runs.items()}
+    ratio = {name: seconds[name] / seconds["ours"] for name in ("lambda-networks", "timm")}
+    figures.setdefault("layer", {})[f"{channels} x {side} x {side}, batch {pictures}"] = {
+        "path": sides["ours"].chosen_path(side, side), "seconds": seconds, "peak_megabytes": memory, "ratio": ratio}
+    assert ratio["lambda-networks"] >= bar
+    assert memory["ours"] <= memory["lambda-networks"] * (0.5 if side <= 16 else 1)
+    if side <= 16:
+        assert ratio["timm"] >= 6
+
+
+def test_a_training_step_of_lambda_resnet50_takes_at_most_one_and_a_half_of_resnet50s():
+    x, labels = torch.randn(STEP["pictures"], 3, STEP["side"], STEP["side"]), torch.arange(STEP["pictures"])
+
+    def step(name):
+        model = create_model(name, 1000)
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+
+        def run():
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), labels).backward()
+            optimizer.step()
+        return run
+
+    seconds = medians({name: step(name) for name in ("resnet50", "lambda_resnet50")}, ROUNDS["step"])
+    ratio = seconds["lambda_resnet50"] / seconds["resnet50"]
+    figures["training_step"] = {**STEP, "seconds": seconds, "ratio": ratio}
+    assert ratio <= 1.5

@@ -1,0 +1,71 @@
+"""Our ResNets against torchvision's and timm's: the same weights, in one process, in turn.
+
+``make bench`` runs this; the figures go to ``figures/results/benchmarks/models.json``. Forward and backward pass in
+training mode, float32. Times are medians over the rounds; memory is the peak of what torch allocates in a step.
+"""
+
+import sys
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+import torchvision
+
+from benchmarks.test_lambda import medians, peak_megabytes
+from course_lib import runtime
+from course_lib.models import create_model
+from course_lib.train import RESULTS, write_json
+
+BATCH, SIZE, ROUNDS = 16, 128, 5
+SIDES = {"ours": create_model, "torchvision": torchvision.models.get_model, "timm": timm.create_model}
+PEERS = ("torchvision", "timm")
+figures: dict[str, dict] = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def machine():
+    """Two threads, and the figures kept even where a bar is missed."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+    write_json(RESULTS / "benchmarks" / "models.json", {
+        "benchmark": "models", "machine": runtime.setup("cpu").machine, "threads": 2, "rounds": ROUNDS,
+        "what": "forward and backward of whole networks in training mode, float32; ratios: the peer's over ours",
+        "batch_size": BATCH, "size": SIZE, "networks": figures,
+        "versions": {"python": sys.version.split()[0],
+                     **{library.__name__: library.__version__ for library in (torch, torchvision, timm)}}})
+
+
+def with_the_same_weights(name: str) -> dict[str, torch.nn.Module]:
+    torch.manual_seed(0)
+    models = {side: make(name, num_classes=1000).train() for side, make in SIDES.items()}
+    for side in PEERS:
+        models[side].load_state_dict(models["ours"].state_dict())
+    return models
+
+
+def step(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Forward and backward; returns the logits."""
+    model.zero_grad()
+    logits = model(x)
+    F.cross_entropy(logits, torch.arange(len(x))).backward()
+    return logits.detach()
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_our_resnets_are_as_fast_and_as_lean_as_the_peers(name):
+    models, x = with_the_same_weights(name), torch.randn(BATCH, 3, SIZE, SIZE)
+    logits = {side: step(model, x) for side, model in models.items()}
+    for side in PEERS:  # both sides do the same work
+        torch.testing.assert_close(logits[side], logits["ours"], rtol=1e-4, atol=1e-4)
+        for ours, theirs in zip(models["ours"].parameters(), models[side].parameters(), strict=True):
+            assert (ours.grad - theirs.grad).norm() <= 1e-2 * theirs.grad.norm()
+    runs = {side: lambda model=model: step(model, x) for side, model in models.items()}
+    seconds = medians(runs, ROUNDS)
+    memory = {side: peak_megabytes(run) for side, run in runs.items()}
+    ratio = {side: seconds[side] / seconds["ours"] for side in PEERS}
+    figures[name] = {"seconds": seconds, "ratio": ratio, "peak_megabytes": memory}
+    assert min(ratio.values()) >= 0.95
+    assert memory["ours"] <= 1.02 * min(memory[side] for side in PEERS)
