@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, fields, replace
 import torch
 from torch import nn
 
-from course_lib.data import Augment, ImageStore, tiny_imagenet
+from course_lib.data import Augment, ImageStore, cifar10, cifar100, imagenette, tiny_imagenet
 from course_lib.models import create_model
 from course_lib.runtime import CourseError
 from course_lib.training import Extras, optim
 
-DATASETS: dict[str, Callable[..., ImageStore]] = {"tiny_imagenet": tiny_imagenet}
+DATASETS: dict[str, Callable[..., ImageStore]] = {
+    "tiny_imagenet": tiny_imagenet, "imagenette": imagenette, "cifar10": cifar10, "cifar100": cifar100}
 SCHEDULES = ("one_cycle", "cosine", "steps", "plateau", "constant")
 STRONG = ("min_area", "cutout")  # what small pictures in early epochs do not need
 
@@ -86,17 +87,47 @@ class Recipe:
                        strong_from=min(self.strong_from, 1))
 
 
-_FAST = {"model_options": {"stem": "strided", "logit_scale": 0.125}, "whiten": True, "bias_lr": 8.0,
-         "anneal": "linear", "augment": {"flip": "alternating"}}
-
-RECIPES = {recipe.name: recipe for recipe in [
+_FAST = {"model_options": {"stem": "strided", "logit_scale": 0.125}, "whiten": True, "bias_lr": 8.0}
+_TINY = [
     Recipe("tiny_imagenet", "TinyImageNet: session ResNet, eleven epochs from 32 to 64 px",
-           sizes=(32, 32, 32, 40, 40, 40, 48, 48, 48, 56, 64), **_FAST),
-    Recipe("tiny_imagenet_quick", "TinyImageNet at half the price: seven epochs from 32 to 56 px",
-           sizes=(32, 32, 32, 40, 48, 48, 56), **_FAST),
+           sizes=(32, 32, 32, 40, 40, 40, 48, 48, 48, 56, 64), anneal="linear",
+           augment={"flip": "alternating"}, **_FAST),
+    Recipe("tiny_imagenet_quick", "TinyImageNet at half the price: six epochs from 32 to 56 px",
+           sizes=(32, 32, 32, 40, 48, 56), **_FAST),
     Recipe("tiny_imagenet_original", "The session that this course grew from: ResNet-18 at 64 px, fifty epochs",
            sizes=(64,) * 50, model="resnet18_small", lr=0.9, momentum=0.95, label_smoothing=0.0),
-]}
+]
+
+_CROPS = {"dataset": "imagenette", "sizes": (96,) * 10, "batch_size": 64, "lr": 0.1,
+          "augment": {"resized_crop": (0.35, 1.0)}}
+_IMAGENETTE = [
+    Recipe(f"imagenette_{model}" + (f"_noise{noise}" if noise else ""),
+           f"Imagenette: {model}, ten epochs at 96 px" + (f", {noise} % of the labels wrong" if noise else ""),
+           model=model, data_options={"noise": noise} if noise else {}, **_CROPS)
+    for model, levels in (("resnet18", (0, 1, 5, 25, 50)), ("lambda_resnet18", (0, 1, 5, 25, 50)),
+                          ("resnet50", (0,)), ("lambda_resnet50", (0,)))
+    for noise in levels
+]
+
+# As torch-resnet trains, after He et al. 2015 (arXiv:1512.03385, §4.2): 160 epochs, a tenth of the rate in the first
+# and after 32,000 and 48,000 of 62,500 steps. It trains on all 50,000 pictures, these leave out the 5,000 of tune.
+_STEPS = {"sizes": (32,) * 160, "batch_size": 128, "schedule": "steps", "drops": (82, 123), "warm_up": 1 / 160,
+          "lr": 0.1, "nesterov": False, "weight_decay": 1e-4, "label_smoothing": 0.0}
+_COSINE = {"sizes": (32,) * 100, "batch_size": 128, "schedule": "cosine", "warm_up": 0.05, "lr": 0.1,
+           "label_smoothing": 0.0}
+_CIFAR = [
+    Recipe(f"cifar{classes}_{model}{ending}", f"CIFAR-{classes}: {model}, {about}", dataset=f"cifar{classes}",
+           model=model, **({"model_options": {"stem": "small"}} if model.startswith("lambda") else {}), **how)
+    for classes in (10, 100)
+    for ending, about, how, models in (
+        ("", "160 epochs as torch-resnet trained it", _STEPS,
+         ("resnet20", "resnet56", "resnet110", "preact_resnet164", "resnet18_small", "preact_resnet18_small")),
+        ("_modern", "100 epochs with more weight decay, Nesterov momentum and a cosine", _COSINE,
+         ("resnet20", "resnet18_small", "preact_resnet18_small", "session_resnet", "lambda_resnet18")))
+    for model in models
+]
+
+RECIPES = {recipe.name: recipe for recipe in [*_TINY, *_IMAGENETTE, *_CIFAR]}
 
 
 def find_recipe(name: str) -> Recipe:

@@ -166,6 +166,7 @@ def _record(recipe, rt, train, val, seed, history, rate, model) -> dict:
     return {
         "recipe": recipe.name, "settings": asdict(recipe), "seed": seed, "profile": rt.profile,
         "dataset": train.name, "is_real": train.is_real, "train_images": len(train), "val_images": len(val),
+        "noise": recipe.data_options.get("noise", 0),
         "device": rt.machine, "precision": rt.precision.name,
         "processes": parallel.processes(),
         "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__},
@@ -262,7 +263,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="folder for TensorBoard's curves")
     asked = parser.parse_args(arguments)
     if asked.recipe is None:
-        print("\n".join(f"{recipe.name:28}{recipe.about}" for recipe in RECIPES.values()))
+        width = max(map(len, RECIPES)) + 2
+        print("\n".join(f"{recipe.name:{width}}{recipe.about}" for recipe in RECIPES.values()))
         return 0
     try:
         with parallel.together():

@@ -63,6 +63,8 @@ def no_norm():
 
 
 SCHEDULES = {"one_cycle": lambda optimizer, lr, steps: optim.one_cycle(optimizer, lr, steps),
+             "cosine": lambda optimizer, lr, steps: optim.cosine(optimizer, EPOCHS, steps // EPOCHS, 0.5, 1),
+             "steps": lambda optimizer, lr, steps: optim.steps(optimizer, (1, 2), steps // EPOCHS, 0.5),
              "plateau": lambda optimizer, lr, steps: optim.on_plateau(optimizer, patience=0),
              "constant": lambda optimizer, lr, steps: optim.constant(optimizer)}
 
@@ -253,6 +255,40 @@ def test_one_cycle_works_for_a_handful_of_steps(steps):
     assert np.isfinite(rates).all() and max(rates) == pytest.approx(0.4) and rates[-1] < 1e-5
 
 
+def test_one_cycle_can_go_straight():
+    rates = optim.trace(lambda optimizer: optim.one_cycle(optimizer, 0.4, 50, 0.2, anneal="linear"), 0.4, 50)
+    np.testing.assert_allclose(np.diff(rates[:10]), (0.4 - 0.016) / 9, rtol=1e-6)  # up from a 25th of the peak
+    np.testing.assert_allclose(np.diff(rates[9:]), -0.4 / 40, rtol=1e-4)  # down to all but nothing
+
+
+@pytest.mark.parametrize("warm_up, flat", [(0, 0), (2, 0), (0, 3), (2, 3), (0.5, 0.25)])
+def test_the_cosine_comes_after_the_rise_and_the_flat_part_all_in_epochs(warm_up, flat):
+    epochs, per_epoch = 8, 20
+    steps = epochs * per_epoch
+    rates = optim.trace(lambda optimizer: optim.cosine(optimizer, epochs, per_epoch, warm_up, flat), 0.3, steps)
+
+    def by_hand(epoch):
+        if epoch < warm_up:
+            return 0.3 / 25 + (0.3 - 0.3 / 25) * epoch / warm_up
+        down = max(0, epoch - warm_up - flat) / (epochs - warm_up - flat)
+        return 0.3 * (1 + math.cos(math.pi * down)) / 2
+
+    np.testing.assert_allclose(rates, [by_hand(step / per_epoch) for step in range(steps)], rtol=1e-6)
+
+
+def test_a_cosine_without_room_for_its_descent_is_an_error_with_a_cure():
+    with pytest.raises(CourseError, match="nothing is left of 6 epochs.*2 of warm-up and 4.*shorten"):
+        optim.trace(lambda optimizer: optim.cosine(optimizer, 6, 10, warm_up=2, flat=4), 0.1, 1)
+
+
+@pytest.mark.parametrize("warm_up", [0, 1, 1.5])
+def test_steps_fall_to_a_tenth_after_the_epochs_that_were_named(warm_up):
+    rates = optim.trace(lambda optimizer: optim.steps(optimizer, (4, 6), 10, warm_up), 0.3, 80)
+    expected = [0.03 if step < warm_up * 10 else 0.3 if step < 40 else 0.03 if step < 60 else 0.003
+                for step in range(80)]
+    np.testing.assert_allclose(rates, expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("make", [
     lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 30),
     lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 7, 0.5), optim.constant])
@@ -381,7 +417,7 @@ def test_a_training_stopped_by_ctrl_c_and_resumed_is_the_one_that_was_not_to_the
     assert_same_training(resumed, train(toys, make_loader=make_loader))
 
 
-@pytest.mark.parametrize("schedule", ["plateau", "constant"])
+@pytest.mark.parametrize("schedule", ["cosine", "steps", "plateau", "constant"])
 def test_every_schedule_goes_on_where_it_was(toys, path, schedule):
     with pytest.raises(KeyboardInterrupt):
         train(toys, path, schedule=schedule, ctrl_c_at=2 * BATCHES + 1)
@@ -537,6 +573,15 @@ def test_a_save_that_fails_half_way_keeps_the_older_checkpoint_and_leaves_nothin
     assert [file.name for file in path.parent.iterdir()] == ["training.pt"]
     assert len(checkpoint.load(path)["history"]["rows"]) == 1
     assert_same_training(train(toys, path), whole)
+
+
+def test_what_a_dead_process_left_of_a_save_is_swept_away_and_a_living_ones_is_not(path):
+    path.parent.mkdir()
+    dead, alive = (path.with_name(f"training.pt.partial-{number}") for number in (2**22 + 1, os.getppid()))
+    for left in (dead, alive):
+        left.write_bytes(b"half of it")
+    checkpoint.save(path, {"steps": 1})
+    assert not dead.exists() and alive.exists() and checkpoint.load(path) == {"steps": 1}
 
 
 def test_a_first_save_that_fails_says_that_there_is_none(path, monkeypatch):

@@ -44,7 +44,7 @@ def evaluate(model: nn.Module, loader, *, precision: Precision | None = None) ->
     precision = precision or Precision(next(model.parameters()).device)
     was_training = model.training
     model.eval()
-    sums = torch.zeros(4, dtype=torch.float64, device=precision.device)  # loss, top-1, top-5, pictures
+    sums, images = torch.zeros(3, dtype=torch.float64, device=precision.device), 0  # loss, top-1, top-5
     try:
         for x, labels in loader:
             with precision.autocast():
@@ -52,10 +52,11 @@ def evaluate(model: nn.Module, loader, *, precision: Precision | None = None) ->
             logits = logits.float()  # (B, classes)
             ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]  # (B, 5)
             loss = F.cross_entropy(logits, labels, reduction="sum")
-            sums += torch.stack([loss, ranked[:, 0].sum(), ranked.sum(), loss.new_tensor(len(labels))])
+            sums += torch.stack([loss, ranked[:, 0].sum(), ranked.sum()])
+            images += len(labels)
     finally:
         model.train(was_training)
-    loss, top1, top5, images = parallel.total(sums).tolist()
+    loss, top1, top5, images = parallel.total(torch.cat([sums, sums.new_tensor([images])])).tolist()
     if not images:
         raise CourseError("nothing to evaluate: the loader gave no picture")
     return Metrics(loss / images, top1 / images, top5 / images, int(images))
@@ -73,13 +74,14 @@ def train_one_epoch(trainer: Trainer, loader, history: History, *, name: str = "
     trainer.model.train()
     look_every = 1 if loader.device.type == "cpu" else 10
     started, before = time.perf_counter(), totals["seconds"]
-    sums = torch.zeros(3, dtype=torch.float64, device=loader.device)  # loss, right, pictures: exact, wherever cut
+    sums, seen = torch.zeros(2, dtype=torch.float64, device=loader.device), 0  # loss, right: exact, wherever cut
     with progress_bar(len(loader) * loader.batch_size, name, " img", shown=parallel.rank() == 0) as bar:
         bar.update(totals["images"])
         for x, labels in loader:
             lr = trainer.lr
             loss, right = trainer.step(x, labels)
-            sums += torch.stack([loss.double() * len(labels), right.double(), sums.new_tensor(len(labels))])
+            sums += torch.stack([loss.double() * len(labels), right])
+            seen += len(labels)
             totals["batches"] += 1
             bar.update(len(labels) * parallel.processes())
             if trainer.steps % look_every == 0 or totals["batches"] == len(loader):
@@ -88,10 +90,11 @@ def train_one_epoch(trainer: Trainer, loader, history: History, *, name: str = "
                     raise TrainingError(_not_finite(value, name, totals["batches"], lr))
                 if trainer.steps % 10 == 0:
                     history.steps.append([trainer.steps, lr, value])
-                bar.set_postfix_str(f"loss {value:.3f}, top-1 {(sums[1] / sums[2]).item():.1%}, lr {lr:.3g}")
+                bar.set_postfix_str(f"loss {value:.3f}, top-1 {sums[1].item() / seen:.1%}, lr {lr:.3g}")
                 if asked:
                     break
-    for key, value in zip(("loss", "right", "images"), parallel.total(sums).tolist(), strict=True):
+    everywhere = parallel.total(torch.cat([sums, sums.new_tensor([seen])])).tolist()
+    for key, value in zip(("loss", "right", "images"), everywhere, strict=True):
         totals[key] += value
     totals["seconds"] = before + time.perf_counter() - started
     return totals
@@ -103,17 +106,20 @@ def _not_finite(value: float, name: str, batch: int, lr: float) -> str:
             "checkpoint is untouched.")
 
 
+def _nothing(_) -> None:
+    pass
+
+
 def fit(model: nn.Module, train_loader, val_loader, *, sizes: Sequence[int | None], optimizer, scheduler,
         precision: Precision | None = None, label_smoothing: float = 0.0, extras: Extras | None = None,
         checkpoint: Path | None = None, anew: bool = False, settings: dict | None = None,
-        before_epoch: Callable[[int], None] = lambda epoch: None,
-        after_epoch: Callable[[History], None] = lambda history: None,
+        before_epoch: Callable[[int], None] = _nothing, after_epoch: Callable[[History], None] = _nothing,
         report: Callable[[str], None] = print) -> History:
     """Train for ``len(sizes)`` epochs, epoch e on pictures of ``sizes[e]`` pixels (None: as stored).
 
     After every epoch the model is evaluated on ``val_loader`` at the size it was just trained at, and a line
     is reported. With a ``checkpoint`` path the training can be interrupted at any batch (Ctrl-C) and goes
-    on there when called again, a killed one from its last whole epoch; one that has finished is reused.
+    on there when called again, a killed one after its last whole epoch; one that has finished is reused.
     ``anew=True`` starts over. ``settings``: plain data that the training depends on besides, kept in the
     checkpoint and compared. ``before_epoch`` gets the epoch's number (from 0), ``after_epoch`` the history.
     Averaged weights (``extras``) are evaluated in place of the others, and are in ``model`` at the end.
@@ -124,18 +130,15 @@ def fit(model: nn.Module, train_loader, val_loader, *, sizes: Sequence[int | Non
     mix = extras.mix(len(train_loader.store.classes))
     trainer = Trainer(model, optimizer, scheduler, precision, label_smoothing, extras, mix)
     trainer.network = parallel.network(model, extras.compile, report)
-    history, totals = History(), None
     identity = ckpt.identity(sizes, train_loader, trainer, settings)
-    state = None if anew or checkpoint is None else ckpt.load(checkpoint, identity)
-    if state:
-        history, totals = _resume(state, trainer, len(sizes), checkpoint, report)
+    saved = None if anew or checkpoint is None else ckpt.load(checkpoint, identity)
+    history, totals = _resume(saved, trainer, len(sizes), checkpoint, report) if saved else (History(), None)
     train_loader.first_batch = totals["batches"] if totals else 0
     with StopAfterBatch(enabled=checkpoint is not None) as stop:
         for epoch in range(len(history), len(sizes)):
             before_epoch(epoch)
-            train_loader.epoch = epoch
+            train_loader.epoch, name = epoch, f"epoch {epoch + 1}/{len(sizes)}"
             train_loader.picture_size = val_loader.picture_size = sizes[epoch]
-            name = f"epoch {epoch + 1}/{len(sizes)}"
             with _memory(name, train_loader):
                 totals = train_one_epoch(trainer, train_loader, history, name=name, totals=totals, stop=stop)
             if totals["batches"] < len(train_loader):

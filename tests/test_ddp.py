@@ -1,0 +1,251 @@
+"""Several processes, one training: the same losses as in one, nobody left waiting, one writer."""
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from course_lib.data import AlbumentationsLoader, BatchLoader, toy_shapes, transforms
+from course_lib.runtime import CourseError, Precision, seed_everything
+from course_lib.training import Extras, checkpoint, evaluate, fit, optim, parallel
+from course_lib.training.trainer import Trainer
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked from a server, and speak gloo")
+BATCHES, EPOCHS = 6, 2
+
+
+def no_norm():
+    """Without BatchNorm the pictures of a batch do not know of each other: it may be cut anywhere."""
+    generator = torch.Generator().manual_seed(1)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+                          nn.Linear(32, 10))
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator) / 5)
+    return model
+
+
+def training(folder: Path | None = None, at_step=lambda steps: None, **extras):
+    """Two epochs with this process's part of every batch: the model, the history and each step's loss."""
+    seed_everything(0)
+    loader = BatchLoader(toy_shapes("train", size=16, count=120), 20, augment=False, shuffle=True, seed=3)
+    watch = BatchLoader(toy_shapes("tune", size=16, count=41), 20, augment=False)  # the last batch: one picture
+    loader.shard = watch.shard = (parallel.rank(), parallel.processes())
+    model, losses, agree, step = no_norm(), [], parallel.agree, Trainer.step
+
+    def noted(loss, stop):
+        value, asked = agree(loss, stop)
+        losses.append(value)
+        return value, asked
+
+    def watched(self, *batch):
+        at_step(self.steps)
+        return step(self, *batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parallel, "agree", noted)
+        patch.setattr(Trainer, "step", watched)
+        optimizer = optim.sgd(model, 0.1)
+        history = fit(model, loader, watch, sizes=(16,) * EPOCHS, optimizer=optimizer, extras=Extras(**extras),
+                      scheduler=optim.one_cycle(optimizer, 0.1, EPOCHS * BATCHES), label_smoothing=0.1,
+                      checkpoint=folder and folder / "training.pt", report=lambda line: None)
+    return SimpleNamespace(model=model, losses=losses, history=history)
+
+
+# --- what the processes do ------------------------------------------------------------------------
+
+
+def start(rank, world, port, work, folder):
+    """As torchrun would start it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    torch.set_num_threads(1)
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1",
+                      MASTER_PORT=str(port), TORCHELASTIC_RUN_ID="test", GLOO_SOCKET_IFNAME="lo")
+    with parallel.together():
+        work(folder)
+
+
+def train_and_note(folder, **how):
+    found = training(folder, **how)
+    row = {key: value for key, value in found.history.last.items() if "seconds" not in key}
+    checkpoint.save(folder / f"end{parallel.rank()}.pt", {"losses": found.losses, "row": row,
+                                                          "weights": found.model.state_dict()})
+
+
+def train_with_extras(folder):
+    train_and_note(folder, accumulate=2, clip_norm=0.5, averaging=0.5)
+
+
+def train_with_ctrl_c(folder):
+    if parallel.rank() == 1:
+        train_and_note(folder, at_step=lambda steps: steps == 8 and signal.raise_signal(signal.SIGINT))
+    train_and_note(folder)
+
+
+def train_and_die(folder):
+    train_and_note(folder, at_step=lambda steps: parallel.rank() == 1 and steps == 4 and os._exit(3))
+
+
+def look(folder):
+    loader = BatchLoader(toy_shapes("tune", size=16, count=41), 20, augment=False)
+    loader.shard = (parallel.rank(), parallel.processes())
+    found = evaluate(no_norm(), loader)
+    (folder / f"{parallel.rank()}.json").write_text(json.dumps([found.loss, found.top1, found.top5, found.images]))
+
+
+@pytest.fixture(scope="module")
+def together():
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["albumentations", "course_lib.training", "course_lib.data", "torch.distributed"])
+
+    def together(work, folder, world=2, patience=120):
+        """``work`` in each of the processes: their exit codes. Whoever waits longer than ``patience`` hangs."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        running = [context.Process(target=start, args=(rank, world, port, work, folder)) for rank in range(world)]
+        for process in running:
+            process.start()
+        for process in running:
+            process.join(patience)
+            assert not process.is_alive(), "a process hangs"
+        return [process.exitcode for process in running]
+
+    yield together
+    for process in multiprocessing.active_children():
+        process.kill()
+
+
+# --- the same training ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("work, extras", [(train_and_note, {}),
+                                          (train_with_extras, {"accumulate": 2, "clip_norm": 0.5, "averaging": 0.5})])
+def test_two_processes_have_the_losses_of_one_step_by_step(together, tmp_path, work, extras):
+    alone = training(**extras)
+    assert together(work, tmp_path) == [0, 0]
+    for rank in (0, 1):
+        found = checkpoint.load(tmp_path / f"end{rank}.pt")
+        assert len(found["losses"]) == EPOCHS * BATCHES
+        np.testing.assert_allclose(found["losses"], alone.losses, rtol=0, atol=1e-5)
+        for key, value in alone.model.state_dict().items():
+            assert torch.allclose(found["weights"][key], value, atol=1e-5), key
+        for key, value in found["row"].items():
+            assert value == pytest.approx(alone.history.last[key], abs=1e-5), key
+
+
+def test_an_evaluation_shared_out_counts_every_picture_once(together, tmp_path):
+    alone = evaluate(no_norm(), BatchLoader(toy_shapes("tune", size=16, count=41), 20, augment=False))
+    assert together(look, tmp_path) == [0, 0]
+    for rank in (0, 1):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == pytest.approx(
+            [alone.loss, alone.top1, alone.top5, 41], rel=1e-6)
+
+
+@pytest.mark.parametrize("make", [
+    lambda store: BatchLoader(store, 20, seed=3),
+    lambda store: AlbumentationsLoader(store, transforms.evaluation(), 20, workers=0, seed=3)])
+@pytest.mark.parametrize("world", [2, 4])
+def test_the_parts_of_a_batch_make_up_the_batch(make, world):
+    loader = make(toy_shapes("train", size=16, count=70))
+    whole, parts = loader.batches(), []
+    for rank in range(world):
+        loader.shard = (rank, world)
+        assert len(loader) == 3 and loader.images == 60, "of all together"
+        assert {len(labels) for _, labels in loader} == {20 // world}
+        parts.append(loader.batches())
+    for number, batch in enumerate(whole):
+        assert sorted(np.concatenate([part[number] for part in parts])) == sorted(batch)
+
+
+def test_each_process_augments_its_pictures_in_its_own_way():
+    """Pictures that are all the same: what differs is the augmentation."""
+    store = toy_shapes("train", size=16, count=40)
+    store.images[:] = store.images[0]
+    loader, seen = BatchLoader(store, 20, seed=3), []
+    for rank in (0, 1):
+        loader.shard = (rank, 2)
+        seen.append(next(iter(loader))[0])
+    assert not torch.equal(*seen)
+
+
+# --- nobody is left waiting -----------------------------------------------------------------------
+
+
+def test_ctrl_c_in_one_process_stops_both_at_one_batch_and_they_go_on_there(together, tmp_path):
+    assert together(train_with_ctrl_c, tmp_path) == [1, 1]
+    saved = checkpoint.load(tmp_path / "training.pt")
+    assert len(saved["history"]["rows"]) == 1 and saved["totals"]["batches"] == 3
+    assert together(train_and_note, tmp_path) == [0, 0]
+    found, alone = checkpoint.load(tmp_path / "end0.pt"), training()
+    np.testing.assert_allclose(found["losses"], alone.losses[9:], rtol=0, atol=1e-5)
+    assert found["row"]["train_loss"] == pytest.approx(alone.history.last["train_loss"], abs=1e-5)
+
+
+def test_a_process_that_dies_takes_the_other_with_it(together, tmp_path):
+    first, second = together(train_and_die, tmp_path, patience=60)
+    assert second == 3 and first not in (0, None)
+
+
+# --- torchrun -------------------------------------------------------------------------------------
+
+SCRIPT = """
+import sys
+from dataclasses import replace
+from course_lib import recipes, train
+from course_lib.data import toy_shapes
+
+tiny = recipes.Recipe("tiny", "", sizes=(16, 16), batch_size=30, model_options={"stem": "strided"})
+recipes.RECIPES["tiny"] = tiny
+recipes.DATASETS["tiny_imagenet"] = lambda split, *, profile: replace(
+    toy_shapes(split, count=60, size=32), is_real=True)
+train.reference_rate = lambda rt: 50.0
+sys.exit(train.main(sys.argv[1:]))
+"""
+
+
+def torchrun(tmp_path, *arguments, processes=2):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    environment = os.environ | {"COURSE_DATA": str(tmp_path), "GLOO_SOCKET_IFNAME": "lo",
+                                "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    return subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
+         str(tmp_path / "script.py"), *arguments], env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_torchrun_leaves_one_record_that_says_how_many_processes_ran(tmp_path):
+    done = torchrun(tmp_path, "tiny", "--profile", "cpu", "--out", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out" / "tiny" / "cpu-seed0.json").read_text())
+    assert found["processes"] == 2 and found["reference_rate"] == 100, "both together"
+    assert done.stdout.count("epoch  2/2") == 1 and done.stdout.count("official validation set") == 1
+    assert sorted(path.suffix for path in (tmp_path / "runs").iterdir()) == [".json", ".json", ".lock", ".pt"]
+
+
+def test_a_batch_that_cannot_be_shared_out_evenly_is_an_error_with_a_cure(monkeypatch):
+    from course_lib import train
+
+    monkeypatch.setattr(parallel, "processes", lambda: 3)
+    with pytest.raises(CourseError, match="batch size 20 cannot be shared out evenly to 3 processes"):
+        train._shared(BatchLoader(toy_shapes("train", size=16, count=40), 20))
+
+
+def test_alone_everything_passes_through():
+    sums = torch.tensor([1.0, 2.0])
+    assert parallel.processes() == 1 and parallel.rank() == 0 and parallel.total(sums) is sums
+    assert parallel.agree(torch.tensor(0.5), False) == (0.5, False) and parallel.gather({"a": 1}) == [{"a": 1}]
+    model = no_norm()
+    assert parallel.network(model, False, print) is model
+    with parallel.together():
+        assert parallel.processes() == 1
+    assert Trainer(model, None, None, Precision(torch.device("cpu"))).network is model

@@ -1,0 +1,213 @@
+"""Kill -9 and full disks: a training that goes on ends like the one that was left alone, to the last bit.
+
+Every training here runs in a process of its own. The default run kills a few; ``-m slow`` kills each ten times.
+"""
+
+import functools
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from course_lib.data import AlbumentationsLoader, BatchLoader, toy_shapes, transforms
+from course_lib.runtime import seed_everything
+from course_lib.training import CheckpointError, Extras, checkpoint, fit, optim
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a signal that cannot be caught is POSIX")
+EPOCHS = 6
+LOADERS = {"whole batches": lambda store: BatchLoader(store, 20, seed=3)} | {
+    f"albumentations, {workers} workers": functools.partial(
+        lambda store, workers: AlbumentationsLoader(store, transforms.pad_crop_flip(16, 2), 20, seed=3,
+                                                    workers=workers), workers=workers) for workers in (0, 2)}
+
+
+def toy_run(folder: Path, kind: str, damage=None) -> None:
+    """Six epochs with all that a checkpoint has to hold; the end lies in ``end.pt``."""
+    torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # workers at once, not by importing all again
+    seed_everything(os.getpid())  # nothing may depend on where a process begins but the weights
+    loader, watch = LOADERS[kind](toy_shapes("train", size=16, count=120)), toy_shapes("tune", size=16, count=40)
+    generator = torch.Generator().manual_seed(5)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2),
+                          nn.Flatten(), nn.Dropout(0.3), nn.Linear(32, 10))
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator) / 5)
+    if not (folder / "training.pt").exists():
+        seed_everything(7)  # as a run begins
+    if damage:
+        damage(folder)
+    optimizer = optim.sgd(model, 0.1)
+    (folder / "started").touch()
+    history = fit(model, loader, BatchLoader(watch, 20, augment=False), sizes=(16, 16, 12, 12, 16, 16),
+                  optimizer=optimizer, scheduler=optim.cosine(optimizer, EPOCHS, len(loader), warm_up=1),
+                  extras=Extras(averaging=0.9, clip_norm=1.0, mixup=0.2), checkpoint=folder / "training.pt",
+                  report=lambda line: None)
+    rows = [{key: value for key, value in row.items() if "seconds" not in key} for row in history.rows]
+    checkpoint.save(folder / "end.pt", {"weights": model.state_dict(), "rows": rows, "steps": history.steps})
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Processes that have imported everything already, and share nothing else with this one."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["albumentations", "torchvision.transforms.v2", "course_lib.training",
+                                    "course_lib.data"])
+    return context
+
+
+@pytest.fixture(scope="module")
+def run(processes):
+    def run(folder, *arguments, kill_after=None):
+        """``toy_run`` in a process, killed so many seconds after its training began: its exit code."""
+        process = processes.Process(target=toy_run, args=(folder, *arguments))
+        process.start()
+        wait_for(folder / "started", process)
+        process.join(kill_after)
+        process.kill()
+        process.join()
+        (folder / "started").unlink()
+        return process.exitcode
+
+    return run
+
+
+def wait_for(path, process):
+    while not path.exists():
+        assert process.is_alive()
+        time.sleep(0.001)
+
+
+def same_end(folder, other):
+    first, second = (checkpoint.load(each / "end.pt") for each in (folder, other))
+    assert first["weights"].keys() == second["weights"].keys() and len(first["rows"]) == EPOCHS
+    assert [key for key, value in first["weights"].items() if not torch.equal(value, second["weights"][key])] == []
+    assert first["rows"] == second["rows"] and first["steps"] == second["steps"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(run, tmp_path_factory):
+    """The end of a run that nobody disturbs, and the seconds that its training takes."""
+    @functools.cache
+    def undisturbed(kind):
+        folder = tmp_path_factory.mktemp("undisturbed")
+        assert run(folder, kind) == 0
+        rows = checkpoint.load(folder / "training.pt")["history"]["rows"][1:]  # the first pays for what is loaded late
+        return folder, EPOCHS * np.mean([row["seconds"] + row["eval_seconds"] for row in rows])
+
+    return undisturbed
+
+
+def kill_and_go_on(run, undisturbed, kind, moments, tmp_path):
+    """Of each run: killed at a moment (a share of its seconds), then run to its end."""
+    whole, seconds = undisturbed(kind)
+    killed = epochs = 0
+    for number, moment in enumerate(moments):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        killed += run(folder, kind, kill_after=moment * seconds) == -signal.SIGKILL
+        saved = checkpoint.load(folder / "training.pt")
+        epochs += len(saved["history"]["rows"]) if saved else 0
+        assert run(folder, kind) == 0
+        same_end(folder, whole)
+        assert sorted(path.name for path in folder.iterdir()) == ["end.pt", "training.pt"], "nothing is left lying"
+    return killed, epochs
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_a_killed_run_ends_like_the_one_that_was_left_alone(run, undisturbed, kind, tmp_path):
+    moments = np.random.default_rng(len(kind)).uniform(0.3, 0.9, 1)
+    killed, epochs = kill_and_go_on(run, undisturbed, kind, moments, tmp_path)
+    assert killed == 1 and epochs < EPOCHS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", LOADERS)
+def test_ten_kills_at_random_moments_change_nothing(run, undisturbed, kind, tmp_path):
+    moments = np.random.default_rng(len(kind)).uniform(0.05, 0.95, 10)
+    killed, epochs = kill_and_go_on(run, undisturbed, kind, moments, tmp_path)
+    assert killed >= 8 and 5 < epochs < 50, "in the middle, most of them"
+
+
+# --- in the middle of a save ----------------------------------------------------------------------
+
+
+def stall_in_the_third_save(folder):
+    """Half of the file is written, and then nothing comes any more."""
+    save, calls = torch.save, []
+
+    def stalling(state, file):
+        save(state, file)
+        calls.append(1)
+        if len(calls) == 3:
+            file.truncate(file.tell() // 2)
+            file.flush()
+            (folder / "in the middle").touch()
+            time.sleep(60)
+
+    torch.save = stalling
+
+
+def test_a_kill_in_the_middle_of_a_save_leaves_the_older_checkpoint_and_its_rest_is_swept_away(
+        processes, run, undisturbed, tmp_path):
+    kind = "whole batches"
+    whole, _ = undisturbed(kind)
+    process = processes.Process(target=toy_run, args=(tmp_path, kind, stall_in_the_third_save))
+    process.start()
+    wait_for(tmp_path / "in the middle", process)
+    process.kill()
+    process.join()
+    (left,) = tmp_path.glob("*.partial-*")
+    assert left.stat().st_size > 0
+    assert len(checkpoint.load(tmp_path / "training.pt")["history"]["rows"]) == 2
+    assert run(tmp_path, kind) == 0
+    same_end(tmp_path, whole)
+    assert list(tmp_path.glob("*.partial-*")) == []
+
+
+# --- a full disk ----------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_write_that_the_kernel_refuses_leaves_the_older_checkpoint(tmp_path):
+    path = tmp_path / "training.pt"
+    checkpoint.save(path, {"epoch": 1})
+    (tmp_path / f"training.pt.partial-{os.getpid()}").symlink_to("/dev/full")
+    with pytest.raises(CheckpointError, match="the disk is full; the checkpoint of the epoch before is still there"):
+        checkpoint.save(path, {"epoch": 2, "weights": torch.zeros(10_000)})
+    assert checkpoint.load(path) == {"epoch": 1} and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("no right to mount a small disk here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_run_on_a_full_disk_goes_on_from_its_last_checkpoint_once_there_is_room(small_disk, run, undisturbed):
+    kind = "whole batches"
+    whole, _ = undisturbed(kind)
+    size = (whole / "training.pt").stat().st_size
+    room = shutil.disk_usage(small_disk).free
+    (small_disk / "ballast").write_bytes(bytes(room - 3 * size // 2))
+    assert run(small_disk, kind) == 1
+    assert sorted(path.name for path in small_disk.iterdir()) == ["ballast", "training.pt"]
+    assert len(checkpoint.load(small_disk / "training.pt")["history"]["rows"]) == 1
+    (small_disk / "ballast").unlink()
+    assert run(small_disk, kind) == 0
+    same_end(small_disk, whole)
