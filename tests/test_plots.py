@@ -54,6 +54,10 @@ EVERY = {
                  "highest 0.4", "last 0.133", "from 32 to 48 px"]),
     "compare": (lambda: plots.history({"plain": run(), "residual <34>": run(5)}),
                 ["2 runs", "plain: from 15.0 % to 55.0 % and from 4.6 to 2.6", "residual <34>: from 15.0 % to 95.0 %"]),
+    "accuracy_by_price": (lambda: plots.accuracy_by_price({
+        "plain": [[(0.1, 0.2), (0.3, 0.5)], [(0.1, 0.3), (0.5, 0.6)]], "one <seed>": [[(0.2, 0.4)]]}),
+                          ["plain, n = 2: from 25.0 % to 55.0 %, at a price of 0.40",
+                           "one <seed>, n = 1: 40.0 %, at a price of 0.20"]),
     "lr_range": (lambda: plots.lr_range([1e-5, 1e-3, 0.1, 1, 10], [5.3, 5.2, 3.9, 3.7, 90], 0.0735, 0.9),
                  ["from 1e-5 to 10", "starts at 5.3", "lowest value is 3.7", "fastest at 0.0735", "not this one"]),
     "schedules": (lambda: plots.schedules({"step": [0.4, 0.4, 0.04], "warm-up": [0.0, 0.2, 0.1]}),
@@ -82,8 +86,10 @@ def test_every_picture_says_what_it_shows_and_is_light(name, tmp_path):
     image = decoded(picture)
     assert 450 <= image.width <= 1760 and image.height >= 200
     assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
-    picture.save(tmp_path / "picture.png")
-    assert (tmp_path / "picture.png").read_bytes() == picture.png
+    picture.save(tmp_path / "picture.png", Digest="µ 1")
+    with Image.open(tmp_path / "picture.png") as saved:
+        assert saved.text == {"Description": picture.alt, "Digest": "µ 1"}
+        assert np.array_equal(saved.convert("RGB"), image.convert("RGB"))
 
 
 def test_a_dark_style_chosen_by_the_reader_does_not_blacken_the_figure():

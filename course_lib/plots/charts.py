@@ -91,6 +91,26 @@ def lr_range(lrs, losses, suggestion=None, minimum=None) -> Picture:
 
 
 @_house_style
+def accuracy_by_price(runs: Mapping[str, list]) -> Picture:
+    """Tune accuracy against what the training had cost by then, in epochs of the reference network.
+
+    runs: name -> one list of (price, top-1 in 0..1) per seed, a point for each epoch; drawn are means over the
+    seeds, with a bar of one standard deviation where there are several.
+    """
+    figure, (ax,) = _charts(1, 330, width=700)
+    words = []
+    for index, (name, seeds) in enumerate(runs.items()):
+        price, top1 = np.mean(seeds, axis=0).T  # (epochs,)
+        bars = 100 * np.std(seeds, axis=0, ddof=1)[:, 1] if len(seeds) > 1 else None
+        ax.errorbar(price, 100 * top1, bars, capsize=3, label=f"{name} (n = {len(seeds)})", **_line(index, len(top1)))
+        words.append(f"{name}, n = {len(seeds)}: {_span(100 * top1, _percent)}, at a price of {price[-1]:.2f}")
+    ax.legend(loc="lower right")
+    ax.set(xlim=(0, None), ylim=(0, None))
+    _label(ax, "What accuracy costs", "price, in epochs of the original's network", "tune top-1, %")
+    return Picture(figure, f"Tune accuracy against price, a point for each epoch. {'; '.join(words)}")
+
+
+@_house_style
 def schedules(rates: dict[str, list[float]]) -> Picture:
     """Learning rate per step, one line per schedule."""
     if not rates or not all(map(len, rates.values())):

@@ -10,6 +10,7 @@ from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 DPI = 144  # shown at 72: one point is one pixel on the page, and sharp on a dense screen
 WIDTH, GAP, LINE = 848, 8, 14  # pixels on the page: a full figure, between two tiles, a line of text
@@ -36,8 +37,12 @@ class Picture:
         return (f'<img alt="{escape(self.alt)}" src="data:image/png;base64,{data}" '
                 f'width="{round(self.figure.get_figwidth() * 72)}" style="max-width:100%;height:auto">')
 
-    def save(self, path: str | Path) -> None:
-        Path(path).write_bytes(self.png)
+    def save(self, path: str | Path, **texts: str) -> None:
+        """As a PNG that carries ``texts`` and, under Description, what it shows."""
+        carried = PngInfo()
+        for key, value in {"Description": self.alt, **texts}.items():
+            carried.add_itxt(key, value)
+        Image.open(io.BytesIO(self.png)).save(path, "PNG", pnginfo=carried, optimize=True)
 
 
 def _png(figure: Figure) -> bytes:

@@ -11,6 +11,7 @@ from statistics import median
 from urllib.parse import unquote
 
 import nbformat
+from prose import faults
 
 ROOT = Path(__file__).resolve().parents[2]
 Rule = Callable[[nbformat.NotebookNode, Path], Iterator[str]]
@@ -212,6 +213,13 @@ def describes_its_pictures(nb, path):
     missing = len(re.findall(r"!\[\s*\]\(", text)) + Images(text).alts.count("")
     if missing:
         yield f"{missing} pictures in markdown without alt text"
+
+
+@rule
+def draws_the_numbers_of_runs(nb, path):
+    for number, cell in enumerate(nb.cells, 1):
+        if cell.cell_type == "markdown":
+            yield from (f"cell {number}: {fault}" for fault in faults(cell.source))
 
 
 @rule

@@ -124,6 +124,7 @@ BREAKS = [
     ("describes_its_pictures", "a short alt", set_output(SHOW, html('<img alt="a plot" src="x">'))),
     ("describes_its_pictures", "markdown", set_source(LAST, "![](../figures/x.png)")),
     ("describes_its_pictures", "markdown html", set_source(LAST, '<img src="x.png">')),
+    ("draws_the_numbers_of_runs", "typed", set_source(LAST, "It reaches 60.1 %.")),
     ("closes_its_details", "open", set_source(LAST, "<details><summary>Hint</summary>")),
     ("has_exercises", "four", set_source(2, "a = 1")),
     ("links_to_what_exists", "a file", set_source(LAST, "[next](99_nowhere.ipynb)")),

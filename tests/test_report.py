@@ -1,0 +1,279 @@
+"""Tables, figures and numbers that are drawn from records; and that those in the repository are up to date."""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from course_lib import report
+from course_lib import train as training
+from course_lib.runtime import CourseError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def record(top1=0.5, seconds=2000.0, rate=50.0, **changes):
+    """A made-up record of two epochs; top-1 on tune is 0.02 below that on the official set."""
+    rows = [{"epoch": epoch, "picture_size": 32, "train_loss": 3.0, "train_top1": 0.3, "val_loss": 2.5,
+             "val_top1": tune, "lr": 0.1, "seconds": 0.4 * seconds, "eval_seconds": 1.0}
+            for epoch, tune in ((1, top1 / 2), (2, top1 - 0.02))]
+    return {"recipe": "tiny_imagenet", "seed": 0, "profile": "cpu", "dataset": "TinyImageNet", "is_real": True,
+            "settings": {"about": "ten epochs"}, "device": "a laptop", "processes": 1, "epochs": 2, "seconds": seconds,
+            "reference_rate": rate, "history": rows,
+            "final": {"val_loss": 2.5, "val_top1": top1, "val_top5": top1 + 0.2}} | changes
+
+
+@pytest.fixture(autouse=True)
+def repository(tmp_path, monkeypatch):
+    """An empty one, in which everything is read and written."""
+    monkeypatch.setattr(report, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(training, "RESULTS", tmp_path / "figures" / "results")
+    (tmp_path / "figures").mkdir()
+    return tmp_path
+
+
+def commit_results(name, *records):
+    """As if these runs lay in figures/results."""
+    for number, content in enumerate(records):
+        training.write_json(training.RESULTS / name / f"{content.get('profile', 'cpu')}-seed{number}.json", content)
+
+
+def cells(table, start):
+    """The cells of the one row that begins so."""
+    (row,) = [line for line in table.splitlines() if line.startswith(f"| {start}")]
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def spread(values, digits):
+    return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
+
+
+THREE = record(0.50, 2000, 50), record(0.52, 2200, 50), record(0.57, 2400, 40)
+TOP1, PRICES, MINUTES = [50.0, 52.0, 57.0], [1.0, 1.1, 0.96], np.array([2000, 2200, 2400]) / 60
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def test_a_row_shows_mean_and_spread_number_of_seeds_price_minutes_and_machine():
+    commit_results("tiny_imagenet", *THREE)
+    assert cells(report.runs_table("tiny_imagenet"), "`tiny_imagenet`") == [
+        "`tiny_imagenet`", "2", spread(TOP1, 1) + " %", spread(np.array(TOP1) + 20, 1) + " %", "3",
+        spread(PRICES, 2), spread(MINUTES, 0), "a laptop"]
+    assert cells(report.minutes_table("quick", "tiny_imagenet"), "a laptop")[1:] == ["–", spread(MINUTES, 0) + " min"]
+
+
+def test_one_run_has_no_spread_and_says_so():
+    commit_results("tiny_imagenet", record(0.50))
+    row = cells(report.runs_table("tiny_imagenet"), "`tiny_imagenet`")
+    assert row == ["`tiny_imagenet`", "2", "50.0 %", "70.0 %", "1", "1.00", "33", "a laptop"]
+
+
+def test_machines_and_numbers_of_processes_have_rows_of_their_own():
+    commit_results("tiny_imagenet", record(0.50), record(0.60, device="a card"), record(0.55, processes=2))
+    table = report.runs_table("tiny_imagenet")
+    rows = [line for line in table.splitlines() if "`tiny_imagenet`" in line]
+    assert [re.findall(r"\| (a [^|]*) \|$", row)[0] for row in rows] == ["a laptop", "a card", "a laptop, 2 processes"]
+    assert "±" not in table
+
+
+def test_the_original_is_shown_by_its_own_log():
+    row = cells(report.runs_table("tiny_imagenet_original"), "the original")
+    assert row[1:] == ["50", "49.9 %", "–", "1", "50", "349", "Tesla T4"]
+
+
+def test_ablations_are_judged_on_the_tune_split_and_need_no_look_at_the_official_one():
+    def variant(about, **changes):
+        return record(settings={"about": about}, **changes)
+
+    commit_results("ablations/quick", variant("as it is", final=None))
+    commit_results("ablations/quick.linear", variant("a linear descent", top1=0.52), variant("…", top1=0.56))
+    commit_results("ablations/quicker", variant("another recipe"))
+    assert report.ablations_table("quick").splitlines()[2:] == [
+        "| as it is | 2 | 48.0 % | 1 | 1.00 | 33 | a laptop |",
+        f"| a linear descent | 2 | {spread([50, 54], 1)} % | 2 | 1.00 | 33 | a laptop |"]
+
+
+@pytest.mark.parametrize("change", [{"is_real": False}, {"profile": "smoke"}, {"reference_rate": None}])
+def test_nothing_measured_on_toy_shapes_in_smoke_or_without_a_rate_is_shown(change):
+    commit_results("tiny_imagenet", record(0.987) | change)
+    assert "98.7" not in report.runs_table("tiny_imagenet") and "a laptop" not in report.minutes_table("tiny_imagenet")
+    with pytest.raises(CourseError, match="found none"):
+        report.number("tiny_imagenet top1")
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asked, expected", [
+    ("tiny_imagenet top1", spread(TOP1, 1) + " %"), ("tiny_imagenet/cpu top5", spread([70, 72, 77], 1) + " %"),
+    ("tiny_imagenet price", spread(PRICES, 2)), ("tiny_imagenet minutes", spread(MINUTES, 0)),
+    ("tiny_imagenet epochs", "2"), ("tiny_imagenet tune", spread([48, 50, 55], 1) + " %"),
+    ("tiny_imagenet/cpu-seed1 top1", "52.0 %"),
+    ("tiny_imagenet history.1.val_top1 .0%", spread([25, 26, 28.5], 0) + " %"),
+    ("tiny_imagenet history.-1.val_loss .2f", "2.50"), ("benchmarks/loading ratio.whole batches .1f", "5.1")])
+def test_a_number_is_the_mean_over_the_runs_of_its_source(asked, expected):
+    commit_results("tiny_imagenet", *THREE)
+    training.write_json(training.RESULTS / "benchmarks" / "loading.json",
+                        {"machine": "a laptop", "ratio": {"whole batches": 5.119}})
+    assert report.number(asked) == expected
+    assert report.fill(f"It is <!-- run: {asked} --><!-- end --> here.") == (
+        f"It is <!-- run: {asked} -->{expected}<!-- end --> here.")
+
+
+@pytest.mark.parametrize("asked, said", [
+    ("nobody top1", "expected runs on one machine in figures/results/nobody, found none"),
+    ("tiny_imagenet top1", "found a laptop, a card; RECIPE/PROFILE"),
+    ("tiny_imagenet/cpu top3", "expected one of top1, "),
+    ("tiny_imagenet/cpu final.val_top3 .1%", "val_top3"), ("tiny_imagenet/cpu history.9.lr .1f", "index"),
+    ("tiny_imagenet/cpu final .1f", "expected one of"), ("tiny_imagenet/cpu", "expected one of"),
+    ("tiny_imagenet/cpu final.val_top1 percent", "expected one of")])
+def test_a_number_that_cannot_be_drawn_is_an_error_that_says_why(asked, said):
+    commit_results("tiny_imagenet", record(), record(device="a card", profile="gpu"))
+    with pytest.raises(CourseError, match=re.escape(asked) + ".*" + re.escape(said)):
+        report.fill(f"It is <!-- run: {asked} -->1<!-- end -->.")
+
+
+# --- pages ----------------------------------------------------------------------------------------
+
+PAGE = "# Title\n\n<!-- table: {} -->\n{}<!-- end -->\n\nText with a | pipe |.\n"
+ASKED = ["runs tiny_imagenet", "minutes tiny_imagenet", "ablations tiny_imagenet"]
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_a_marked_table_is_replaced_and_nothing_else(asked):
+    commit_results("tiny_imagenet", record(0.5))
+    commit_results("ablations/tiny_imagenet", record(0.5))
+    name, recipe = asked.split()
+    filled = report.fill(PAGE.format(asked, "| old | 99.9 % |\n"))
+    assert filled == PAGE.format(asked, report.TABLES[name](recipe) + "\n") and "99.9" not in filled
+    assert report.fill(filled) == filled, "drawn once more, it stays"
+    assert report.fill(PAGE.format(asked, "")) == filled
+
+
+def test_two_tables_on_a_page_are_both_drawn_and_what_lies_between_stays():
+    page = PAGE.format(ASKED[0], "old\n") + "between\n" + PAGE.format(ASKED[1], "old\n")
+    assert report.fill(page) == (PAGE.format(ASKED[0], report.runs_table("tiny_imagenet") + "\n") + "between\n"
+                                 + PAGE.format(ASKED[1], report.minutes_table("tiny_imagenet") + "\n"))
+
+
+def test_an_unknown_table_is_named_with_those_there_are():
+    with pytest.raises(CourseError, match="unknown table 'imagenette'.*runs, ablations, minutes"):
+        report.fill(PAGE.format("imagenette", ""))
+
+
+@pytest.mark.parametrize("text", ["<!-- run: tiny_imagenet top1 -->5 % and no end.",
+                                  "It is <!-- run: tiny_imagenet top1 -->5 %, and <!-- run: tiny_imagenet price -->1"
+                                  "<!-- end -->.", "<!-- table: runs tiny_imagenet -->\n| a | b |\n"])
+def test_a_marker_without_an_end_is_an_error_and_swallows_no_text(text):
+    commit_results("tiny_imagenet", record())
+    with pytest.raises(CourseError, match=r"<!-- (run|table): \w+.* --> has no <!-- end -->"):
+        report.fill(text)
+
+
+def a_notebook(table):
+    page = PAGE.format(ASKED[1], table)
+    output = nbformat.v4.new_output("stream", text=f"µ 1e-05 – 漢 <!-- table: {ASKED[1]} -->\nold\n<!-- end -->\n")
+    code = nbformat.v4.new_code_cell(f'print("""{page}""")', execution_count=1, outputs=[output], id="code")
+    text = nbformat.v4.new_markdown_cell(page, id="text")
+    return nbformat.v4.new_notebook(cells=[text, code], metadata={"colab": {"gpuType": "T4"}, "µ": 0.1})
+
+
+def test_in_a_notebook_only_markdown_cells_change_and_every_other_byte_stays():
+    commit_results("tiny_imagenet", record())
+    old, new = (nbformat.writes(a_notebook("old\n")) + "\n" for _ in range(2))
+    notebook = nbformat.reads(new, as_version=4)
+    notebook.cells[0].source = PAGE.format(ASKED[1], report.minutes_table("tiny_imagenet") + "\n")
+    assert report.fill_notebook(old) == nbformat.writes(notebook) + "\n" != old
+    assert report.fill_notebook(report.fill_notebook(old)) == report.fill_notebook(old)
+
+
+@pytest.fixture
+def pages(repository):
+    """A README with a table, a figure and a number, and a notebook with a table, all of them out of date."""
+    (repository / "notebooks").mkdir()
+    (repository / "README.md").write_text(
+        PAGE.format(ASKED[0], "old\n") + "<!-- figure: tiny_imagenet -->\n<!-- end -->\n\n"
+        "It is <!-- run: tiny_imagenet top1 -->old<!-- end -->.\n", encoding="utf-8")
+    nbformat.write(a_notebook("old\n"), repository / "notebooks" / "02.ipynb")
+    commit_results("tiny_imagenet", record())
+    return repository
+
+
+def texts(folder):
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_check_names_what_is_out_of_date_and_writes_nothing(pages, capsys):
+    before = texts(pages)
+    assert report.main(["--check"]) == 1
+    names = ["figures/tiny_imagenet.png", "README.md", "notebooks/02.ipynb"]
+    assert capsys.readouterr().out.splitlines() == [f"out of date: {name}" for name in names]
+    assert texts(pages) == before
+
+
+def test_what_was_redrawn_passes_the_check_and_stays_as_it_is(pages, capsys):
+    assert report.main([]) == 0
+    after = texts(pages)
+    readme = after["README.md"].decode()
+    assert "| 50.0 % |" in readme and "It is <!-- run: tiny_imagenet top1 -->50.0 %<!-- end -->." in readme
+    assert re.search(r"!\[Tune accuracy .* from 25.0 % to 48.0 %, .* 1.00\]\(figures/tiny_imagenet.png\)", readme)
+    capsys.readouterr()
+    assert report.main(["--check"]) == 0 == report.main([])
+    assert texts(pages) == after and not capsys.readouterr().out
+
+
+# --- figures --------------------------------------------------------------------------------------
+
+
+def test_a_figure_is_out_of_date_when_a_record_changes_and_not_when_its_pixels_do(pages):
+    report.draw_figures()
+    path = pages / "figures" / "tiny_imagenet.png"
+    assert not report.stale_figures()
+    with Image.open(path) as image:
+        kept, page = dict(image.text), image.convert("RGB")
+    assert page.getpixel((0, 0)) == (255, 255, 255)
+
+    commit_results("tiny_imagenet", record(0.51))
+    assert report.stale_figures() == [path]
+    commit_results("tiny_imagenet", record())
+    assert not report.stale_figures()
+    carried = PngInfo()
+    for key, value in kept.items():
+        carried.add_itxt(key, value)
+    Image.new("RGB", (5, 5)).save(path, pnginfo=carried)  # as another matplotlib might draw it
+    assert not report.stale_figures()
+    path.unlink()
+    assert report.stale_figures() == [path]
+
+
+def test_curves_end_at_the_price_of_the_whole_run_and_count_decoding_first():
+    points = report._by_price(record(0.5, seconds=2000, rate=50))
+    # 2000 s, of them 2 × 801 in epochs: 398 before the first; the rate of 50 makes it a price of 1
+    assert points == [(pytest.approx((398 + 801) / 2000), 0.25), (pytest.approx(1.0), 0.48)]
+
+
+def test_where_nothing_was_measured_no_figure_is_drawn_and_none_is_missed(repository):
+    report.draw_figures()
+    assert not report.stale_figures() and not list(repository.glob("figures/*.png"))
+
+
+# --- the repository itself ------------------------------------------------------------------------
+
+
+def test_everything_drawn_in_readme_notebooks_and_figures_is_up_to_date(monkeypatch):
+    monkeypatch.setattr(report, "REPOSITORY", ROOT)
+    monkeypatch.setattr(training, "RESULTS", ROOT / "figures" / "results")
+    assert report.main(["--check"]) == 0, "redraw: python -m course_lib.report"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "figures" / "results" / "ablations").glob("*/*.json")),
+                         ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_committed_ablation_is_real_measured_and_said_in_words(path):
+    found = json.loads(path.read_text())
+    assert found["is_real"] and found["reference_rate"] > 0 and found["profile"] != "smoke"
+    assert found["recipe"] == path.parent.name and found["settings"]["about"]
