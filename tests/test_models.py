@@ -10,9 +10,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib.models import ResNet, create_model, list_models, model_options, whiten_stem
 from course_lib.models.blocks import BasicBlock, Bottleneck, PreActBasicBlock, PreActBottleneck
+from course_lib.models.session_resnet import TrimmedConv3x3
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = [name for name in list_models() if not name.startswith("lambda")]
@@ -210,6 +212,37 @@ def test_the_logit_scale_is_a_factor_on_the_logits():
     one, eighth = build("session_resnet").eval(), build("session_resnet", logit_scale=0.125).eval()
     with torch.inference_mode():
         torch.testing.assert_close(eighth(pictures(2)), one(pictures(2)) / 8)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 3), (2, 2), (3, 2), (3, 3), (4, 4), (2, 5)], ids=str)
+def test_the_trimmed_convolution_is_a_convolution(size, layout):
+    torch.manual_seed(0)
+    conv = TrimmedConv3x3(5, 7).to(memory_format=layout)
+    x = torch.randn(3, 5, *size).to(memory_format=layout).requires_grad_()
+    weigh = torch.randn(3, 7, *size)
+    found = conv(x)
+    gradients = torch.autograd.grad((found * weigh).sum(), (x, conv.weight))
+    expected = F.conv2d(x, conv.weight, padding=1)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(gradients, torch.autograd.grad((expected * weigh).sum(), (x, conv.weight)),
+                               atol=1e-5, rtol=0)
+
+
+def test_a_strided_trimmed_convolution_and_autocast():
+    x, conv = pictures(2, 2), TrimmedConv3x3(3, 4, stride=2)
+    torch.testing.assert_close(conv(x), F.conv2d(x, conv.weight, stride=2, padding=1))
+    conv = TrimmedConv3x3(3, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = conv(x.bfloat16())
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), conv(x), atol=0.03, rtol=0)
+
+
+def test_tiny_maps_cost_no_products_with_the_padding():
+    with FlopCounterMode(display=False) as counted:
+        TrimmedConv3x3(8, 8)(torch.randn(1, 8, 2, 2))
+    assert counted.get_total_flops() == 2 * 16 * 8 * 8, "16 of 36 taps"
 
 
 # --- the whitening stem ---------------------------------------------------------------------------

@@ -173,6 +173,18 @@ def test_evaluate_averages_over_pictures_whatever_the_batches(classes):
     assert abs(means[0] - found.loss) > 1e-4, "the mean of batch means would be another number"
 
 
+def test_evaluate_with_mirror_images_takes_the_mean_of_the_logits():
+    model, flat = linear(10, 24), batches_of([30, 7], 10, 24)
+    batches = [(x.view(-1, 2, 3, 4), labels) for x, labels in flat]  # (B, C, H, W)
+
+    def both(x):
+        return (model(x) + model(x[..., [3, 2, 1, 0]])) / 2
+
+    found = evaluate(model, batches, mirrored=True)
+    assert (found.loss, found.top1, found.top5) == pytest.approx(by_hand(both, batches), abs=1e-6)
+    assert abs(found.loss - evaluate(model, batches).loss) > 1e-3
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_evaluate_puts_the_mode_back_and_leaves_statistics_and_gradients_alone(toys, training):
     model = small_net(dropout=0.5).train(training)

@@ -35,11 +35,11 @@ class Metrics:
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, loader, *, precision: Precision | None = None) -> Metrics:
+def evaluate(model: nn.Module, loader, *, precision: Precision | None = None, mirrored: bool = False) -> Metrics:
     """Loss, top-1 and top-5 over every *picture* of ``loader``.
 
     Summed, then divided once: the mean of batch means gives a short last batch too much weight. The model's
-    mode is put back afterwards.
+    mode is put back afterwards. mirrored: look at each picture's mirror image too, and take the mean of the logits.
     """
     precision = precision or Precision(next(model.parameters()).device)
     was_training = model.training
@@ -48,7 +48,7 @@ def evaluate(model: nn.Module, loader, *, precision: Precision | None = None) ->
     try:
         for x, labels in loader:
             with precision.autocast():
-                logits = model(x)
+                logits = (model(x) + model(x.flip(-1))) / 2 if mirrored else model(x)
             logits = logits.float()  # (B, classes)
             ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]  # (B, 5)
             loss = F.cross_entropy(logits, labels, reduction="sum")

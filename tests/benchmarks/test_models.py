@@ -1,9 +1,12 @@
 """Our ResNets against torchvision's and timm's: the same weights, in one process, in turn.
 
-``make bench`` runs this; the figures go to ``figures/results/benchmarks/models.json``. Forward and backward pass in
-training mode, float32. Times are medians over the rounds; memory is the peak of what torch allocates in a step.
+And the session ResNet with and without its trimmed convolutions, as session 2 trains it. ``make bench`` runs this;
+the figures go to ``figures/results/benchmarks/models.json``. Forward and backward pass in training mode, float32 if
+nothing else is said. Times are medians over the rounds; memory is the peak of what torch allocates in a step.
 """
 
+import copy
+import functools
 import sys
 
 import pytest
@@ -15,12 +18,14 @@ import torchvision
 from benchmarks.test_lambda import medians, peak_megabytes
 from course_lib import runtime
 from course_lib.models import create_model
+from course_lib.models.session_resnet import TrimmedConv3x3
 from course_lib.train import RESULTS, write_json
 
 BATCH, SIZE, ROUNDS = 16, 128, 5
 SIDES = {"ours": create_model, "torchvision": torchvision.models.get_model, "timm": timm.create_model}
 PEERS = ("torchvision", "timm")
 figures: dict[str, dict] = {}
+trimmed: dict[str, float] = {}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,6 +39,8 @@ def machine():
         "benchmark": "models", "machine": runtime.setup("cpu").machine, "threads": 2, "rounds": ROUNDS,
         "what": "forward and backward of whole networks in training mode, float32; ratios: the peer's over ours",
         "batch_size": BATCH, "size": SIZE, "networks": figures,
+        "trimmed": {"what": "session ResNet, strided stem, 200 classes, batches of 256, bf16 autocast, channels_last; "
+                            "ratio: torch's convolution over the trimmed one, by picture size", "ratio": trimmed},
         "versions": {"python": sys.version.split()[0],
                      **{library.__name__: library.__version__ for library in (torch, torchvision, timm)}}})
 
@@ -69,3 +76,23 @@ def test_our_resnets_are_as_fast_and_as_lean_as_the_peers(name):
     figures[name] = {"seconds": seconds, "ratio": ratio, "peak_megabytes": memory}
     assert min(ratio.values()) >= 0.95
     assert memory["ours"] <= 1.02 * min(memory[side] for side in PEERS)
+
+
+@pytest.mark.parametrize("size, least", [(32, 1.1), (48, 1.02), (64, 0.98)])  # last maps of 2, 3 and 4 pixels
+def test_trimmed_convolutions_are_worth_it(size, least):
+    torch.manual_seed(0)
+    trim = create_model("session_resnet", 200, stem="strided").to(memory_format=torch.channels_last).train()
+    full = copy.deepcopy(trim)
+    for conv in full.modules():
+        if isinstance(conv, TrimmedConv3x3):
+            conv.forward = functools.partial(torch.nn.Conv2d.forward, conv)
+    x = torch.randn(256, 3, size, size).contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(step(trim, x[:32]), step(full, x[:32]), rtol=1e-4, atol=1e-4)  # in float32
+
+    def in_bf16(model):
+        with torch.autocast("cpu", torch.bfloat16):
+            return step(model, x)
+
+    seconds = medians({"trim": lambda: in_bf16(trim), "full": lambda: in_bf16(full)}, ROUNDS)
+    trimmed[str(size)] = seconds["full"] / seconds["trim"]
+    assert trimmed[str(size)] >= least
