@@ -1,4 +1,4 @@
-# make run · make test · make lab · make bench · make lint: each starts from nothing.
+# make run · make test · make slow · make lab · make bench · make lint: each starts from nothing.
 #
 #   make run                      every notebook in the profile smoke: minutes, no download
 #   make run NOTEBOOK=02          one notebook
@@ -10,14 +10,14 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip
 UNIT := $(PY) -m pytest --ignore=tests/benchmarks tests
-NBVAL := COURSE_PROFILE=smoke TQDM_DISABLE=1 $(PY) -m pytest --nbval --nbval-current-env notebooks
+NBVAL := COURSE_PROFILE=smoke $(PY) -m pytest --nbval --nbval-current-env notebooks
 
 # A missing, half-made or too old environment is made again; a whole one is left alone.
 CHECK := import pip, sys; sys.exit(sys.version_info < (3, 11))
 WHOLE := $(shell $(PY) -c '$(CHECK)' 2>/dev/null && echo yes)
 REQUIREMENTS := requirements.txt pyproject.toml $(if $(WHOLE),,environment)
 
-.PHONY: run test lab bench lint unit nbval environment
+.PHONY: run test slow lab bench lint unit nbval environment
 
 run: $(VENV)/run.stamp
 	$(PY) notebooks/run.py $(if $(PROFILE),--profile "$(PROFILE)") $(if $(NOTEBOOK),--notebook "$(NOTEBOOK)")
@@ -38,6 +38,9 @@ unit: $(VENV)/test.stamp
 
 nbval: $(VENV)/test.stamp
 	$(NBVAL)
+
+slow: $(VENV)/test.stamp
+	$(UNIT) -m slow
 
 bench: $(VENV)/test.stamp
 	$(PY) -m pytest tests/benchmarks

@@ -112,7 +112,7 @@ _IMAGENETTE = [
 # As torch-resnet trains, after He et al. 2015 (arXiv:1512.03385, §4.2): 160 epochs, a tenth of the rate in the first
 # and after 32,000 and 48,000 of 62,500 steps. It trains on all 50,000 pictures, these leave out the 5,000 of tune.
 _STEPS = {"sizes": (32,) * 160, "batch_size": 128, "schedule": "steps", "drops": (82, 123), "warm_up": 1 / 160,
-          "lr": 0.1, "nesterov": False, "weight_decay": 1e-4, "label_smoothing": 0.0}
+          "lr": 0.1, "nesterov": False, "weight_decay": 1e-4, "label_smoothing": 0.0, "augment": {"border": "zeros"}}
 _COSINE = {"sizes": (32,) * 100, "batch_size": 128, "schedule": "cosine", "warm_up": 0.05, "lr": 0.1,
            "label_smoothing": 0.0}
 _CIFAR = [

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from course_lib import train
+from course_lib import records
+from course_lib.records import REPOSITORY, price, results
 from course_lib.runtime import CourseError
-from course_lib.train import REPOSITORY, price, results
 
 MARKED = re.compile(r"(<!-- (table|figure|run): ([^>]*?) -->)((?:(?!<!--).)*)<!-- end -->", re.DOTALL)
 OPENED = re.compile(r"<!-- (?:table|figure|run): [^>]*-->")
@@ -65,7 +65,7 @@ def number(asked: str) -> str:
 
 def _records(source: str) -> list[dict]:
     """Of RECIPE, RECIPE/PROFILE, or the path of one file without its ending, under ``figures/results``."""
-    paths = [path for end in ("", "/*", "-seed*") for path in sorted(train.RESULTS.glob(f"{source}{end}.json"))]
+    paths = [path for end in ("", "/*", "-seed*") for path in sorted(records.RESULTS.glob(f"{source}{end}.json"))]
     return [record for record in (json.loads(path.read_text()) for path in paths) if _counts(record)]
 
 
@@ -110,10 +110,10 @@ def ablations_table(recipe: str) -> str:
     """A recipe and its variants, ``ablations/RECIPE`` and ``ablations/RECIPE.*``, judged on the tune split."""
     rows = [("variant", "epochs", "tune top-1", "n", "price", "minutes", "machine")]
     rows += _rows(f"`{recipe}` as it stands", measured(recipe), "tune")
-    folders = sorted((train.RESULTS / "ablations").glob(f"{recipe}*"))
+    folders = sorted((records.RESULTS / "ablations").glob(f"{recipe}*"))
     for name in (folder.name for folder in folders if f"{folder.name}.".startswith(f"{recipe}.")):
-        records = measured(f"ablations/{name}")
-        rows += _rows(records[0]["settings"]["about"] if records else name, records, "tune")
+        runs = measured(f"ablations/{name}")
+        rows += _rows(runs[0]["settings"]["about"] if runs else name, runs, "tune")
     return _markdown(rows)
 
 

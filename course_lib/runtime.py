@@ -1,6 +1,6 @@
 """Where am I: the platform, the profile, the device, the precision and the seeds.
 
-Two environment variables are read, here and in ``data.sources``: ``COURSE_PROFILE`` and ``COURSE_DATA``.
+Two variables of the course's own are read, here and in ``data.sources``: ``COURSE_PROFILE`` and ``COURSE_DATA``.
 """
 
 import glob
@@ -33,9 +33,9 @@ class Precision:
     def autocast(self) -> AbstractContextManager:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
 
-    def scaler(self) -> torch.amp.GradScaler | None:
-        """fp16 gradients underflow without a scaler; bf16 has fp32's range and needs none."""
-        return torch.amp.GradScaler(self.device.type) if self.dtype is torch.float16 else None
+    def scaler(self) -> torch.amp.GradScaler:
+        """fp16 gradients underflow without a scaler; bf16 has fp32's range, and its scaler passes all through."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
 
     @property
     def name(self) -> str:

@@ -2,8 +2,8 @@
 
 import argparse
 import contextlib
+import hashlib
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -15,17 +15,13 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
-from course_lib import runtime
+from course_lib import records, runtime
 from course_lib.data import BatchLoader, ImageStore
-from course_lib.data.sources import data_home
+from course_lib.data.sources import runs_home
 from course_lib.models import create_model, whiten_stem
 from course_lib.recipes import DATASETS, RECIPES, Recipe, find_recipe
 from course_lib.runtime import CourseError, Runtime
 from course_lib.training import History, Trainer, curves, evaluate, fit, optim, parallel
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-RESULTS = REPOSITORY / "figures" / "results"
-REFERENCE_IMAGES = 100_000  # one epoch over TinyImageNet
 
 
 @dataclass
@@ -38,58 +34,61 @@ class Run:
 
     @property
     def price(self) -> float | None:
-        return price(self.record)
+        return records.price(self.record)
 
 
-def price(record: dict) -> float | None:
-    """What a run cost, in epochs of the reference network: seconds × reference_rate / 100,000.
-
-    Minutes differ from one machine to the next; this unit holds. None where no rate was timed.
-    """
-    rate = record["reference_rate"]
-    return None if rate is None else record["seconds"] * rate / REFERENCE_IMAGES
-
-
-def run(recipe: Recipe | str, rt: Runtime, *, seed: int = 0, anew: bool = False, folder: Path | None = None,
+def run(recipe: Recipe | str, rt: Runtime, *, seed: int | None = None, anew: bool = False, folder: Path | None = None,
         tensorboard: Path | None = None, quiet: bool = False) -> Run:
     """Train ``recipe`` on the size of data that the profile asks for, and look at the official validation set once.
 
     The checkpoint and the record lie in ``folder`` (default: ``runs`` beside the data): an interrupted run goes on
-    there, a finished one is reused, ``anew=True`` trains again. Smoke runs are kept nowhere. ``tensorboard``: a folder
-    for curves. Of several processes (torchrun) the first one writes and prints.
+    there, a finished one is reused, ``anew=True`` trains again. Smoke runs are kept nowhere. seed: by default that of
+    ``rt``. ``tensorboard``: a folder for curves. Of several processes (torchrun) the first one writes and prints.
+    Raises CourseError for an unknown recipe, data that cannot be had, a loss that is no number, a checkpoint of
+    another training and a full disk.
     """
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
-    first = parallel.rank() == 0
+    seed, first = rt.seed if seed is None else seed, parallel.rank() == 0
     report = print if first and not quiet else (lambda line: None)
-    after_epoch = curves(tensorboard and first and tensorboard / f"{recipe.name}-seed{seed}")
+    after_epoch = curves(tensorboard / f"{recipe.name}-seed{seed}" if tensorboard and first else None)
     load = DATASETS[recipe.dataset]
     train, tune, val = (load(split, profile=rt.profile, **recipe.data_options) for split in ("train", "tune", "val"))
     smoke = rt.profile == "smoke" or not train.is_real  # an hour on toy shapes would teach nothing more
     if smoke:
         recipe = recipe.for_smoke()
-    files = None if smoke else _Files(folder or data_home() / "runs", f"{recipe.name}-{rt.profile}-seed{seed}")
-    commit = _commit()  # of the code that runs, not of what the hour brings
-    runtime.seed_everything(seed)
-    model = recipe.build_model(len(train.classes), rt.device)
+    files = None if smoke else _Files(folder or runs_home(), recipe, rt.profile, seed)
+    commit = records.commit()  # of the code that runs, not of what the hour brings
     with files.alone() if files and first else contextlib.nullcontext():
-        rate = _reference_rate(rt, files, anew) if files else None
+        record = files.finished() if files and not anew else {}
+        rate = _reference_rate(rt, files, anew, report) if files and not record else None
         if rate:
-            report(forecast(recipe.name, rate))
+            report(records.forecast(recipe.name, rt.profile, rate))
+        runtime.seed_everything(seed)  # behind the timing, which draws numbers and is not always needed
+        model = recipe.build_model(len(train.classes), rt.device)
         history = _train(recipe, rt, model, train, tune, seed, files, anew, report, after_epoch)
-        record = _read_json(files.record) if files else {}
+        after_epoch(history)  # a run that was reused has curves, too
         if record.get("history") != history.rows:  # else reused as a whole: validation data is looked at once
             record = _record(recipe, rt, train, val, seed, history, rate, model) | {"commit": commit}
         if files and first:
-            write_json(files.record, record)
+            records.write_json(files.record, record)
     return Run(model, history, record)
 
 
 class _Files:
-    """What a run keeps: the checkpoint, the record, and the reference rate."""
+    """What a run keeps: the checkpoint, the record, and the reference rate.
 
-    def __init__(self, folder: Path, name: str) -> None:
+    A changed recipe is another run, in files of another name: what the old one left stays.
+    """
+
+    def __init__(self, folder: Path, recipe: Recipe, profile: str, seed: int) -> None:
+        digest = hashlib.sha256(json.dumps(_plain(recipe), sort_keys=True).encode()).hexdigest()[:6]
+        name = f"{recipe.name}-{profile}-seed{seed}-{digest}"
         self.checkpoint, self.record, self.rate, self.lock = (
             folder / f"{name}{ending}" for ending in (".pt", ".json", ".rate.json", ".lock"))
+
+    def finished(self) -> dict:
+        """The record of a run that has ended; empty if it has not."""
+        return records.read_json(self.record) if self.checkpoint.exists() else {}
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -145,8 +144,11 @@ def sample(store: ImageStore, count: int, size: int, device: torch.device, seed:
 
 
 def _plain(recipe: Recipe) -> dict:
-    """The recipe as it comes back from JSON, without its description."""
-    return json.loads(json.dumps({key: value for key, value in asdict(recipe).items() if key != "about"}))
+    """What the recipe sets, as it comes back from JSON: without its description, and without what is at its default,
+    so that a setting which is added later changes no training of before."""
+    usual = asdict(Recipe(recipe.name, "", ()))
+    return json.loads(json.dumps({key: value for key, value in asdict(recipe).items()
+                                  if key != "about" and (key == "name" or value != usual[key])}))
 
 
 def _look_once(rt: Runtime, model: nn.Module, val: ImageStore, size: int) -> tuple[dict, float]:
@@ -180,18 +182,22 @@ def _record(recipe, rt, train, val, seed, history, rate, model) -> dict:
     }
 
 
-def _reference_rate(rt: Runtime, files: _Files, anew: bool) -> float:
-    """Timed once per run and machine, and kept beside the checkpoint: a run that goes on has one rate.
+def _reference_rate(rt: Runtime, files: _Files, anew: bool, report) -> float | None:
+    """Timed once per run, and kept beside the checkpoint: a run that goes on has one rate.
 
-    Of several processes, all that they do at the same time.
+    None for one that goes on elsewhere: its seconds are of two machines. Of several processes, all that they do at
+    the same time.
     """
-    kept = {} if anew else _read_json(files.rate)
+    kept = {} if anew else records.read_json(files.rate)
     here = {"device": rt.machine, "processes": parallel.processes()}
     if not here.items() <= kept.items():
+        if kept and files.checkpoint.exists():
+            report(f"begun on another machine ({kept.get('device')}): there will be no price")
+            return None
         rate = torch.tensor(reference_rate(rt), dtype=torch.float64, device=rt.device)
         kept = here | {"rate": parallel.total(rate).item()}
         if parallel.rank() == 0:
-            write_json(files.rate, kept)
+            records.write_json(files.rate, kept)
     return kept["rate"]
 
 
@@ -211,57 +217,13 @@ def reference_rate(rt: Runtime, steps: int = 4) -> float:
     return 64 / float(np.median(seconds[1:]))
 
 
-def forecast(name: str, rate: float) -> str:
-    """How long a recipe will take at ``rate``, from the prices of its committed runs."""
-    prices = [p for p in map(price, results(name)) if p]
-    if not prices:
-        return f"{name}: no run measured yet, so no forecast; this machine trains {rate:,.0f} reference pictures/s"
-    cost = float(np.mean(prices))
-    minutes = cost * REFERENCE_IMAGES / rate / 60
-    return f"{name}: price {cost:.2f}, at {rate:,.0f} reference pictures/s about {minutes:,.0f} minutes here"
-
-
-def results(name: str, root: Path | None = None) -> list[dict]:
-    """The committed records of a recipe, in order of file name."""
-    return [json.loads(path.read_text()) for path in sorted(((root or RESULTS) / name).glob("*.json"))]
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Whole or not at all. Raises CourseError for a disk that is full or cannot be written."""
-    try:
-        with runtime.written_whole(path) as aside:
-            aside.write_text(json.dumps(content, indent=1) + "\n")
-    except OSError as error:
-        raise CourseError(f"cannot write {path} ({error.strerror or error}). Make room and run again: the training "
-                          "itself is kept.") from error
-
-
-def _read_json(path: Path) -> dict:
-    """What ``write_json`` wrote; empty where there is nothing, or nothing readable."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _commit() -> str | None:
-    """The revision of the code, with a + where it was changed since; None outside git."""
-    try:
-        found = subprocess.run(["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"], text=True,
-                               cwd=REPOSITORY, capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return found.stdout.strip()
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m course_lib.train", description=__doc__, epilog="On several GPUs or processes: torchrun "
         "--nproc-per-node N -m course_lib.train RECIPE. Each batch is shared out; the first process writes.")
     parser.add_argument("recipe", nargs="?", help="without it: the list of recipes")
     parser.add_argument("--profile", choices=runtime.PROFILES, help="default: COURSE_PROFILE, else by the machine")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation (default: 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="of weights, order and augmentation (default: 0)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the record, e.g. figures/results")
     parser.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True,
                         help="go on with, or reuse, the run on disk (default); --no-resume trains anew")
@@ -282,6 +244,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+    return int(text)
+
+
 def _main(recipe: Recipe, asked: argparse.Namespace) -> int:
     rt = runtime.setup(asked.profile, asked.seed)
     if parallel.rank() == 0:
@@ -296,7 +264,11 @@ def _main(recipe: Recipe, asked: argparse.Namespace) -> int:
     if asked.out and not finished.record["is_real"] and rt.profile != "smoke":
         print("not written to --out: these pictures were toy shapes", file=sys.stderr)
     elif asked.out:
-        write_json(asked.out / recipe.name / f"{rt.profile}-seed{asked.seed}.json", finished.record)
+        path = asked.out / recipe.name / f"{rt.profile}-seed{asked.seed}.json"
+        other = records.read_json(path).get("device", rt.machine)
+        if other != rt.machine:
+            raise CourseError(f"{path} is a run on another machine ({other}): move it, or name another folder")
+        records.write_json(path, finished.record)
     return 0
 
 

@@ -1,9 +1,14 @@
-"""For ``pytest --nbval notebooks``: patience with quiet cells, and the headlines at the end."""
+"""For ``pytest --nbval notebooks``: the smoke profile, patience with quiet cells, and the headlines at the end."""
+
+import os
 
 from run import last_headline
 
 OUTPUT_TIMEOUT = 120  # seconds; nbval's own 5 are too few for a loaded machine
 HEADLINES = {}  # notebook -> what its headline cell printed now
+
+os.environ.setdefault("COURSE_PROFILE", "smoke")  # kernels inherit both
+os.environ.setdefault("TQDM_DISABLE", "1")
 
 
 def pytest_collection_modifyitems(items):

@@ -186,6 +186,9 @@ def test_weights_start_as_in_the_paper():
 
 
 @pytest.mark.parametrize("options, message", [
+    ({"heads": 0}, "heads is 0: expected a whole number"), ({"dim_k": -1}, "dim_k is -1: expected a whole"),
+    ({"dim_out": 0}, "dim_out is 0"), ({"dim_u": 1.5}, "dim_u is 1.5"),
+    ({"r": None, "size": 8}, r"size is 8: expected \(height, width\)"),
     ({"heads": 5}, "5 heads do not divide the 64 output channels"),
     ({"r": 4}, "r is 4: expected an odd width"), ({"r": -1}, "r is -1: expected an odd width"),
     ({"r": None}, "r is None and size is None: give r, .*or r=None and size"),
@@ -215,6 +218,7 @@ def test_networks_have_the_published_number_of_parameters():
     assert parameters("lambda_resnet50") == 14_995_848
     assert parameters("lambda_resnet50") - biases == 14_995_592
     assert parameters("lambda_resnet50", 10) == 12_967_338
+    assert parameters("lambda_resnet18", 10) == 5_605_322
     assert parameters("lambda_resnet50", dim_u=4, r=7) == 16_040_616
     assert parameters("lambda_resnet50", lambda_stages=("c4", "c5")) == 15_559_880
 
@@ -286,6 +290,8 @@ def test_a_network_trains_in_bfloat16_and_channels_last_and_its_state_comes_back
 def test_unknown_stages_are_refused():
     with pytest.raises(ValueError, match="lambda_stages is .*c6.*expected some of c2, c3, c4, c5"):
         create_model("lambda_resnet50", lambda_stages=("c6",))
+    with pytest.raises(ValueError, match="size is 64: expected"):
+        create_model("lambda_resnet50", r=None, size=64)
 
 
 def test_stride_2_is_an_average_pool_behind_the_layer():

@@ -281,12 +281,12 @@ def test_ctrl_c_is_the_parents_business():
 # --- shift and flip -------------------------------------------------------------------------------
 
 
-def placed(outputs, inputs, pad):
-    """The (dy, dx, flipped) of each output, found by trying them all against numpy's reflected padding."""
+def placed(outputs, inputs, pad, mode="reflect"):
+    """The (dy, dx, flipped) of each output, found by trying them all against numpy's padding."""
     found = []
     size = inputs.shape[1]
     for output, picture in zip(outputs, inputs, strict=True):
-        padded = np.pad(picture, ((pad, pad), (pad, pad), (0, 0)), mode="reflect")
+        padded = np.pad(picture, ((pad, pad), (pad, pad), (0, 0)), mode=mode)
         places = {}
         for dy in range(2 * pad + 1):
             for dx in range(2 * pad + 1):
@@ -328,6 +328,14 @@ def one_by_one(images, pad):
 def test_pictures_are_crops_of_the_mirrored_padding_at_places_drawn_evenly(augment, pad):
     images = noise(500)
     check_places(placed(augment(images, pad), images, pad), pad)
+
+
+@pytest.mark.parametrize("pad", [2, 4])
+def test_a_border_of_zeros_is_black_before_normalising(pad):
+    """As ``RandomCrop(32, padding=4)`` pads, which comes first; zero after normalising would be the mean colour."""
+    images = noise(500)
+    x = drawn(Augment(pad=pad, border="zeros"), images).round().astype(np.uint8)
+    check_places(placed(x, images, pad, mode="constant"), pad)
 
 
 def test_without_padding_pictures_are_only_flipped():
@@ -452,6 +460,7 @@ def test_brightness_adds_and_contrast_stretches_about_the_mean_picture_by_pictur
 
 @pytest.mark.parametrize("options, words", [
     ({"flip": "always"}, "flip is 'always'.*random, alternating"), ({"pad": -1}, "pad is -1.*0 or more"),
+    ({"border": "black"}, "border is 'black'.*mirror, zeros"),
     ({"min_area": 0}, "min_area is 0.*above 0"), ({"resized_crop": (0.8, 0.3)}, "resized_crop is .*least"),
     ({"cutout": 1.0}, "cutout is 1.0.*below 1"), ({"contrast": -0.1}, "brightness and contrast")])
 def test_an_augmentation_out_of_range_is_named(options, words):

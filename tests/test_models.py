@@ -17,14 +17,17 @@ from course_lib.models.blocks import BasicBlock, Bottleneck, PreActBasicBlock, P
 from course_lib.models.session_resnet import TrimmedConv3x3
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-NAMES = [name for name in list_models() if not name.startswith("lambda")]
+NAMES = list_models()
 DEEP = [name for name in NAMES if int(re.sub(r"\D", "", name) or 0) > 100]
 SESSION = [{"stem": "strided", "logit_scale": 0.125}, {"stem": "strided", "block": "basic", "zero_init_residual": True},
            {"residual_in": ()}, {"residual_in": (1, 2, 3)}, {"in_channels": 1}]
 OPTIONS = [  # what every ResNet takes
     {"shortcut": "A"}, {"shortcut": "C"}, {"shortcut": "conv"}, {"shortcut": "D"}, {"width": 2}, {"drop_rate": 0.3},
     {"drop_path": 0.3}, {"se": True}, {"zero_init_residual": True}, {"in_channels": 1}, {"stem": "imagenet"},
+    {"stem": "small"},
     {"shortcut": "D", "width": 2, "drop_rate": 0.1, "drop_path": 0.1, "se": True, "zero_init_residual": True}]
+OF_LAMBDA = [{"lambda_stages": ("c5",)}, {"lambda_stages": ()}, {"dim_k": 8, "heads": 2, "dim_u": 2, "r": 5},
+             {"r": None, "size": (32, 32)}]
 SIZES = {"imagenet": 32, "small": 8}  # pictures just large enough for three or four halvings
 BLOCKS = [BasicBlock, Bottleneck, PreActBasicBlock, PreActBottleneck]
 
@@ -81,6 +84,21 @@ def test_an_option_that_cannot_be_is_named_with_what_can(name, option, expected)
 def test_the_options_of_a_name_are_listed_with_their_defaults():
     assert model_options("wide_resnet28")["width"] == 10 and model_options("resnet18")["width"] == 1
     assert model_options("resnet18_small")["stem"] == "small" and model_options("session_resnet")["logit_scale"] == 1.0
+
+
+def test_the_names_are_those_of_the_papers():
+    """A name that is lost would shrink every test below without a word."""
+    plain = [f"resnet{depth}" for depth in (18, 34, 50, 101, 152, 200, 20, 32, 44, 56, 110, 164, 1001, 1202)]
+    plain += [f"resnet{depth}_small" for depth in (18, 34, 50, 101)] + [f"wide_resnet{n}" for n in (16, 28, 40)]
+    lambdas = [f"lambda_resnet{depth}" for depth in (18, 26, 34, 50, 101, 152)]
+    assert set(NAMES) == {*plain, *(f"preact_{name}" for name in plain), "se_resnet18", "se_resnet50",
+                          "session_resnet", *lambdas}
+
+
+@pytest.mark.parametrize("name, options", [("resnet18", OPTIONS), ("session_resnet", SESSION),
+                                           ("lambda_resnet18", OPTIONS + OF_LAMBDA)])
+def test_every_option_is_tried_below(name, options):
+    assert set(model_options(name)) <= {option for each in options for option in each}
 
 
 # --- every network --------------------------------------------------------------------------------
@@ -153,22 +171,31 @@ def assert_features_are_the_last_stage(model, x):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in DEEP])
 def test_every_network_lives(name):
-    live(lambda: create_model(name, 10), size=16 if name == "session_resnet" else SIZES[model_options(name)["stem"]])
+    size = 16 if name == "session_resnet" else SIZES[model_options(name)["stem"]]
+    live(lambda: create_model(name, 10, **from_the_identity_on(name)), size=size)
 
 
-@pytest.mark.parametrize("name", [name for name in DEEP if name.startswith("resnet")])
-def test_deep_networks_learn_from_the_identity_on(name):
-    """Else, in batches of a few pixels, their first gradients are too large for a small step to show."""
-    model = build(name, zero_init_residual=True)
+def from_the_identity_on(name):
+    """Else, in batches of a few pixels, the first gradients of deep networks are too large for a small step to show."""
+    return {"zero_init_residual": True} if name in [*DEEP, "lambda_resnet50"] else {}
+
+
+@pytest.mark.parametrize("name", [name for name in DEEP if name.startswith(("resnet", "lambda"))])
+def test_deep_networks_learn(name):
+    model = build(name, **from_the_identity_on(name))
     assert_learns(model, pictures(size=SIZES[model_options(name)["stem"]]), torch.tensor([0, 1, 2, 0]))
 
 
+def options_of(name):
+    return [{}, *(each for each in OPTIONS + OF_LAMBDA if set(each) <= set(model_options(name)))]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("options", OPTIONS, ids=show)
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "session_resnet"])
+@pytest.mark.parametrize("name, options", [(name, options) for name in NAMES if name != "session_resnet"
+                                           for options in options_of(name)], ids=lambda value: show(value) or value)
 def test_every_network_lives_with_every_option(name, options):
-    size = SIZES[{**model_options(name), **options}["stem"]]
-    options = {**options, "zero_init_residual": True} if name in DEEP else options
+    size = 32 if "size" in options else SIZES[{**model_options(name), **options}["stem"]]
+    options = options | from_the_identity_on(name)
     live(lambda: create_model(name, 10, **options), options.get("in_channels", 3), size)
 
 
@@ -184,13 +211,29 @@ def test_resnets_of_every_block_live_with_every_option(block, options):
     live(lambda: ResNet(block, (1, 2), 16, 10, **{"stem": "small", **options}), options.get("in_channels", 3))
 
 
-@pytest.mark.parametrize("name", ["session_resnet", "resnet20", "preact_resnet20", "wide_resnet16", "se_resnet18"])
+FAMILIES = ["session_resnet", "resnet18", "resnet18_small", "resnet20", "preact_resnet20", "wide_resnet16",
+            "se_resnet18", "lambda_resnet18"]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_a_network_compiles_whole(name):
     """Without a break in its graph; what a backend makes of the graph is torch's business."""
     model = build(name).eval()
     with torch.no_grad():
         compiled = torch.compile(model, backend="eager", fullgraph=True)
         torch.testing.assert_close(compiled(pictures(1)), model(pictures(1)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_compiled_network_has_the_same_gradients(name):
+    model, x = build(name), pictures(4)
+    gradients = []
+    for network in (model, torch.compile(model, backend="aot_eager")):
+        model.zero_grad()
+        F.cross_entropy(network(x), torch.arange(4)).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    assert (gradients[1] - gradients[0]).norm() < 1e-3 * gradients[0].norm()
 
 
 # --- the session ResNet ---------------------------------------------------------------------------

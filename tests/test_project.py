@@ -22,6 +22,7 @@ LIBRARY = sorted((ROOT / "course_lib").rglob("*.py"))
 
 # Each room and those above it, which it may import.
 ABOVE = {"runtime": set(), **dict.fromkeys(("models", "data", "training", "explain"), {"runtime"})}
+ABOVE["records"] = {"runtime"}
 ABOVE["plots"] = set(ABOVE)
 ABOVE["recipes"] = set(ABOVE)
 ABOVE["train"] = set(ABOVE)
@@ -29,7 +30,7 @@ ABOVE["report"] = set(ABOVE)
 ABOVE["exercises"] = set(ABOVE)
 
 NOT_CORE = {"data.transforms", "training.lr_finder"}
-CORE_ROOMS = {"runtime", "models", "data", "training", "recipes", "train"}
+CORE_ROOMS = {"runtime", "models", "data", "training", "recipes", "records", "train"}
 NOT_FOR_THE_CORE = ["albumentations", "pytorch_grad_cam", "torch_lr_finder", "matplotlib",
                     "torchvision", "tqdm", "cv2", "sklearn", "IPython"]
 
@@ -256,6 +257,17 @@ def test_make_test_lints_tests_and_compares_the_notebooks(checkout):
     log = checkout("test")[1]
     steps = [log.index(s) for s in ("requirements-dev.txt", "ruff check", "pytest --ign", "--nbval")]
     assert steps == sorted(steps)
+
+
+@needs_make
+def test_readme_gives_the_plain_commands_that_make_runs(checkout):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `make ([^`]+)` \| (.*) \|$", readme, re.MULTILINE)
+    assert {"run", "test", "lab", "bench"} <= {target for target, _ in rows}
+    for target, plain in rows:
+        log = checkout(*target.split())[1].replace(" --allow-root", "").splitlines()
+        orders = [f"python {line}" for line in log if not line.startswith(("-c ", "-m pip "))]
+        assert re.findall(r"`([^`]+)`", plain) == orders
 
 
 @needs_make

@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from course_lib import report
-from course_lib import train as training
+from course_lib import records, report
 from course_lib.runtime import CourseError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,15 +31,15 @@ def record(top1=0.5, seconds=2000.0, rate=50.0, **changes):
 def repository(tmp_path, monkeypatch):
     """An empty one, in which everything is read and written."""
     monkeypatch.setattr(report, "REPOSITORY", tmp_path)
-    monkeypatch.setattr(training, "RESULTS", tmp_path / "figures" / "results")
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "figures" / "results")
     (tmp_path / "figures").mkdir()
     return tmp_path
 
 
-def commit_results(name, *records):
+def commit_results(name, *runs):
     """As if these runs lay in figures/results."""
-    for number, content in enumerate(records):
-        training.write_json(training.RESULTS / name / f"{content.get('profile', 'cpu')}-seed{number}.json", content)
+    for number, content in enumerate(runs):
+        records.write_json(records.RESULTS / name / f"{content.get('profile', 'cpu')}-seed{number}.json", content)
 
 
 def cells(table, start):
@@ -118,7 +117,7 @@ def test_nothing_measured_on_toy_shapes_in_smoke_or_without_a_rate_is_shown(chan
     ("tiny_imagenet history.-1.val_loss .2f", "2.50"), ("benchmarks/loading ratio.whole batches .1f", "5.1")])
 def test_a_number_is_the_mean_over_the_runs_of_its_source(asked, expected):
     commit_results("tiny_imagenet", *THREE)
-    training.write_json(training.RESULTS / "benchmarks" / "loading.json",
+    records.write_json(records.RESULTS / "benchmarks" / "loading.json",
                         {"machine": "a laptop", "ratio": {"whole batches": 5.119}})
     assert report.number(asked) == expected
     assert report.fill(f"It is <!-- run: {asked} --><!-- end --> here.") == (
@@ -267,7 +266,7 @@ def test_where_nothing_was_measured_no_figure_is_drawn_and_none_is_missed(reposi
 
 def test_everything_drawn_in_readme_notebooks_and_figures_is_up_to_date(monkeypatch):
     monkeypatch.setattr(report, "REPOSITORY", ROOT)
-    monkeypatch.setattr(training, "RESULTS", ROOT / "figures" / "results")
+    monkeypatch.setattr(records, "RESULTS", ROOT / "figures" / "results")
     assert report.main(["--check"]) == 0, "redraw: python -m course_lib.report"
 
 

@@ -8,7 +8,7 @@ import torch_resnet
 import torchvision
 from torch import nn
 
-from course_lib.models import create_model, list_models, summary
+from course_lib.models import create_model, list_models, model_options, summary
 from course_lib.models.blocks import BasicBlock, Bottleneck, PreActBasicBlock, PreActBottleneck
 from course_lib.models.layers import shortcut
 
@@ -82,7 +82,7 @@ def assert_counts_agree(name, **options):
         assert parameters(on_paper(name, **options)) == parameters(torch_resnet_of(name, options))
 
 
-@pytest.mark.parametrize("name", [name for name in OF_TORCH_RESNET if not name.endswith(("1001", "1202"))])
+@pytest.mark.parametrize("name", OF_TORCH_RESNET)
 def test_networks_have_as_many_parameters_as_torch_resnets(name):
     assert_counts_agree(name, width=1)
 
@@ -105,6 +105,14 @@ def test_with_every_shortcut_and_width_too(name, width, kind):
                                             ("preact_resnet1202", 19.4)])
 def test_a_thousand_layers_have_the_size_of_torch_resnets_table(name, millions):
     assert round(parameters(on_paper(name)) / 1e6, 1) == millions
+
+
+@pytest.mark.parametrize("name", ["resnet18", "preact_resnet50", "resnet20", "wide_resnet16"])
+def test_for_grey_and_for_small_pictures_too(name):
+    small = {"stem": "small"} if model_options(name)["stem"] == "imagenet" else {}
+    with torch.device("meta"):
+        theirs = torch_resnet_of(name, {"in_planes": 1, "width": 1, **({"small_images": True} if small else {})})
+        assert parameters(on_paper(name, in_channels=1, width=1, **small)) == parameters(theirs)
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
@@ -323,6 +331,23 @@ def test_the_summary_looks_as_deep_as_it_is_told(depth, rows):
     table = summary(on_paper("resnet20"), 32, depth)
     assert len(table.layers) == rows
     assert sum(layer.multiply_adds for layer in table.layers) == table.multiply_adds
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 9])
+@pytest.mark.parametrize("name", ["session_resnet", "preact_resnet50", "se_resnet18", "lambda_resnet18",
+                                  "lambda_resnet50"])
+def test_the_rows_of_a_summary_add_up(name, depth):
+    table = summary(on_paper(name), 64, depth)
+    assert sum(layer.parameters for layer in table.layers) == table.parameters == parameters(on_paper(name))
+    assert sum(layer.multiply_adds for layer in table.layers) == table.multiply_adds
+    assert ("LambdaLayer" in {layer.kind for layer in table.layers}) == (name.startswith("lambda") and depth > 2)
+
+
+def test_the_summary_gives_every_part_its_mode_back():
+    model = create_model("resnet20", 10)
+    model.layer1.eval()
+    summary(model, 32)
+    assert model.training and model.layer2.training and not any(part.training for part in model.layer1.modules())
 
 
 def test_the_summary_prints_a_table_with_the_totals():

@@ -189,6 +189,36 @@ def test_a_read_only_home_gives_way_to_the_next_one(tmp_path, data, monkeypatch)
         sources.data_home()
 
 
+@pytest.fixture
+def output(tmp_path, monkeypatch):
+    """The folder that Kaggle packs when the notebook is saved, with a clone of the repository in it."""
+    output = lay_out(tmp_path / "working", {"course/pyproject.toml": b""})
+    monkeypatch.setattr(sources, "KAGGLE_OUTPUT", output)
+    monkeypatch.setattr(sources, "REPO", output / "course")
+    monkeypatch.setattr(sources, "SPARE", tmp_path / "tmp/course_data")
+    return output
+
+
+def test_on_kaggle_data_lands_outside_of_the_output_and_runs_stay_in_it(tmp_path, output, mirrors):
+    for download in (True, False):
+        assert sources.locate(mirrors("good"), download) == tmp_path / "tmp/course_data/tiny-set"
+    assert contents(output) == {"course/pyproject.toml": b""}
+    assert sources.runs_home() == output / "course/data/runs"
+
+
+def test_course_data_decides_on_kaggle_too(tmp_path, output, monkeypatch):
+    mine = output / "mine"
+    mine.mkdir()
+    monkeypatch.setenv("COURSE_DATA", str(mine))
+    assert sources.data_home() == mine and sources.runs_home() == mine / "runs"
+    make_read_only(monkeypatch, mine, tmp_path / "tmp")
+    assert sources.data_home() == output / "course/data", "packed is better than not at all"
+
+
+def test_elsewhere_runs_lie_beside_the_data(data):
+    assert sources.runs_home() == data / "runs" == sources.data_home() / "runs"
+
+
 def test_without_the_repository_data_lands_in_the_working_folder(tmp_path, monkeypatch):
     (tmp_path / "repo/pyproject.toml").unlink()
     monkeypatch.chdir(tmp_path)

@@ -10,6 +10,7 @@ import os
 import pickle
 import random
 import shutil
+import signal
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -370,6 +371,57 @@ def test_a_picture_that_is_missing_is_told_by_the_count_before_anything_is_built
     with pytest.raises(DataError, match="359 of 360 files"):
         load("train")
     assert left_behind(home) == []
+
+
+def test_broken_pictures_on_a_read_only_mount_ask_for_another_copy(own, home, monkeypatch):
+    (own / "val" / "images" / "val_7.JPEG").write_bytes(b"")
+    with monkeypatch.context() as context:
+        make_read_only(context, own)
+        with pytest.raises(DataError, match="1 of 48 pictures(.|\n)*read-only: attach another copy") as caught:
+            load("val")
+    assert "delete" not in str(caught.value).lower() and left_behind(home) == []
+
+
+# --- processes that end early ---------------------------------------------------------------------
+
+
+def _killed(image, size):
+    os._exit(9)  # as the system ends a process where the memory is full
+
+
+def _slow(image, size):
+    time.sleep(0.1)
+    return image
+
+
+def decode_all(truth, home, fit):
+    """All 360 train pictures through ``fit``, in two processes."""
+    paths = [str(path) for path in truth.root.glob("train/*/images/*.JPEG")]
+    listing = store.Listing(paths, np.zeros(len(paths), np.int64), ["only"])
+    return store.decode_once(built(home), lambda: listing, (64, 64), fit)
+
+
+def test_a_process_that_is_killed_is_told_with_a_cure_and_not_waited_for(truth, home, several_tasks):
+    with pytest.raises(DataError, match="one of the 2 processes that decode was killed.*memory.*run again"):
+        decode_all(truth, home, _killed)
+    assert left_behind(home) == [] == multiprocessing.active_children()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("to_all", [True, False], ids=["as a terminal sends it", "to the parent alone"])
+def test_ctrl_c_stops_the_decoding_at_once_and_quietly(truth, home, several_tasks, monkeypatch, capfd, to_all):
+    def ctrl_c(count):
+        for process in multiprocessing.active_children() if to_all else ():
+            os.kill(process.pid, signal.SIGINT)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "CHUNK", 4)
+    monkeypatch.setattr(store, "_collect", lambda results, bar: [ctrl_c(count) for count, _ in results])
+    started = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        decode_all(truth, home, _slow)
+    assert time.perf_counter() - started < 9, "all pictures would take 18 seconds"
+    assert left_behind(home) == [] == multiprocessing.active_children() and "Traceback" not in capfd.readouterr().err
 
 
 # --- disks ----------------------------------------------------------------------------------------

@@ -14,13 +14,13 @@ import torch
 from filelock import FileLock
 from torch import nn
 
-from course_lib import report, runtime
+from course_lib import records, report, runtime
 from course_lib import train as training
 from course_lib.data import Augment, toy_shapes
 from course_lib.models import list_models
 from course_lib.recipes import DATASETS, RECIPES, SCHEDULES, Recipe, find_recipe
 from course_lib.runtime import CourseError, Precision, Runtime
-from course_lib.training import CheckpointError, Extras, Trainer, optim
+from course_lib.training import Extras, Trainer, optim
 
 ROOT = Path(__file__).resolve().parents[1]
 COUNTS = {"train": 128, "tune": 40, "val": 50}
@@ -44,18 +44,18 @@ def world(tmp_path, monkeypatch, drawn):
     """A folder for everything that is written, and drawn pictures in the place of TinyImageNet."""
     monkeypatch.setenv("COURSE_DATA", str(tmp_path))
     monkeypatch.delenv("COURSE_PROFILE", raising=False)
-    monkeypatch.setattr(training, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
     monkeypatch.setitem(DATASETS, "tiny_imagenet", lambda split, *, profile: drawn[split])
     monkeypatch.setattr(runtime, "usable_gpu", lambda: (False, "no CUDA GPU found"))
 
 
 @pytest.fixture
-def real(drawn, monkeypatch):
+def real(drawn, monkeypatch, tmp_path):
     """The profile cpu, with pictures that pass for real, a rate of 50 pictures a second, and its timings counted."""
     monkeypatch.setitem(DATASETS, "tiny_imagenet", lambda split, *, profile: replace(drawn[split], is_real=True))
     timed = Mock(return_value=50.0)
     monkeypatch.setattr(training, "reference_rate", timed)
-    return SimpleNamespace(rt=replace(SMOKE, profile="cpu"), timed=timed)
+    return SimpleNamespace(rt=replace(SMOKE, profile="cpu"), timed=timed, folder=tmp_path)
 
 
 def record(top1=0.5, seconds=2000.0, rate=50.0, **changes):
@@ -68,10 +68,10 @@ def record(top1=0.5, seconds=2000.0, rate=50.0, **changes):
             "final": {"val_loss": 2.5, "val_top1": top1, "val_top5": top1 + 0.2}, "commit": None} | changes
 
 
-def commit_results(name, *records):
+def commit_results(name, *runs):
     """As if these runs lay in figures/results."""
-    for number, content in enumerate(records):
-        training.write_json(training.RESULTS / name / f"cpu-seed{number}.json", content)
+    for number, content in enumerate(runs):
+        records.write_json(records.RESULTS / name / f"cpu-seed{number}.json", content)
 
 
 # --- recipes --------------------------------------------------------------------------------------
@@ -148,8 +148,8 @@ def smoke_run(drawn):
     """A recipe of the course in its smoke form, which times nothing and is kept nowhere."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(DATASETS, "tiny_imagenet", lambda split, *, profile: drawn[split])
-        for name in ("reference_rate", "data_home", "write_json"):
-            patch.setattr(training, name, Mock(side_effect=AssertionError(f"{name} was called")))
+        for owner, name in ((training, "reference_rate"), (training, "runs_home"), (records, "write_json")):
+            patch.setattr(owner, name, Mock(side_effect=AssertionError(f"{name} was called")))
         return training.run("tiny_imagenet_quick", SMOKE, seed=3, quiet=True)
 
 
@@ -203,9 +203,9 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(monkeypatch):
 def test_a_run_on_real_pictures_keeps_checkpoint_and_record_and_prints_its_forecast(real, tmp_path, capsys):
     found = training.run(TINY, real.rt, seed=4)
     folder = tmp_path / "runs"
-    assert {path.name for path in folder.iterdir() if path.suffix != ".lock"} == {
-        "tiny-cpu-seed4.pt", "tiny-cpu-seed4.json", "tiny-cpu-seed4.rate.json"}
-    kept = json.loads((folder / "tiny-cpu-seed4.json").read_text())
+    kept = {path.name.partition(".")[2]: path for path in folder.glob("tiny-cpu-seed4-*") if path.suffix != ".lock"}
+    assert set(kept) == {"pt", "json", "rate.json"}
+    kept = json.loads(kept["json"].read_text())
     assert kept == json.loads(json.dumps(found.record))
     assert kept["is_real"] and kept["reference_rate"] == 50
     assert found.price == pytest.approx(kept["seconds"] * 50 / 100_000)
@@ -218,7 +218,7 @@ def test_a_finished_run_is_reused_as_it_was_without_timing_training_or_looking_a
     assert real.timed.call_count == 1
     for owner, name in ((Trainer, "step"), (training, "_look_once")):
         monkeypatch.setattr(owner, name, Mock(side_effect=AssertionError(f"{name} was called")))
-    monkeypatch.setattr(training, "_commit", lambda: "another revision")
+    monkeypatch.setattr(records, "commit", lambda: "another revision")
     again = training.run(TINY, real.rt)
     assert real.timed.call_count == 1
     assert again.record == json.loads(json.dumps(first.record))
@@ -251,22 +251,51 @@ def test_an_interrupted_run_goes_on_with_the_rate_that_was_timed_first(real, mon
     assert len(steps) == 6 + 4, "the first epoch was not trained again"
 
 
-def test_another_machine_times_its_own_rate(real, monkeypatch):
-    training.run(TINY, real.rt)
+def test_a_run_that_goes_on_elsewhere_has_no_price_and_says_so(real, monkeypatch, capsys):
+    """Its seconds are those of two machines. One that has finished is reused with the price it had."""
+    step, steps = Trainer.step, []
+    monkeypatch.setattr(Trainer, "step", lambda self, *batch: step(self, *batch) if len(steps) < 5 and (
+        steps.append(1) is None) else (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        training.run(TINY, real.rt)
+    monkeypatch.setattr(Trainer, "step", step)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(Runtime, "machine", property(lambda self: "another machine"))
+        assert training.run(TINY, real.rt).price is None and real.timed.call_count == 1
+        assert "begun on another machine" in capsys.readouterr().out
+    whole = training.run(TINY, real.rt, seed=1).price
     monkeypatch.setattr(Runtime, "machine", property(lambda self: "another machine"))
-    real.timed.return_value = 20.0
-    training.run(TINY, real.rt)
-    assert real.timed.call_count == 2
+    assert training.run(TINY, real.rt, seed=1).price == whole and "begun" not in capsys.readouterr().out
+
+
+def test_the_timing_changes_no_number_of_the_training(real):
+    """Killed in its first epoch, a run has its rate but no checkpoint: the next one does not time again."""
+    mixed = replace(TINY, mixup=0.5, sizes=(16,))
+    training.reference_rate.side_effect = lambda rt: float(torch.rand(1)) + 50
+    first = training.run(mixed, real.rt)
+    next((real.folder / "runs").glob("*.pt")).unlink()
+    assert training.run(mixed, real.rt).history.last["train_loss"] == first.history.last["train_loss"]
+    assert real.timed.call_count == 1
+
+
+def test_the_seed_of_the_runtime_is_the_default(real):
+    assert training.run(TINY, replace(real.rt, seed=7)).record["seed"] == 7
 
 
 @pytest.mark.parametrize("change", [
     {"lr": 0.1}, {"sizes": (16, 24)}, {"batch_size": 64}, {"label_smoothing": 0.0}, {"schedule": "constant"},
     {"warm_up": 0.4}, {"whiten": True}, {"bias_lr": 4.0}, {"model_options": {"stem": "small", "logit_scale": 0.125}},
     {"model_options": {"stem": "strided"}}], ids=lambda change: "-".join(change))
-def test_a_recipe_that_was_changed_does_not_reuse_the_run_of_the_old_one(real, change):
-    training.run(TINY, real.rt)
-    with pytest.raises(CheckpointError, match="another training"):
-        training.run(replace(TINY, **change), real.rt)
+def test_a_recipe_that_was_changed_is_another_run_and_the_old_one_stays(real, change, monkeypatch):
+    first = training.run(TINY, real.rt)
+    other = training.run(replace(TINY, **change), real.rt)
+    assert other.history.last["train_loss"] != first.history.last["train_loss"]
+    monkeypatch.setattr(Trainer, "step", Mock(side_effect=AssertionError("a step was trained")))
+    assert training.run(TINY, real.rt).record == json.loads(json.dumps(first.record))
+
+
+def test_a_setting_that_is_added_later_changes_no_run_of_before():
+    assert set(training._plain(TINY)) == {"name", "sizes", "batch_size", "lr", "model_options"}
 
 
 def test_another_description_is_no_other_recipe(real, monkeypatch):
@@ -291,32 +320,32 @@ def test_on_toy_shapes_every_profile_runs_the_smoke_recipe_and_keeps_nothing(rea
 
 
 def test_two_processes_do_not_train_the_same_run(real, tmp_path):
-    lock = tmp_path / "runs" / "tiny-cpu-seed0.lock"
-    lock.parent.mkdir()
+    training.run(TINY, real.rt)
+    lock = next((tmp_path / "runs").glob("tiny-cpu-seed0-*.lock"))
     with FileLock(lock), pytest.raises(CourseError, match="another process is training tiny-cpu-seed0"):
         training.run(TINY, real.rt)
     assert training.run(TINY, real.rt).record["epochs"] == 2, "once it is over, the next may"
 
 
-@pytest.mark.parametrize("ending", [".json", ".rate.json"])
+@pytest.mark.parametrize("ending", ["json", "rate.json"])
 @pytest.mark.parametrize("content", ["", "{", "[1]"])
 def test_a_damaged_note_is_made_anew_and_costs_no_training(real, tmp_path, monkeypatch, ending, content):
     first = training.run(TINY, real.rt).record
-    path = tmp_path / "runs" / f"tiny-cpu-seed0{ending}"
+    path = next(each for each in (tmp_path / "runs").iterdir() if each.name.partition(".")[2] == ending)
     path.write_text(content)
     monkeypatch.setattr(Trainer, "step", Mock(side_effect=AssertionError("a step was trained")))
     again = training.run(TINY, real.rt).record
     assert again["history"] == first["history"] and again["final"] == first["final"]
-    assert isinstance(json.loads(path.read_text()), dict)
+    assert again["reference_rate"] == 50
 
 
 def test_a_record_that_cannot_be_written_is_an_error_that_leaves_the_older_one(tmp_path, monkeypatch):
     path = tmp_path / "results" / "tiny" / "cpu-seed0.json"
-    training.write_json(path, {"seed": 1})
+    records.write_json(path, {"seed": 1})
     with monkeypatch.context() as context:
         context.setattr(runtime.os, "replace", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
         with pytest.raises(CourseError, match="No space left on device") as caught:
-            training.write_json(path, {"seed": 2})
+            records.write_json(path, {"seed": 2})
     assert str(path) in str(caught.value)
     assert json.loads(path.read_text()) == {"seed": 1} and list(path.parent.iterdir()) == [path]
 
@@ -338,7 +367,7 @@ def test_a_quiet_run_prints_nothing(real, capsys):
 @pytest.mark.parametrize("seconds, rate, expected", [(2000, 50, 1.0), (3600, 26, 0.936), (60, 10_000, 6.0),
                                                      (60, None, None)])
 def test_the_price_is_seconds_times_rate_in_epochs_of_the_reference(seconds, rate, expected):
-    assert training.price({"seconds": seconds, "reference_rate": rate}) == (expected and pytest.approx(expected))
+    assert records.price({"seconds": seconds, "reference_rate": rate}) == (expected and pytest.approx(expected))
 
 
 def test_the_reference_rate_is_that_of_the_reference_network_on_its_batch(monkeypatch):
@@ -364,14 +393,14 @@ def test_the_reference_rate_is_that_of_the_reference_network_on_its_batch(monkey
 
 def test_a_forecast_divides_the_mean_price_of_the_committed_runs_by_this_machines_rate():
     commit_results("tiny_imagenet", record(seconds=2000, rate=50), record(seconds=1000, rate=80))  # prices 1.0, 0.8
-    assert training.forecast("tiny_imagenet", 30.0) == (
+    assert records.forecast("tiny_imagenet", "cpu", 30.0) == (
         "tiny_imagenet: price 0.90, at 30 reference pictures/s about 50 minutes here")  # 0.9 × 100,000 / 30 s
 
 
-@pytest.mark.parametrize("records", [[], [record(rate=None)]])
-def test_without_a_measured_run_there_is_no_forecast_and_it_says_so(records):
-    commit_results("tiny_imagenet", *records)
-    said = training.forecast("tiny_imagenet", 1234.0)
+@pytest.mark.parametrize("runs", [[], [record(rate=None)]])
+def test_without_a_measured_run_there_is_no_forecast_and_it_says_so(runs):
+    commit_results("tiny_imagenet", *runs)
+    said = records.forecast("tiny_imagenet", "cpu", 1234.0)
     assert "no run measured yet" in said and "1,234 reference pictures/s" in said and "minutes" not in said
 
 

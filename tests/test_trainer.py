@@ -214,7 +214,7 @@ def test_an_error_of_the_network_itself_is_not_taken_for_one_of_the_compiler(toy
 @pytest.mark.parametrize("change", [{"accumulate": 2}, {"clip_norm": 1.0}, {"averaging": 0.9}, {"mixup": 0.2}])
 def test_other_extras_are_another_training(toys, tmp_path, change):
     run(toys, network(), Extras(), checkpoint=tmp_path / "training.pt")
-    with pytest.raises(engine.ckpt.CheckpointError, match="extras was"):
+    with pytest.raises(engine.ckpt.CheckpointError, match="extras, .* was"):
         run(toys, network(), Extras(**change), checkpoint=tmp_path / "training.pt")
 
 
@@ -251,6 +251,11 @@ def test_curves_reach_tensorboard(toys, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=lambda folder: writer))
     history = run(toys, network(), after_epoch=curves(tmp_path)).history
     assert {("val_loss", row["val_loss"], row["epoch"]) for row in history.rows} <= set(shown)
+    assert [step for name, _, step in shown if name == "lr"] == [1, 2]
+    shown.clear()
+    again = curves(tmp_path)  # a training that went on, or was reused: what it had comes along, once
+    again(history)
+    again(history)
     assert [step for name, _, step in shown if name == "lr"] == [1, 2]
 
 

@@ -26,6 +26,7 @@ from course_lib.training import (
     Trainer,
     TrainingError,
     checkpoint,
+    engine,
     evaluate,
     fit,
     lr_finder,
@@ -377,6 +378,32 @@ def test_a_plateau_is_watched_once_an_epoch_on_what_was_held_out(toys, monkeypat
     assert found.optimizer.param_groups[0]["lr"] == pytest.approx(4e-8)
 
 
+def test_a_nan_between_two_looks_is_not_lost(toys, path, monkeypatch):
+    """On a GPU only every tenth loss is fetched; fp16's scaler leaves the weights alone when one is no number."""
+    monkeypatch.setattr(engine, "LOOK_EVERY", {})
+    monkeypatch.setattr(Trainer, "backward", lambda self, x, labels, found=Trainer.backward: [
+        value * (float("nan") if self.steps == BATCHES + 1 else 1) for value in found(self, x, labels)])
+    with pytest.raises(TrainingError, match="loss is nan in epoch 2/3, batch 1 to 4"):
+        train(toys, path)
+    assert len(checkpoint.load(path)["history"]["rows"]) == 1
+
+
+def test_ctrl_c_behind_a_step_that_broke_the_weights_keeps_the_last_good_checkpoint(toys, path, monkeypatch):
+    step = Trainer.step
+
+    def breaks(self, *batch):
+        found = step(self, *batch)
+        if self.steps == BATCHES + 2:
+            nn.init.constant_(next(self.model.parameters()), float("nan"))
+            signal.raise_signal(signal.SIGINT)
+        return found
+
+    monkeypatch.setattr(Trainer, "step", breaks)
+    with pytest.raises(TrainingError, match="weights are not.*epoch 2/3.*checkpoint is untouched"):
+        train(toys, path)
+    assert checkpoint.load(path)["totals"] is None
+
+
 class Breaks(nn.Module):
     """A network that gives NaN in its training batch ``at``, from 0 on."""
 
@@ -512,7 +539,7 @@ def test_a_checkpoint_of_another_training_is_not_taken_and_the_difference_is_nam
 def test_settings_are_compared_too(toys, path):
     train(toys, path, settings={"stem": "strided", "sizes": [16]})
     assert "already finished" in train(toys, path, settings={"stem": "strided", "sizes": [16]}).lines[0]
-    with pytest.raises(CheckpointError, match="settings was.*strided.*small"):
+    with pytest.raises(CheckpointError, match="settings, stem was strided, is small"):
         train(toys, path, settings={"stem": "small", "sizes": [16]})
 
 
@@ -557,6 +584,15 @@ def test_a_file_that_is_no_checkpoint_is_named_with_a_cure_and_runs_no_code(toys
         train(toys, path)
     assert str(path) in str(caught.value) and "Delete it" in str(caught.value)
     assert not path.with_name("ran").exists()
+
+
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "Permission denied"), MemoryError("no room")])
+def test_a_checkpoint_that_cannot_be_read_now_is_not_to_be_deleted(toys, path, monkeypatch, error):
+    train(toys, path)
+    monkeypatch.setattr(torch, "load", Mock(side_effect=error))
+    with pytest.raises(CheckpointError, match="cannot be read now") as caught:
+        train(toys, path)
+    assert "elete" not in str(caught.value) and path.exists()
 
 
 def test_where_there_is_no_checkpoint_there_is_nothing_to_load(path):

@@ -4,10 +4,12 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 from course_lib.runtime import CourseError
 
 FLIPS = ("random", "alternating")
+BORDERS = ("mirror", "zeros")
 LONGEST = 4 / 3  # a resized crop has sides of up to 4:3, upright or across (Szegedy et al. 2015)
 
 
@@ -15,7 +17,8 @@ LONGEST = 4 / 3  # a resized crop has sides of up to 4:3, upright or across (Sze
 class Augment:
     """What a training picture may look like; plain data, so that a recipe can hold it.
 
-    pad: shift by up to so many pixels, the border mirrored. flip: ``"random"``, half of the pictures, or
+    pad: shift by up to so many pixels. border: what lies beyond it, ``"mirror"``, the picture mirrored, or
+    ``"zeros"``, black, as torchvision's ``RandomCrop`` pads. flip: ``"random"``, half of the pictures, or
     ``"alternating"``: a picture is flipped in every other epoch, the first by lot (Jordan 2024, §3.6).
     min_area: below 1, a batch is cut to one side, its area drawn between this share and the whole; the place
     is each picture's own. resized_crop: (least, most) share of the area that is cut out and stretched to the
@@ -25,6 +28,7 @@ class Augment:
     """
 
     pad: int = 4
+    border: str = "mirror"
     flip: str = "random"
     min_area: float = 1.0
     resized_crop: tuple[float, float] | None = None
@@ -36,6 +40,7 @@ class Augment:
         least, most = self.resized_crop or (1, 1)
         for fault, words in (
             (self.flip not in FLIPS, f"flip is {self.flip!r}: expected one of {', '.join(FLIPS)}"),
+            (self.border not in BORDERS, f"border is {self.border!r}: expected one of {', '.join(BORDERS)}"),
             (self.pad < 0, f"pad is {self.pad}: expected 0 or more pixels"),
             (not 0 < self.min_area <= 1, f"min_area is {self.min_area}: expected a share above 0, at most 1"),
             (not 0 < least <= most <= 1, f"resized_crop is {self.resized_crop}: expected 0 < least <= most <= 1"),
@@ -54,7 +59,7 @@ class Augment:
             boxes = draw_boxes(images.shape, self.resized_crop, generator)
             return resize_boxes(images, boxes, flip, size)
         side = math.sqrt(torch.empty(1).uniform_(self.min_area, 1, generator=generator).item())
-        return crop(images, self.pad, round(side * images.shape[2]), flip, generator)
+        return crop(images, self.pad, round(side * images.shape[2]), flip, generator, self.border)
 
     def tint(self, x: torch.Tensor, std: tuple[float, ...], generator: torch.Generator) -> torch.Tensor:
         """Change the light of normalised pictures (B, 3, S, S) and cover a square of each, in place."""
@@ -69,22 +74,38 @@ class Augment:
         return x
 
 
-def crop(images: torch.Tensor, pad: int, side: int, flip: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Cut a window of ``side`` pixels out of each mirror-padded picture, at a place of its own; flip some.
+def crop(images: torch.Tensor, pad: int, side: int, flip: torch.Tensor, generator: torch.Generator,
+         border: str = "mirror") -> torch.Tensor:
+    """Cut a window of ``side`` pixels out of each padded picture, at a place of its own; flip some.
 
-    uint8 (B, 3, H, W) → (B, 3, side, side). Side by side, a picture and its mirror image continue each other: in
-    that strip every crop, flipped or not, is a window, and only the windows that are drawn get copied.
+    uint8 (B, 3, H, W) → (B, 3, side, side). In a strip that holds a picture and its mirror image every crop, flipped
+    or not, is a window, and only the windows that are drawn get copied.
+    """
+    height, width = images.shape[2:]
+    strip, apart = (mirrored if border == "mirror" else blackened)(images, pad)
+    rows = strip.permute(0, 2, 3, 1).flatten(2)  # (B, H + 2·pad, length·3), as it lies in memory
+    windows = rows.unfold(1, side, 1).unfold(2, side * 3, 3)  # (B, tops, lefts, side, side·3)
+    top = torch.randint(height + 2 * pad - side + 1, (len(images),), generator=generator)
+    left = torch.randint(width + 2 * pad - side + 1, (len(images),), generator=generator) + flip * apart
+    drawn = take(windows, torch.arange(len(images)), top, left)  # (B, side, side·3)
+    return drawn.unflatten(2, (side, 3)).permute(0, 3, 1, 2)
+
+
+def mirrored(images: torch.Tensor, pad: int) -> tuple[torch.Tensor, int]:
+    """The strip (B, 3, H + 2·pad, 2·W + 2·pad - 1): a mirrored border is what the mirror image goes on with.
+
+    And by how much a flipped crop lies further to the right than the same crop of the picture.
     """
     height, width = images.shape[2:]
     tall = torch.cat([images[:, :, 1:pad + 1].flip(2), images, images[:, :, height - 1 - pad:-1].flip(2)], 2)
     turned = tall.flip(3)
-    strip = torch.cat([turned[..., width - 1 - pad:-1], tall, turned[..., 1:], tall[..., 1:pad + 1]], 3)
-    rows = strip.permute(0, 2, 3, 1).flatten(2)  # (B, H + 2·pad, (2·W + 2·pad - 1)·3), as it lies in memory
-    windows = rows.unfold(1, side, 1).unfold(2, side * 3, 3)  # (B, tops, lefts, side, side·3)
-    top = torch.randint(height + 2 * pad - side + 1, (len(images),), generator=generator)
-    left = torch.randint(width + 2 * pad - side + 1, (len(images),), generator=generator) + flip * (width - 1)
-    drawn = take(windows, torch.arange(len(images)), top, left)  # (B, side, side·3)
-    return drawn.unflatten(2, (side, 3)).permute(0, 3, 1, 2)
+    return torch.cat([turned[..., width - 1 - pad:-1], tall, turned[..., 1:], tall[..., 1:pad + 1]], 3), width - 1
+
+
+def blackened(images: torch.Tensor, pad: int) -> tuple[torch.Tensor, int]:
+    """The strip (B, 3, H + 2·pad, 2·W + 3·pad) with a black border, of which the two share the middle."""
+    padded = F.pad(images, (pad,) * 4)
+    return torch.cat([padded, padded.flip(3)[..., pad:]], 3), images.shape[3] + pad
 
 
 def take(array: torch.Tensor, *index: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ Source: A. Krizhevsky, "Learning multiple layers of features from tiny images", 
 import numpy as np
 
 from course_lib.data.published import hold_out, load_or_draw, root_of
-from course_lib.data.sources import DataError, Source
+from course_lib.data.sources import DataError, Source, cure_for
 from course_lib.data.store import ImageStore
 
 CIFAR10 = Source(
@@ -62,7 +62,8 @@ def _cifar(source: Source, split: str, profile: str | None) -> ImageStore:
         try:
             published = here(root.parent, train=split != "val")
         except RuntimeError as error:  # torchvision checks the MD5 of each file
-            raise DataError(f"{source.name} in {root} is not as published: delete the folder and run again") from error
+            mend = cure_for(root, "Delete the folder and run again.")
+            raise DataError(f"{source.name} in {root} is not as published. {mend}") from error
         images, labels = published.data, np.array(published.targets, np.int64)
         if split != "val":
             train, tune = hold_out(labels, len(labels) // (TUNE_SHARE * len(published.classes)))

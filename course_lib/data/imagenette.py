@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from course_lib.data.published import decode_part, hold_out, load_or_draw, rows_of
-from course_lib.data.sources import DataError, Source
+from course_lib.data.sources import DataError, Source, cure_for
 from course_lib.data.store import ImageStore, Listing
 from course_lib.runtime import CourseError
 
@@ -81,7 +81,7 @@ def _listing(root: Path, part: str, smoke: bool) -> Listing:
     files = sorted(root.glob("*noisy_imagenette.csv"))  # one, or one for train and one for val
     if not files:
         raise DataError(f"{root} has no noisy_imagenette.csv, which lists pictures and labels: it is part of the "
-                        "published archive; delete the folder and run again")
+                        f"published archive. {cure_for(root, 'Delete the folder and run again.')}")
     numbers, paths, labels = {wnid: number for number, wnid in enumerate(CLASSES)}, [], []
     for file in files:
         for row in csv.DictReader(file.read_text().splitlines()):

@@ -95,7 +95,7 @@ class BatchLoader(StoreLoader):
         self.augment = Augment() if augment is True else augment or None
         if self.augment and self.augment.pad >= (side := min(store.images.shape[1:3])):
             raise CourseError(f"Augment: pad is {self.augment.pad}, but the pictures of {store.name} have only {side} "
-                              "pixels to mirror: choose a smaller one")
+                              "pixels a side: choose a smaller one")
         # the fourth number keeps the lots for the first flip apart from those of the batches
         self._flip_first = torch.rand(len(store), generator=_generator(seed, 0, 0, 1)) < 0.5
 
@@ -145,8 +145,8 @@ class AlbumentationsLoader(StoreLoader):
 
     def __iter__(self) -> Iterator[Batch]:
         dataset = _AugmentedPictures(self.store, self.pipeline, (self.seed, self.epoch))
-        loader = DataLoader(dataset, batch_sampler=self.batches(), num_workers=self.workers,
-                            collate_fn=_as_it_is, worker_init_fn=_one_thread,
+        loader = DataLoader(dataset, batch_size=None, sampler=self.batches(), num_workers=self.workers,
+                            worker_init_fn=_one_thread,
                             pin_memory=self.device.type == "cuda", generator=_generator(self.seed, self.epoch))
         for images, labels in loader:
             yield self.to_input(images), labels.to(self.device, non_blocking=True)
@@ -164,7 +164,7 @@ class _AugmentedPictures(Dataset):
     def __len__(self) -> int:
         return len(self.store)
 
-    def __getitems__(self, rows: np.ndarray) -> Batch:
+    def __getitem__(self, rows: np.ndarray) -> Batch:
         from course_lib.data.transforms import seed_pipeline
 
         seed_pipeline(self.pipeline, *self.keys, int(rows[0]))
@@ -172,10 +172,6 @@ class _AugmentedPictures(Dataset):
         images = [self.pipeline(image=picture)["image"].permute(1, 2, 0) for picture in pictures]
         images = default_collate(images).permute(0, 3, 1, 2)  # (B, 3, S, S), in memory as the pictures lie
         return images, torch.from_numpy(self.store.labels[rows])
-
-
-def _as_it_is(batch: Batch) -> Batch:
-    return batch
 
 
 def _one_thread(worker: int) -> None:

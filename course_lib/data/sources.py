@@ -29,6 +29,7 @@ from course_lib.runtime import CourseError
 
 REPO = Path(__file__).resolve().parents[2]
 KAGGLE_INPUT = Path("/kaggle/input")
+KAGGLE_OUTPUT = Path("/kaggle/working")  # packed, file by file, when a notebook is saved
 SPARE = Path(tempfile.gettempdir()) / "course_data"  # where neither COURSE_DATA nor data/ can be written
 DEPTH = 2  # <folder>/<folder>
 KAGGLE_DEPTH = 5  # datasets/<owner>/<slug>/<folder>/<folder>
@@ -93,8 +94,19 @@ def search_roots() -> list[Path]:
 
 
 def data_home() -> Path:
-    """Where data lands: the first writable of COURSE_DATA, ``data/`` and a temporary folder."""
-    homes = [root for root in search_roots() if root != KAGGLE_INPUT]
+    """Where data lands: the first writable of COURSE_DATA, ``data/`` and a temporary folder, which goes before a
+    ``data/`` that lies in Kaggle's output: what can be fetched again is no output."""
+    *asked, near, _, spare = search_roots()
+    return _first_writable([*asked, spare, near] if near.is_relative_to(KAGGLE_OUTPUT) else [*asked, near, spare])
+
+
+def runs_home() -> Path:
+    """Where trainings are kept: ``runs`` beside the data, but in Kaggle's output, which outlives the kernel."""
+    *homes, _, spare = search_roots()
+    return _first_writable([*homes, spare]) / "runs"
+
+
+def _first_writable(homes: list[Path]) -> Path:
     for home in homes:
         if _writable(home):
             return home
@@ -145,9 +157,13 @@ def _writable(folder: Path) -> bool:
 def verify(source: Source, root: Path) -> None:
     """Count the files of the set in ``root``. Raises DataError unless all are there."""
     if faults := _faults(source, root):
-        cure = ("Delete this folder and run again: it is then fetched anew." if _writable(root) else
-                "The folder is read-only: attach another copy, or set COURSE_DATA to one.")
+        cure = cure_for(root, "Delete this folder and run again: it is then fetched anew.")
         raise DataError(_listed(f"{source.name} in {root} is not whole:", faults, cure))
+
+
+def cure_for(folder: Path, mend: str) -> str:
+    """``mend``, words on what to do about broken files in ``folder``, or what can be done where it is read-only."""
+    return mend if _writable(folder) else "The folder is read-only: attach another copy, or set COURSE_DATA to one."
 
 
 def _listed(title: str, items: list[str], cure: str) -> str:

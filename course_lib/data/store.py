@@ -7,12 +7,14 @@ A store is a folder: ``images.npy`` (N, H, W, 3), ``annotations.npz`` (labels, b
 
 import errno
 import json
-import multiprocessing
 import os
 import shutil
+import signal
 import time
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +22,7 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
-from course_lib.data.sources import DataError
+from course_lib.data.sources import DataError, cure_for
 from course_lib.runtime import progress_bar
 
 FORMAT = 1
@@ -189,24 +191,41 @@ def _decode_all(paths: list[str], target: Path, shape: tuple[int, ...], fit: Cal
     picture = int(np.prod(shape[1:]))
     tasks = [(paths[i:i + CHUNK], shape[1:], fit, target, start + i * picture) for i in range(0, len(paths), CHUNK)]
     workers = min(_cores(), len(tasks), 32)  # Windows waits for 63 processes at most
-    broken: list[str] = []
     with progress_bar(len(paths), "decoding once", " pictures") as bar:
         if workers == 1:
-            results = map(_decode_chunk, tasks)
-            broken = _collect(results, bar)
+            broken = _collect(map(_decode_chunk, tasks), bar)
         else:
-            with multiprocessing.Pool(workers) as pool:
-                broken = _collect(pool.imap_unordered(_decode_chunk, tasks), bar)
+            broken = _in_processes(workers, tasks, bar)
     if broken:
+        mend = "Replace these files, or delete the data set's folder and run again: it is then fetched anew."
         raise DataError(
             f"{len(broken)} of {len(paths):,} pictures cannot be decoded:\n  " + "\n  ".join(sorted(broken)[:5])
             + ("\n  …" if len(broken) > 5 else "")
-            + "\nReplace these files, or delete the data set's folder and run again: it is then fetched anew.")
+            + "\n" + cure_for(Path(paths[0]).parent, mend))
 
 
 def _cores() -> int:
     """The cores that this process may use, which a container can make fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _in_processes(workers: int, tasks: list[tuple], bar) -> list[str]:
+    """All tasks; after an error or Ctrl-C no further one begins. Raises DataError if a process is killed."""
+    pool = ProcessPoolExecutor(workers, initializer=_die_of_ctrl_c)
+    try:
+        return _collect(pool.map(_decode_chunk, tasks), bar)
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"one of the {workers} processes that decode was killed, most likely because the memory is full. Close "
+            "other notebooks and programs, and run again. (In a script on Windows or macOS, call the course below "
+            "if __name__ == '__main__'.)") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _die_of_ctrl_c() -> None:
+    """At once and without a traceback, as a terminal and Jupyter send it to every process: the parent has the word."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _collect(results, bar) -> list[str]:

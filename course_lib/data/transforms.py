@@ -1,7 +1,7 @@
 """Albumentations pipelines, picture by picture: the readable way to augment.
 
-Each takes uint8 (H, W, 3) and gives uint8 (3, S, S); normalising waits for the device, where a whole batch
-costs less than one picture here. ``strict=True``: a misspelt keyword is an error, not a warning.
+Each takes uint8 (H, W, 3) and gives uint8 (3, S, S); normalising waits for the device, which takes a whole
+batch at once. ``strict=True``: a misspelt keyword is an error, not a warning.
 """
 
 import os

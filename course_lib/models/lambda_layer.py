@@ -11,6 +11,8 @@ y = λᵀq. Two matrices are added:
 All heads read the same λ, each with a query of its own. How λp is applied fast stands in ``lambda_paths``.
 """
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -32,7 +34,10 @@ class LambdaLayer(nn.Module):
     def __init__(self, dim_in: int, dim_out: int | None = None, *, dim_k: int = 16, heads: int = 4, dim_u: int = 1,
                  r: int | None = 23, size: tuple[int, int] | None = None, path: str | None = None) -> None:
         super().__init__()
-        dim_out = dim_out or dim_in
+        dim_out = dim_in if dim_out is None else dim_out
+        for name, value in (("dim_out", dim_out), ("dim_k", dim_k), ("heads", heads), ("dim_u", dim_u)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is {value}: expected a whole number from 1 on")
         if dim_out % heads:
             raise ValueError(f"{heads} heads do not divide the {dim_out} output channels: choose a number that does")
         if (r is None) == (size is None):
@@ -43,7 +48,7 @@ class LambdaLayer(nn.Module):
         if path is not None and path not in PATHS:
             raise ValueError(f"unknown path {path!r}: expected None or one of {', '.join(PATHS)}")
         self.dim_k, self.heads, self.dim_u, self.r, self.path = dim_k, heads, dim_u, r, path
-        self.size = size and tuple(size)
+        self.size = height_and_width(size)
         self.dim_v = dim_out // heads
         self.to_q = nn.Conv2d(dim_in, dim_k * heads, 1, bias=False)
         self.to_k = nn.Conv2d(dim_in, dim_k * dim_u, 1, bias=False)
@@ -81,12 +86,13 @@ class LambdaLayer(nn.Module):
         height, width = x.shape[-2:]
         if self.size not in (None, (height, width)):
             raise ValueError(f"this global lambda layer is for maps of size {self.size}, not {(height, width)}: build "
-                             "it with that size, or take a local one (r=23)")
+                             "it with that size (a LambdaResNet with the size of its pictures), or take a local one "
+                             "(r=23)")
         weights = self.to_q.weight, self.to_k.weight, self.to_v.weight
         q, k, v = F.conv2d(x, torch.cat(weights)).split([len(weight) for weight in weights], dim=1)
         q, v = _norm(self.norm_q, q), _norm(self.norm_v, v)
         dtype = q.dtype
-        with torch.autocast(x.device.type, enabled=False):
+        with _without_autocast(x.device.type):
             q, k, v, kernel = (t.to(torch.promote_types(dtype, torch.float32)) for t in (q, k, v, self.kernel))
             q = q.unflatten(1, (self.heads, self.dim_k))  # (B, h, k, H, W)
             k = k.unflatten(1, (self.dim_u, self.dim_k)).flatten(3).softmax(-1)  # (B, u, k, n)
@@ -108,6 +114,18 @@ class LambdaLayer(nn.Module):
         context = f"global, size={self.size}" if self.r is None else f"local, r={self.r}"
         path = "cheapest" if self.path is None else self.path
         return f"{context}, dim_k={self.dim_k}, dim_v={self.dim_v}, heads={self.heads}, dim_u={self.dim_u}, path={path}"
+
+
+def height_and_width(size: tuple[int, int] | None) -> tuple[int, int] | None:
+    """The size as a tuple, or ValueError if it is not a pair."""
+    if size is not None and (not isinstance(size, (tuple, list)) or len(size) != 2):
+        raise ValueError(f"size is {size}: expected (height, width)")
+    return size and tuple(size)
+
+
+def _without_autocast(device: str):
+    """The device "meta", on which networks are counted, has no autocast to turn off."""
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def _norm(norm: nn.BatchNorm2d, x: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from torch import nn
 
 from course_lib.models.blocks import BasicBlock, Bottleneck
-from course_lib.models.lambda_layer import LambdaLayer
+from course_lib.models.lambda_layer import LambdaLayer, height_and_width
 from course_lib.models.resnet import IMAGENET, ResNet
 
 STAGES = ("c2", "c3", "c4", "c5")  # the paper's names of layer1 to layer4
@@ -28,6 +28,7 @@ class LambdaResNet(ResNet):
                          drop_rate=drop_rate, drop_path=drop_path, se=se, zero_init_residual=zero_init_residual)
         if not set(lambda_stages) <= set(STAGES):
             raise ValueError(f"lambda_stages is {lambda_stages}: expected some of {', '.join(STAGES)}")
+        size = height_and_width(size)
         shrunk = 1 if stem == "small" else 4  # the picture's side over the map's
         for name, stage in zip(STAGES, self.stages.values(), strict=True):
             for each in stage:

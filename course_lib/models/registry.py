@@ -47,9 +47,6 @@ def create_model(name: str, num_classes: int = 1000, **options) -> Classifier:
     Raises ValueError for an unknown name, with the nearest ones, for an option that the family does not have,
     with those it has, and for a value that the option does not take.
     """
-    if name not in _MODELS:
-        near = difflib.get_close_matches(name, _MODELS, n=4, cutoff=0.4) or list_models()
-        raise ValueError(f"unknown model {name!r}; the nearest names are {', '.join(near)}")
     known = model_options(name)
     for option in options:
         if option not in known:
@@ -58,6 +55,9 @@ def create_model(name: str, num_classes: int = 1000, **options) -> Classifier:
 
 
 def model_options(name: str) -> dict[str, object]:
-    """The options that a name takes, each with its default."""
+    """The options that a name takes, each with its default. Raises ValueError for an unknown name."""
+    if name not in _MODELS:
+        near = difflib.get_close_matches(name, _MODELS, n=4, cutoff=0.4) or list_models()
+        raise ValueError(f"unknown model {name!r}; the nearest names are {', '.join(near)}")
     return {each.name: each.default for each in inspect.signature(_MODELS[name]).parameters.values()
             if each.kind is each.KEYWORD_ONLY}

@@ -1,4 +1,4 @@
-"""The session ResNet: eight 3×3 convolutions, two of the stages with a residual pair. Fast, and small.
+"""The session ResNet: eight 3×3 convolutions, two of the stages with a residual pair.
 
 The layout is that of David Page's ResNet-9 ("How to train your ResNet", 2018) with the second stage
 wide and plain, as the session that this course grew from used it: 6,573,120 parameters for ten classes.

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from course_lib.models.lambda_layer import LambdaLayer
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -39,9 +41,9 @@ def summary(model: nn.Module, size: int, depth: int = 1) -> Summary:
     """Layers, output shapes, parameters and multiply-adds for one picture of ``size`` × ``size`` pixels.
 
     depth: how far to look into the network; 1 shows its stages, 2 their blocks, a large number every convolution.
-    Layers that hold no weight and keep the shape (ReLU, dropout) are left out. Multiply-adds are those of the
-    convolutions and matrix products, half of what torch counts as operations. A model on the device ``meta`` is
-    summed up without being computed.
+    A lambda layer is one row. Layers that hold no weight and keep the shape (ReLU, dropout) are left out.
+    Multiply-adds are those of the convolutions and matrix products that are run, half of what torch counts as
+    operations. A model on the device ``meta`` is summed up without being computed.
     """
     rows: list[tuple[str, nn.Module, torch.Size]] = []
 
@@ -51,16 +53,21 @@ def summary(model: nn.Module, size: int, depth: int = 1) -> Summary:
                 rows.append((name, module, output.shape))
         return hook
 
-    shown = [(name, module) for name, module in model.named_modules() if name and (
-        name.count(".") == depth - 1 or name.count(".") < depth - 1 and not any(module.children()))]
+    inside = {f"{name}.{part}" for name, module in model.named_modules() if isinstance(module, LambdaLayer)
+              for part, _ in module.named_modules()}  # a lambda layer reads its convolutions and never calls them
+    shown = [(name, module) for name, module in model.named_modules() if name and name not in inside and (
+        name.count(".") == depth - 1 or name.count(".") < depth - 1 and (
+            isinstance(module, LambdaLayer) or not any(module.children())))]
     hooks = [module.register_forward_hook(note(name)) for name, module in shown]
-    training, weight = model.training, next(model.parameters())  # of the first convolution: (D, C, k, k)
+    modes = {module: module.training for module in model.modules()}
+    weight = next(model.parameters())  # of the first convolution: (D, C, k, k)
     counter = FlopCounterMode(display=False)
     try:
         with torch.no_grad(), counter:
             model.eval()(torch.zeros(1, weight.shape[1], size, size, device=weight.device, dtype=weight.dtype))
     finally:
-        model.train(training)
+        for module, training in modes.items():
+            module.training = training
         for hook in hooks:
             hook.remove()
     counts = counter.get_flop_counts()

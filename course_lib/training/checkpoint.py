@@ -45,6 +45,9 @@ def load(path: Path, identity: dict | None = None) -> dict | None:
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except (PermissionError, MemoryError) as error:  # another OSError may be a file cut short
+        raise CheckpointError(f"{path} cannot be read now ({error}): it was left as it is. Mend its rights, or make "
+                              "room in memory, and run again.") from error
     except Exception as error:  # the unpickler answers garbage with anything
         cause = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{path} is not a readable checkpoint ({cause}). Delete it to train from the "
@@ -54,12 +57,19 @@ def load(path: Path, identity: dict | None = None) -> dict | None:
     kept = state.get("identity") if isinstance(state, dict) else None
     if kept is None:
         raise CheckpointError(f"{path} is not a checkpoint of a training. Delete it to train from the beginning.")
-    differs = [f"{key} was {kept[key]}, is {value}" for key, value in identity.items()
-               if key in kept and kept[key] != value]
+    differs = [each for key, value in identity.items() if key in kept for each in _differences(key, kept[key], value)]
     if differs:
-        raise CheckpointError(f"{path} belongs to another training ({'; '.join(differs)}): give anew=True to start "
-                              "over, or another checkpoint path")
+        raise CheckpointError(f"{path} belongs to another training ({'; '.join(differs[:3])}): give anew=True "
+                              "(--no-resume on the command line) to start over, or another checkpoint path")
     return state
+
+
+def _differences(name: str, was, now) -> list[str]:
+    """What changed, in words; of settings, those that did."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        return [each for key in dict.fromkeys([*was, *now])
+                for each in _differences(f"{name}, {key}", was.get(key, "not set"), now.get(key, "not set"))]
+    return [] if was == now else [f"{name} was {was}, is {now}"]
 
 
 def identity(sizes: Sequence, loader, trainer, settings: dict | None = None) -> dict:

@@ -19,6 +19,8 @@ from course_lib.training.history import History
 from course_lib.training.interrupts import StopAfterBatch
 from course_lib.training.trainer import Extras, Trainer
 
+LOOK_EVERY = {"cpu": 1}  # batches between two looks at the loss; a GPU has to wait for each
+
 
 class TrainingError(CourseError):
     """A training that cannot go on: a loss that is no number, too little memory."""
@@ -40,6 +42,7 @@ def evaluate(model: nn.Module, loader, *, precision: Precision | None = None, mi
 
     Summed, then divided once: the mean of batch means gives a short last batch too much weight. The model's
     mode is put back afterwards. mirrored: look at each picture's mirror image too, and take the mean of the logits.
+    With fewer than five classes top-5 is 1. Raises CourseError for a loader without a picture.
     """
     precision = precision or Precision(next(model.parameters()).device)
     was_training = model.training
@@ -72,7 +75,7 @@ def train_one_epoch(trainer: Trainer, loader, history: History, *, name: str = "
     """
     totals = totals or {"batches": 0, "images": 0, "loss": 0.0, "right": 0.0, "seconds": 0.0}
     trainer.model.train()
-    look_every = 1 if loader.device.type == "cpu" else 10
+    look_every = LOOK_EVERY.get(loader.device.type, 10)
     started, before = time.perf_counter(), totals["seconds"]
     sums, seen = torch.zeros(2, dtype=torch.float64, device=loader.device), 0  # loss, right: exact, wherever cut
     with progress_bar(len(loader) * loader.batch_size, name, " img", shown=parallel.rank() == 0) as bar:
@@ -85,9 +88,10 @@ def train_one_epoch(trainer: Trainer, loader, history: History, *, name: str = "
             totals["batches"] += 1
             bar.update(len(labels) * parallel.processes())
             if trainer.steps % look_every == 0 or totals["batches"] == len(loader):
-                value, asked = parallel.agree(loss, stop())
+                value, asked = parallel.agree(loss.double() + 0 * sums[0], stop())  # 0 × NaN is NaN: none slips by
                 if not math.isfinite(value):
-                    raise TrainingError(_not_finite(value, name, totals["batches"], lr))
+                    seen_from = max(1, totals["batches"] - look_every + 1)
+                    raise TrainingError(_not_finite(value, f"{name}, batch {_range(seen_from, totals['batches'])}", lr))
                 if trainer.steps % 10 == 0:
                     history.steps.append([trainer.steps, lr, value])
                 bar.set_postfix_str(f"loss {value:.3f}, top-1 {sums[1].item() / seen:.1%}, lr {lr:.3g}")
@@ -100,8 +104,12 @@ def train_one_epoch(trainer: Trainer, loader, history: History, *, name: str = "
     return totals
 
 
-def _not_finite(value: float, name: str, batch: int, lr: float) -> str:
-    return (f"the loss is {value} in {name}, batch {batch}, at learning rate {lr:.3g}. Choose a lower learning "
+def _range(first: int, last: int) -> str:
+    return str(last) if first == last else f"{first} to {last}"
+
+
+def _not_finite(value: float | str, where: str, lr: float) -> str:
+    return (f"the loss is {value} in {where}, at learning rate {lr:.3g}. Choose a lower learning "
             "rate (a range test shows where the loss turns up), a longer warm-up, or fp32. The last good "
             "checkpoint is untouched.")
 
@@ -142,6 +150,8 @@ def fit(model: nn.Module, train_loader, val_loader, *, sizes: Sequence[int | Non
             with _memory(name, train_loader):
                 totals = train_one_epoch(trainer, train_loader, history, name=name, totals=totals, stop=stop)
             if totals["batches"] < len(train_loader):
+                if not all(p.isfinite().all() for p in model.parameters()):  # by the step behind the last loss
+                    raise TrainingError(_not_finite("a number, but weights are not", name, trainer.lr))
                 _save(checkpoint, trainer, history, totals, identity)
                 raise KeyboardInterrupt(f"stopped after batch {totals['batches']} of {name}; saved in "
                                         f"{checkpoint}: run again to go on from there")
@@ -172,7 +182,7 @@ def _finish_epoch(trainer: Trainer, val_loader, epoch: int, size: int | None, to
     parallel.same_statistics(trainer.evaluated)
     val = evaluate(trainer.evaluated, val_loader, precision=trainer.precision)
     if not math.isfinite(val.loss):
-        raise TrainingError(_not_finite(val.loss, f"the evaluation after epoch {epoch + 1}", totals["batches"], lr))
+        raise TrainingError(_not_finite(val.loss, f"the evaluation after epoch {epoch + 1}", lr))
     if isinstance(trainer.scheduler, ReduceLROnPlateau):
         trainer.scheduler.step(val.loss)
     return {"epoch": epoch + 1, "picture_size": size, "train_loss": totals["loss"] / totals["images"],
@@ -194,6 +204,7 @@ def _save(path: Path | None, trainer: Trainer, history: History, totals: dict | 
     if parallel.rank() == 0:
         ckpt.save(path, {"trainer": trainer.state(), "history": history.to_dict(), "totals": totals,
                          "identity": identity, "random": random})
+    parallel.wait()
 
 
 def _resume(state: dict, trainer: Trainer, epochs: int, path: Path, report) -> tuple[History, dict | None]:
@@ -201,8 +212,8 @@ def _resume(state: dict, trainer: Trainer, epochs: int, path: Path, report) -> t
     ckpt.set_random_state(state["random"][parallel.rank()])
     history, totals = History.from_dict(state["history"]), state["totals"]
     if len(history) == epochs:
-        report(f"this training has already finished: reusing {path.name} (anew=True trains again)")
+        report(f"this training has already finished: reusing {path.name} (anew=True, or --no-resume, trains again)")
     else:
         report(f"going on after epoch {len(history)}" + (f", batch {totals['batches']}" if totals else "")
-               + f", from {path.name} (anew=True starts over)")
+               + f", from {path.name} (anew=True, or --no-resume, starts over)")
     return history, totals

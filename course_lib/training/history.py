@@ -40,7 +40,7 @@ class History:
 
 
 def curves(folder: Path | None) -> Callable[[History], None]:
-    """What ``fit`` calls after each epoch to show the row in TensorBoard; does nothing without a folder.
+    """What ``fit`` calls after each epoch to show its rows in TensorBoard, each once; does nothing without a folder.
 
     Raises CourseError where TensorBoard is not installed.
     """
@@ -50,12 +50,15 @@ def curves(folder: Path | None) -> Callable[[History], None]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise CourseError("TensorBoard is not installed: pip install tensorboard") from error
-    writer = SummaryWriter(folder)
+    writer, shown = SummaryWriter(folder), 0
 
     def write(history: History) -> None:
-        row = {name: value for name, value in history.last.items() if value is not None}
-        for name, value in row.items():
-            writer.add_scalar(name, value, row["epoch"])
+        nonlocal shown
+        for row in history.rows[shown:]:  # all, where a training goes on
+            for name, value in row.items():
+                if value is not None:
+                    writer.add_scalar(name, value, row["epoch"])
+        shown = len(history.rows)
         writer.flush()
 
     return write

@@ -57,7 +57,7 @@ def range_test(model: nn.Module, loader, make_optimizer: Callable[[nn.Module], t
     finder = LRFinder(trial, make_optimizer(trial), criterion, device=precision.device, amp_backend="torch",
                       amp_config={"device_type": precision.device.type, "dtype": precision.dtype,
                                   "enabled": precision.dtype is not None},
-                      grad_scaler=precision.scaler() or torch.amp.GradScaler(enabled=False))
+                      grad_scaler=precision.scaler())
     devices = [precision.device] if precision.device.type == "cuda" else []
     quiet, no_widget = contextlib.redirect_stdout(io.StringIO()), patch("torch_lr_finder.lr_finder.tqdm", iter)
     with torch.random.fork_rng(devices), quiet, no_widget, contextlib.suppress(_NotFinite):
@@ -72,8 +72,9 @@ def read(lrs: list[float], losses: list[float]) -> LRRange:
     fall there means nothing.
     """
     if len(lrs) < SKIP_START + SKIP_END + 2:
-        raise CourseError(f"only {len(lrs)} steps before the loss left the numbers: {SKIP_START + SKIP_END + 2} are "
-                          "needed to read a learning rate. Begin lower, or take more steps.")
+        raise CourseError(f"only {len(lrs)} steps before the loss became NaN or infinite: "
+                          f"{SKIP_START + SKIP_END + 2} are needed to read a learning rate. Begin lower, or take more "
+                          "steps.")
     lowest = int(np.argmin(losses))
     end = min(max(lowest + 1, SKIP_START + 2), len(losses) - SKIP_END)
     steepest = int(np.gradient(np.array(losses[SKIP_START:end])).argmin()) + SKIP_START

@@ -69,6 +69,12 @@ def gather(state: dict) -> list[dict]:
     return states
 
 
+def wait() -> None:
+    """Until all processes are here: torchrun ends all of them with the first."""
+    if processes() > 1:
+        dist.barrier()
+
+
 def same_statistics(model: nn.Module) -> None:
     """The norms' running statistics of process 0, everywhere."""
     if processes() > 1:

@@ -58,7 +58,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.network = self.model  # what is called: fit may compile it, or spread it over processes
-        self.scaler = self.precision.scaler() or torch.amp.GradScaler(enabled=False)  # disabled: passes all through
+        self.scaler = self.precision.scaler()
         decay = self.extras.averaging
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay),
                                      use_buffers=True) if decay else None

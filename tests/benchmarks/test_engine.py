@@ -17,8 +17,8 @@ from torch import nn
 from course_lib import runtime
 from course_lib.data import BatchLoader, toy_shapes
 from course_lib.models import create_model
+from course_lib.records import RESULTS, write_json
 from course_lib.runtime import Precision
-from course_lib.train import RESULTS, write_json
 from course_lib.training import History, Trainer, optim, train_one_epoch
 
 SIZE, BATCH, BATCHES, ROUNDS = 32, 64, 6, 9

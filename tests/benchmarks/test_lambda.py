@@ -20,11 +20,11 @@ from torch.profiler import ProfilerActivity, profile
 
 from course_lib import runtime
 from course_lib.models import LambdaLayer, create_model
-from course_lib.train import RESULTS, write_json
+from course_lib.records import RESULTS, write_json
 
 MAPS = [  # channels, side of the map, pictures; at least so many times as fast as lambda-networks
     (512, 4, 32, 6), (512, 7, 8, 6), (256, 8, 32, 6), (256, 14, 8, 4), (128, 16, 32, 4), (128, 28, 8, 2),
-    (64, 32, 8, 2),
+    (64, 32, 8, 2), (64, 56, 4, 1),
 ]
 ROUNDS = {"layer": 9, "step": 5}
 STEP = {"side": 128, "pictures": 16}
@@ -33,11 +33,13 @@ figures: dict[str, dict] = {}
 
 @pytest.fixture(scope="module", autouse=True)
 def machine():
-    """Two threads, and the figures kept even where a bar is missed."""
+    """Two threads, and the figures kept even where a bar is missed, if all were taken."""
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(threads)
+    if set(figures) != {"layer", "training_step"} or len(figures["layer"]) < len(MAPS):
+        return  # a part of the tests, by -k: the record stays whole
     versions = {"python": sys.version.split()[0], "torch": torch.__version__,
                 **{name: version(name) for name in ("lambda-networks", "timm")}}
     write_json(RESULTS / "benchmarks" / "lambda.json", {
@@ -108,12 +110,12 @@ def test_the_layer_outruns_the_public_ones_on_less_memory(channels, side, pictur
     seconds = medians(runs, ROUNDS["layer"])
     memory = {name: peak_megabytes(run) for name, run in runs.items()}
     ratio = {name: seconds[name] / seconds["ours"] for name in ("lambda-networks", "timm")}
+    bars = {"lambda-networks": bar} | ({"timm": 6} if side <= 16 else {})
     figures.setdefault("layer", {})[f"{channels} x {side} x {side}, batch {pictures}"] = {
+        "bars": bars, "missed": [name for name, least in bars.items() if ratio[name] < least],
         "path": sides["ours"].chosen_path(side, side), "seconds": seconds, "peak_megabytes": memory, "ratio": ratio}
-    assert ratio["lambda-networks"] >= bar
+    assert all(ratio[name] >= least for name, least in bars.items())
     assert memory["ours"] <= memory["lambda-networks"] * (0.5 if side <= 16 else 1)
-    if side <= 16:
-        assert ratio["timm"] >= 6
 
 
 def test_a_training_step_of_lambda_resnet50_takes_at_most_one_and_a_half_of_resnet50s():
@@ -131,5 +133,5 @@ def test_a_training_step_of_lambda_resnet50_takes_at_most_one_and_a_half_of_resn
 
     seconds = medians({name: step(name) for name in ("resnet50", "lambda_resnet50")}, ROUNDS["step"])
     ratio = seconds["lambda_resnet50"] / seconds["resnet50"]
-    figures["training_step"] = {**STEP, "seconds": seconds, "ratio": ratio}
+    figures["training_step"] = {**STEP, "seconds": seconds, "ratio": ratio, "bar": 1.5, "missed": ratio > 1.5}
     assert ratio <= 1.5

@@ -26,7 +26,7 @@ from course_lib.data import AlbumentationsLoader, BatchLoader, tiny_imagenet, tr
 from course_lib.data.sources import find
 from course_lib.data.store import decode_once
 from course_lib.data.tiny_imagenet import TINY_IMAGENET, _listing
-from course_lib.train import RESULTS, write_json
+from course_lib.records import RESULTS, write_json
 
 pytestmark = pytest.mark.real_data
 WORKERS, BATCH, PICTURES, ROUNDS = 2, 256, 50_000, 3

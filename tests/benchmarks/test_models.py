@@ -19,9 +19,9 @@ from benchmarks.test_lambda import medians, peak_megabytes
 from course_lib import runtime
 from course_lib.models import create_model
 from course_lib.models.session_resnet import TrimmedConv3x3
-from course_lib.train import RESULTS, write_json
+from course_lib.records import RESULTS, write_json
 
-BATCH, SIZE, ROUNDS = 16, 128, 5
+BATCH, SIZE, ROUNDS = 16, 128, 9
 SIDES = {"ours": create_model, "torchvision": torchvision.models.get_model, "timm": timm.create_model}
 PEERS = ("torchvision", "timm")
 figures: dict[str, dict] = {}
@@ -30,11 +30,13 @@ trimmed: dict[str, float] = {}
 
 @pytest.fixture(scope="module", autouse=True)
 def machine():
-    """Two threads, and the figures kept even where a bar is missed."""
+    """Two threads, and the figures kept even where a bar is missed, if all were taken."""
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(threads)
+    if len(figures) < 2 or len(trimmed) < 3:
+        return  # a part of the tests, by -k: the record stays whole
     write_json(RESULTS / "benchmarks" / "models.json", {
         "benchmark": "models", "machine": runtime.setup("cpu").machine, "threads": 2, "rounds": ROUNDS,
         "what": "forward and backward of whole networks in training mode, float32; ratios: the peer's over ours",
@@ -57,7 +59,7 @@ def step(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
     """Forward and backward; returns the logits."""
     model.zero_grad()
     logits = model(x)
-    F.cross_entropy(logits, torch.arange(len(x))).backward()
+    F.cross_entropy(logits, torch.arange(len(x)) % logits.shape[1]).backward()
     return logits.detach()
 
 
