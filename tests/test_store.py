@@ -411,8 +411,11 @@ def test_a_process_that_is_killed_is_told_with_a_cure_and_not_waited_for(truth, 
 @pytest.mark.parametrize("to_all", [True, False], ids=["as a terminal sends it", "to the parent alone"])
 def test_ctrl_c_stops_the_decoding_at_once_and_quietly(truth, home, several_tasks, monkeypatch, capfd, to_all):
     def ctrl_c(count):
-        for process in multiprocessing.active_children() if to_all else ():
-            os.kill(process.pid, signal.SIGINT)
+        workers = multiprocessing.active_children() if to_all else []
+        for worker in workers:
+            os.kill(worker.pid, signal.SIGINT)
+        while any(worker.is_alive() for worker in workers):
+            assert time.perf_counter() - started < 9
         raise KeyboardInterrupt
 
     monkeypatch.setattr(store, "CHUNK", 4)

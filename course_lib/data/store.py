@@ -217,8 +217,7 @@ def _in_processes(workers: int, tasks: list[tuple], bar) -> list[str]:
     except BrokenProcessPool as error:
         raise DataError(
             f"one of the {workers} processes that decode was killed, most likely because the memory is full. Close "
-            "other notebooks and programs, and run again. (In a script on Windows or macOS, call the course below "
-            "if __name__ == '__main__'.)") from error
+            "other notebooks and programs, and run again.") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
