@@ -23,7 +23,7 @@ decides, so the products come in three forms:
 The lambdas first, as a convolution, is the road of the packages lambda-networks and timm: it starts with 2.7 times
 the work. ``tests/benchmarks/test_lambda.py`` measures the difference. It is smallest where ``rows`` makes many small
 products (16 × 16); and a LambdaResNet-50 pays most in its first stage, whose maps are large and whose k is as wide as
-its v. On a GPU, where a loop over rows is dear, the choice has not been measured; ``path`` forces one.
+its v. On a GPU the choice has not been measured; ``path`` forces one.
 """
 
 import math
