@@ -20,7 +20,8 @@ from course_lib.data.store import ImageStore
 from course_lib.runtime import CourseError
 
 Batch = tuple[torch.Tensor, torch.Tensor]
-IN_CACHE = 32  # pictures at a time: the whole batch as floats would go through the main memory thrice
+IN_CACHE = 400_000  # numbers at a time: the whole batch as floats would go through the main memory thrice
+ONE_THREAD = 30_000  # numbers at a time: what torch leaves to one thread
 
 
 class StoreLoader:
@@ -45,6 +46,7 @@ class StoreLoader:
         self.shard = (0, 1)
         self._scale = (1 / (255 * torch.tensor(store.std))).to(self.device)
         self._shift = (torch.tensor(store.mean) / torch.tensor(store.std)).to(self.device)
+        self._at_once = IN_CACHE
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.store), self.batch_size)
@@ -74,7 +76,8 @@ class StoreLoader:
         rows = images.to(self.device, non_blocking=True).permute(0, 2, 3, 1).flatten(2)  # (B, H, W·3)
         scale, shift = self._scale.repeat(width), self._shift.repeat(width)  # three numbers at a time would be slow
         x = torch.empty_like(rows, dtype=torch.float32)
-        for part, out in zip(rows.split(IN_CACHE), x.split(IN_CACHE), strict=True):
+        at_once = max(1, self._at_once // (3 * width))
+        for part, out in zip(rows.flatten(0, 1).split(at_once), x.flatten(0, 1).split(at_once), strict=True):
             out.copy_(part).mul_(scale).sub_(shift)
         x = x.unflatten(2, (-1, 3)).permute(0, 3, 1, 2)  # (B, 3, H, W), channels_last in memory
         if size not in (None, width):
@@ -142,6 +145,8 @@ class AlbumentationsLoader(StoreLoader):
                  device: torch.device | str = "cpu", seed: int = 0) -> None:
         super().__init__(store, batch_size, shuffle=shuffle, device=device, seed=seed)
         self.pipeline, self.workers = pipeline, workers
+        if workers and self.device.type == "cpu":
+            self._at_once = ONE_THREAD  # threads would wait for each other wherever a worker has the core
 
     def __iter__(self) -> Iterator[Batch]:
         dataset = _AugmentedPictures(self.store, self.pipeline, (self.seed, self.epoch))

@@ -242,7 +242,8 @@ def _decode_chunk(task: tuple) -> tuple[int, list[str]]:
     for row, path in zip(pixels, paths, strict=True):
         try:
             with Image.open(path) as image:
-                image = image.convert("RGB")  # grayscale becomes three equal channels
+                if image.mode != "RGB":
+                    image = image.convert("RGB")  # grayscale becomes three equal channels
                 decoded = np.asarray(fit(image, shape[:2]) if fit else image)
             if decoded.shape != shape:
                 raise ValueError(f"{decoded.shape[1]}×{decoded.shape[0]} pixels, expected {shape[1]}×{shape[0]}")

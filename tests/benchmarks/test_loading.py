@@ -29,7 +29,7 @@ from course_lib.data.tiny_imagenet import TINY_IMAGENET, _listing
 from course_lib.records import RESULTS, write_json
 
 pytestmark = pytest.mark.real_data
-WORKERS, BATCH, PICTURES, ROUNDS = 2, 256, 50_000, 3
+WORKERS, BATCH, PICTURES, ROUNDS = 2, 256, 50_000, 5
 
 
 def keep(name: str, **figures) -> None:
