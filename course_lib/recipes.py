@@ -91,7 +91,7 @@ _FAST = {"model_options": {"stem": "strided", "logit_scale": 0.125}, "whiten": T
          "anneal": "linear", "augment": {"flip": "alternating"}}
 _TINY = [
     Recipe("tiny_imagenet", "TinyImageNet: session ResNet, thirteen epochs from 32 to 64 px",
-           sizes=(32, 32, 32, 32, 40, 40, 40, 40, 48, 48, 48, 56, 64), **_FAST),
+           sizes=(32, 32, 32, 32, 40, 40, 40, 40, 48, 48, 48, 56, 64), data_options={"held_out": 5}, **_FAST),
     Recipe("tiny_imagenet_quick", "TinyImageNet at half the price: seven epochs from 32 to 56 px",
            sizes=(32, 32, 32, 40, 48, 48, 56), **_FAST),
     Recipe("tiny_imagenet_original", "The session that this course grew from: ResNet-18 at 64 px, fifty epochs",

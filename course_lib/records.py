@@ -23,9 +23,9 @@ def price(record: dict) -> float | None:
     return None if rate is None else record["seconds"] * rate / REFERENCE_IMAGES
 
 
-def results(name: str, root: Path | None = None) -> list[dict]:
+def results(name: str) -> list[dict]:
     """The committed records of a recipe, in order of file name."""
-    return [json.loads(path.read_text()) for path in sorted(((root or RESULTS) / name).glob("*.json"))]
+    return [json.loads(path.read_text()) for path in sorted((RESULTS / name).glob("*.json"))]
 
 
 def forecast(name: str, profile: str, rate: float) -> str:

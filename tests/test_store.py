@@ -181,6 +181,21 @@ def test_tune_is_held_out_of_train_with_as_many_of_each_class(truth):
     assert set(pictures) == set(originals(truth, "train")) and set(pictures.values()) == {1}
 
 
+def test_a_last_training_holds_fewer_pictures_out_and_learns_from_the_others():
+    tune = {image.tobytes() for image in load("tune").images}
+    train, few = (load(split, held_out=2, profile="cpu") for split in ("train", "tune"))
+    assert np.bincount(few.labels).tolist() == [2] * CLASSES
+    assert np.bincount(train.labels).tolist() == [PER_CLASS - 2] * CLASSES
+    kept, learnt = ({image.tobytes() for image in found.images} for found in (few, train))
+    assert kept < tune and not kept & learnt and tune - kept < learnt
+
+
+@pytest.mark.parametrize("held_out", [0, 26, -1])
+def test_another_number_of_held_out_pictures_is_refused(held_out):
+    with pytest.raises(CourseError, match=f"held_out is {held_out}: expected 1 to 25"):
+        load("tune", held_out=held_out)
+
+
 def test_tune_is_the_same_in_every_run_whatever_the_order_of_the_files(own, home):
     first = np.array(load("tune").images)
     shutil.rmtree(home / "stores")

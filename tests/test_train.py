@@ -45,14 +45,15 @@ def world(tmp_path, monkeypatch, drawn):
     monkeypatch.setenv("COURSE_DATA", str(tmp_path))
     monkeypatch.delenv("COURSE_PROFILE", raising=False)
     monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
-    monkeypatch.setitem(DATASETS, "tiny_imagenet", lambda split, *, profile: drawn[split])
+    monkeypatch.setitem(DATASETS, "tiny_imagenet", lambda split, *, profile, held_out=25: drawn[split])
     monkeypatch.setattr(runtime, "usable_gpu", lambda: (False, "no CUDA GPU found"))
 
 
 @pytest.fixture
 def real(drawn, monkeypatch, tmp_path):
     """The profile cpu, with pictures that pass for real, a rate of 50 pictures a second, and its timings counted."""
-    monkeypatch.setitem(DATASETS, "tiny_imagenet", lambda split, *, profile: replace(drawn[split], is_real=True))
+    monkeypatch.setitem(DATASETS, "tiny_imagenet",
+                        lambda split, *, profile, held_out=25: replace(drawn[split], is_real=True))
     timed = Mock(return_value=50.0)
     monkeypatch.setattr(training, "reference_rate", timed)
     return SimpleNamespace(rt=replace(SMOKE, profile="cpu"), timed=timed, folder=tmp_path)
@@ -147,7 +148,7 @@ def test_every_schedule_can_be_built_and_another_is_an_error(schedule):
 def smoke_run(drawn):
     """A recipe of the course in its smoke form, which times nothing and is kept nowhere."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(DATASETS, "tiny_imagenet", lambda split, *, profile: drawn[split])
+        patch.setitem(DATASETS, "tiny_imagenet", lambda split, *, profile, held_out=25: drawn[split])
         for owner, name in ((training, "reference_rate"), (training, "runs_home"), (records, "write_json")):
             patch.setattr(owner, name, Mock(side_effect=AssertionError(f"{name} was called")))
         return training.run("tiny_imagenet_quick", SMOKE, seed=3, quiet=True)
@@ -307,12 +308,12 @@ def test_another_description_is_no_other_recipe(real, monkeypatch):
 def test_the_seconds_of_a_run_count_the_decoding_too(real, drawn, monkeypatch):
     slow = {split: replace(drawn[split], is_real=True, prepare_seconds=seconds)
             for split, seconds in (("train", 1000.0), ("tune", 1000.0), ("val", 100.0))}  # tune lies in train's file
-    monkeypatch.setitem(DATASETS, "tiny_imagenet", lambda split, *, profile: slow[split])
+    monkeypatch.setitem(DATASETS, "tiny_imagenet", lambda split, *, profile, held_out=25: slow[split])
     assert 1100 < training.run(TINY, real.rt).record["seconds"] < 1900
 
 
 def test_on_toy_shapes_every_profile_runs_the_smoke_recipe_and_keeps_nothing(real, drawn, tmp_path, monkeypatch):
-    monkeypatch.setitem(DATASETS, "tiny_imagenet", lambda split, *, profile: drawn[split])
+    monkeypatch.setitem(DATASETS, "tiny_imagenet", lambda split, *, profile, held_out=25: drawn[split])
     monkeypatch.setattr(Recipe, "for_smoke", lambda self: replace(self, sizes=(16,)))
     found = training.run(TINY, real.rt).record
     assert found["epochs"] == 1 and not found["is_real"] and found["reference_rate"] is None

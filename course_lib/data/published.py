@@ -67,12 +67,15 @@ def decode_part(source: Source, name: str, split: str, smoke: bool, make_listing
 
 
 def hold_out(labels: np.ndarray, tune: int, limit: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Rows for train and for tune, ``tune`` of each class drawn once and for all; ``limit``: of both together."""
+    """Rows for train and for tune, ``tune`` of each class drawn once and for all; ``limit``: of both together.
+
+    Those for tune come in rounds of one of each class, so that any number of last rounds is stratified, too.
+    """
     shuffled = []
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
         shuffled.append(rows[np.random.default_rng(0).permutation(len(rows))][:limit])
-    return np.concatenate([rows[tune:] for rows in shuffled]), np.concatenate([rows[:tune] for rows in shuffled])
+    return np.concatenate([rows[tune:] for rows in shuffled]), np.stack([rows[:tune] for rows in shuffled], 1).ravel()
 
 
 def rows_of(split: str, held_out: int) -> slice:

@@ -12,6 +12,7 @@ import numpy as np
 from course_lib.data.published import decode_part, hold_out, load_or_draw, rows_of
 from course_lib.data.sources import Source
 from course_lib.data.store import ImageStore, Listing
+from course_lib.runtime import CourseError
 
 TINY_IMAGENET = Source(
     name="TinyImageNet",
@@ -33,17 +34,22 @@ TUNE_PER_CLASS = 25  # of 500: 5,000 pictures, one standard error is 0.7 points 
 SMOKE_CLASSES, SMOKE_PER_CLASS = 10, 225  # as many as the toy shapes have
 
 
-def tiny_imagenet(split: str, *, profile: str | None = None) -> ImageStore:
+def tiny_imagenet(split: str, *, held_out: int = TUNE_PER_CLASS, profile: str | None = None) -> ImageStore:
     """One split of TinyImageNet, decoded.
 
     split: ``"train"`` (95,000), ``"tune"`` (5,000 held out of train, for every choice) or ``"val"``
-    (10,000 official, looked at once, at the end). The smoke profile takes 225 pictures of each of ten
-    classes from what lies on disk and never downloads. Without data and network it draws toy shapes and says
-    so. Raises CourseError for an unknown split, DataError for a broken data set or a full disk.
+    (10,000 official, looked at once, at the end). held_out: pictures of each class in tune, at most 25; a last
+    training, with nothing left to choose, can do with fewer and learn from the rest. The smoke profile takes 225
+    pictures of each of ten classes from what lies on disk and never downloads. Without data and network it draws
+    toy shapes and says so. Raises CourseError for an unknown split or another ``held_out``, DataError for a broken
+    data set or a full disk.
     """
+    if not 1 <= held_out <= TUNE_PER_CLASS:
+        raise CourseError(f"held_out is {held_out}: expected 1 to {TUNE_PER_CLASS} pictures of each class")
+
     def load(smoke):
         found = decode_part(TINY_IMAGENET, "tiny_imagenet", split, smoke, _listing, (64, 64))
-        rows = rows_of(split, len(found.classes) * TUNE_PER_CLASS)
+        rows = rows_of(split, len(found.classes) * held_out)
         return ImageStore(TINY_IMAGENET.name, split, found.images[rows], found.labels[rows], found.classes, MEAN, STD,
                           is_real=True, boxes=found.boxes[rows], prepare_seconds=found.seconds)
 
