@@ -17,7 +17,7 @@ from torch import nn
 
 from course_lib import records, runtime
 from course_lib.data import BatchLoader, ImageStore
-from course_lib.data.sources import runs_home
+from course_lib.data.places import runs_home
 from course_lib.models import create_model, whiten_stem
 from course_lib.recipes import DATASETS, RECIPES, Recipe, find_recipe
 from course_lib.runtime import CourseError, Runtime
@@ -68,6 +68,8 @@ def run(recipe: Recipe | str, rt: Runtime, *, seed: int | None = None, anew: boo
         history = _train(recipe, rt, model, train, tune, seed, files, anew, report, after_epoch)
         after_epoch(history)  # a run that was reused has curves, too
         if record.get("history") != history.rows:  # else reused as a whole: validation data is looked at once
+            if record:  # of a run before this one, which was stopped and went on: its rate is on disk
+                rate = _reference_rate(rt, files, False, report)
             record = _record(recipe, rt, train, val, seed, history, rate, model) | {"commit": commit}
         if files and first:
             records.write_json(files.record, record)

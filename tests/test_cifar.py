@@ -11,7 +11,7 @@ import pytest
 from torchvision import datasets
 
 from course_lib import runtime, train
-from course_lib.data import BatchLoader, DataError, cifar10, cifar100, sources
+from course_lib.data import BatchLoader, DataError, cifar10, cifar100, places, sources
 from course_lib.recipes import find_recipe
 from course_lib.runtime import CourseError
 
@@ -69,8 +69,8 @@ def write(form, folder, monkeypatch, learnable=False):
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "REPO", tmp_path)
-    monkeypatch.setattr(sources, "SPARE", tmp_path / "spare")
+    monkeypatch.setattr(places, "REPO", tmp_path)
+    monkeypatch.setattr(places, "SPARE", tmp_path / "spare")
     monkeypatch.setenv("COURSE_DATA", str(tmp_path))
     monkeypatch.setenv("COURSE_PROFILE", "cpu")
     return tmp_path

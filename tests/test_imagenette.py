@@ -12,7 +12,7 @@ import torch
 import torchvision.transforms.v2.functional as tv
 from PIL import Image
 
-from course_lib.data import BatchLoader, DataError, imagenette, sources
+from course_lib.data import BatchLoader, DataError, imagenette, places, sources
 from course_lib.data.sources import find
 from course_lib.runtime import CourseError
 
@@ -58,8 +58,8 @@ def home(published, tmp_path, monkeypatch):
     monkeypatch.setattr(nette, "IMAGENETTE", {side: replace(source, counts=counts, urls=("http://127.0.0.1:1/set.zip",))
                                               for side, source in nette.IMAGENETTE.items()})
     monkeypatch.setattr(nette, "TUNE_PER_CLASS", TUNE)
-    monkeypatch.setattr(sources, "REPO", tmp_path)
-    monkeypatch.setattr(sources, "SPARE", tmp_path / "spare")
+    monkeypatch.setattr(places, "REPO", tmp_path)
+    monkeypatch.setattr(places, "SPARE", tmp_path / "spare")
     monkeypatch.setenv("COURSE_DATA", str(tmp_path))
     monkeypatch.setenv("COURSE_PROFILE", "cpu")
     (tmp_path / "imagenette2-160").symlink_to(published[0], target_is_directory=True)
@@ -175,6 +175,10 @@ def test_of_two_copies_the_one_of_its_own_size_is_read(home):
     write(home / "a copy")
     write(home / "imagenette2-320")
     assert [find(nette.IMAGENETTE[side]).name for side in (160, 320)] == ["imagenette2-160", "imagenette2-320"]
+
+
+def test_the_archive_of_the_other_size_is_not_taken_for_it():
+    assert find(nette.IMAGENETTE[160]) and find(nette.IMAGENETTE[320]) is None
 
 
 @pytest.mark.parametrize("wrong, words", [

@@ -4,6 +4,7 @@
 """
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -233,11 +234,15 @@ def test_a_network_compiles_whole(name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_compiled_network_has_the_same_gradients(name):
+def test_a_compiled_network_has_the_same_gradients(name, backend):
+    if backend == "inductor" and not (shutil.which("g++") or shutil.which("clang++")):
+        pytest.skip("inductor needs a C++ compiler")
+    torch.compiler.reset()
     model, x = build(name), pictures(4)
     gradients = []
-    for network in (model, torch.compile(model, backend="aot_eager")):
+    for network in (model, torch.compile(model, backend=backend)):
         model.zero_grad()
         F.cross_entropy(network(x), torch.arange(4)).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))

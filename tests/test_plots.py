@@ -61,7 +61,7 @@ EVERY = {
     "lr_range": (lambda: plots.lr_range([1e-5, 1e-3, 0.1, 1, 10], [5.3, 5.2, 3.9, 3.7, 90], 0.0735, 0.9),
                  ["from 1e-5 to 10", "starts at 5.3", "lowest value is 3.7", "fastest at 0.0735", "not this one"]),
     "schedules": (lambda: plots.schedules({"step": [0.4, 0.4, 0.04], "warm-up": [0.0, 0.2, 0.1]}),
-                  ["step: first 0.4", "highest 0.2 at step 2", "last 0.1 at step 3"]),
+                  ["step: first 0.4", "highest 0.2 at step 1", "last 0.1 at step 2"]),
     "per_class": (lambda: plots.per_class(np.linspace(0, 1, 200), [f"class {i}, also {i}" for i in range(200)]),
                   ["200 classes", "mean 50.0 %", "Best: class 199 100 %", "Worst: class 0 0 %", "7 more"]),
     "confusions": (lambda: plots.confusions([(NAMES[0], NAMES[1], 12), (NAMES[2], NAMES[0], 7)]),

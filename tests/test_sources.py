@@ -18,8 +18,9 @@ from unittest.mock import DEFAULT, Mock
 
 import pytest
 
-from course_lib.data import sources
-from course_lib.data.sources import DataError, Source
+from course_lib.data import places, sources
+from course_lib.data.places import DataError
+from course_lib.data.sources import Source
 
 FILES = {"names.txt": b"cat dog"} | {f"train/{name}/images/{i}.JPEG": bytes([i]) * 50_000
                                      for name in ("cat", "dog") for i in range(3)}
@@ -42,7 +43,7 @@ FLIPPED = GOOD[:100_000] + b"x" + GOOD[100_001:]  # inside a picture: the archiv
 
 def source_at(*urls, content=GOOD) -> Source:
     return Source("Tiny Set", "tiny-set", urls, hashlib.sha256(content).hexdigest(), len(content),
-                  {"train/*/images/*.JPEG": 6}, ("names.txt", "train"))
+                  {"train/*/images/*.JPEG": 6}, ("names.txt", "train/"))
 
 
 TINY_SET = source_at("http://127.0.0.1:1/tiny-set.zip")
@@ -66,9 +67,9 @@ def lying_in(home):
 
 def make_read_only(monkeypatch, *mounts):
     """As a read-only mount does: a new file is refused, whatever the permission bits say."""
-    create = sources.tempfile.TemporaryFile
+    create = places.tempfile.TemporaryFile
     refuse = Mock(side_effect=OSError(errno.EROFS, "Read-only file system"))
-    monkeypatch.setattr(sources.tempfile, "TemporaryFile", lambda dir: (
+    monkeypatch.setattr(places.tempfile, "TemporaryFile", lambda dir: (
         refuse if any(map(dir.is_relative_to, mounts)) else create)(dir=dir))
 
 
@@ -77,8 +78,8 @@ def data(tmp_path, monkeypatch):
     """The repository's data folder, in a world where every other root lies in tmp_path too."""
     monkeypatch.delenv("COURSE_DATA", raising=False)
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(sources, "REPO", tmp_path / "repo")
-    monkeypatch.setattr(sources, "KAGGLE_INPUT", tmp_path / "kaggle")
+    monkeypatch.setattr(places, "REPO", tmp_path / "repo")
+    monkeypatch.setattr(places, "KAGGLE_INPUT", tmp_path / "kaggle")
     monkeypatch.setattr(sources, "TIMEOUT", 1)
     (tmp_path / "repo/data").mkdir(parents=True)
     (tmp_path / "repo/pyproject.toml").touch()
@@ -138,6 +139,20 @@ def test_the_set_is_found_by_its_layout(tmp_path, monkeypatch, root, place):
     assert sources.locate(TINY_SET, download=False) == folder
 
 
+def test_a_larger_set_with_the_same_folders_is_another_one_and_left_alone(tmp_path, monkeypatch):
+    """As ImageNet has those of Imagenette: nobody shall be told to delete it."""
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "sets"))
+    lay_out(tmp_path / "sets/larger", {**FILES, "train/dog/images/7.JPEG": b"", "train/dog/images/8.JPEG": b""})
+    assert sources.locate(TINY_SET, download=False) is None
+
+
+def test_a_folder_is_no_file_of_the_same_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "sets"))
+    folder = lay_out(tmp_path / "sets/another", {name: FILES[name] for name in FILES if name != "names.txt"})
+    (folder / "names.txt").mkdir()
+    assert sources.find(TINY_SET) is None
+
+
 def test_an_unreadable_folder_is_passed_over(tmp_path, monkeypatch):
     folder = lay_out(tmp_path / "kaggle/open/tiny-set")
     (tmp_path / "kaggle/locked").mkdir()
@@ -147,7 +162,7 @@ def test_an_unreadable_folder_is_passed_over(tmp_path, monkeypatch):
     assert sources.find(TINY_SET) == folder
 
 
-@pytest.mark.parametrize("call", [sources.search_roots, sources.data_home])
+@pytest.mark.parametrize("call", [places.search_roots, places.data_home])
 def test_a_course_data_that_is_no_folder_is_named_with_a_cure(tmp_path, monkeypatch, call):
     for wrong in (tmp_path / "missing", tmp_path / "repo/pyproject.toml"):
         monkeypatch.setenv("COURSE_DATA", str(wrong))
@@ -178,24 +193,24 @@ def test_a_read_only_home_gives_way_to_the_next_one(tmp_path, data, monkeypatch)
     mine, spare = tmp_path / "mine", tmp_path / "tmp/course_data"
     mine.mkdir()
     monkeypatch.setenv("COURSE_DATA", str(mine))
-    monkeypatch.setattr(sources, "SPARE", spare)
+    monkeypatch.setattr(places, "SPARE", spare)
     for mounts, home in [((), mine), ((mine,), data), ((mine, data), spare)]:
         with monkeypatch.context() as context:
             make_read_only(context, *mounts)
-            assert sources.data_home() == home
+            assert places.data_home() == home
     assert lying_in(mine) == lying_in(data) == lying_in(spare) == []
     make_read_only(monkeypatch, tmp_path)
     with pytest.raises(DataError, match="Set COURSE_DATA"):
-        sources.data_home()
+        places.data_home()
 
 
 @pytest.fixture
 def output(tmp_path, monkeypatch):
     """The folder that Kaggle packs when the notebook is saved, with a clone of the repository in it."""
     output = lay_out(tmp_path / "working", {"course/pyproject.toml": b""})
-    monkeypatch.setattr(sources, "KAGGLE_OUTPUT", output)
-    monkeypatch.setattr(sources, "REPO", output / "course")
-    monkeypatch.setattr(sources, "SPARE", tmp_path / "tmp/course_data")
+    monkeypatch.setattr(places, "KAGGLE_OUTPUT", output)
+    monkeypatch.setattr(places, "REPO", output / "course")
+    monkeypatch.setattr(places, "SPARE", tmp_path / "tmp/course_data")
     return output
 
 
@@ -203,26 +218,26 @@ def test_on_kaggle_data_lands_outside_of_the_output_and_runs_stay_in_it(tmp_path
     for download in (True, False):
         assert sources.locate(mirrors("good"), download) == tmp_path / "tmp/course_data/tiny-set"
     assert contents(output) == {"course/pyproject.toml": b""}
-    assert sources.runs_home() == output / "course/data/runs"
+    assert places.runs_home() == output / "course/data/runs"
 
 
 def test_course_data_decides_on_kaggle_too(tmp_path, output, monkeypatch):
     mine = output / "mine"
     mine.mkdir()
     monkeypatch.setenv("COURSE_DATA", str(mine))
-    assert sources.data_home() == mine and sources.runs_home() == mine / "runs"
+    assert places.data_home() == mine and places.runs_home() == mine / "runs"
     make_read_only(monkeypatch, mine, tmp_path / "tmp")
-    assert sources.data_home() == output / "course/data", "packed is better than not at all"
+    assert places.data_home() == output / "course/data", "packed is better than not at all"
 
 
 def test_elsewhere_runs_lie_beside_the_data(data):
-    assert sources.runs_home() == data / "runs" == sources.data_home() / "runs"
+    assert places.runs_home() == data / "runs" == places.data_home() / "runs"
 
 
 def test_without_the_repository_data_lands_in_the_working_folder(tmp_path, monkeypatch):
     (tmp_path / "repo/pyproject.toml").unlink()
     monkeypatch.chdir(tmp_path)
-    assert sources.data_home() == tmp_path / "data"
+    assert places.data_home() == tmp_path / "data"
 
 
 def test_a_good_mirror_gives_the_verified_set_once(data, mirrors):
@@ -251,10 +266,10 @@ def test_if_all_mirrors_fail_each_is_listed_and_nothing_is_left(data, mirrors):
     assert lying_in(data) == [] and socket.getdefaulttimeout() == before
 
 
-def test_without_a_network_locate_says_so_in_one_line_and_gives_none(data, capsys):
+def test_without_a_network_locate_says_so_with_what_may_help_and_gives_none(data, capsys):
     assert sources.locate(TINY_SET, download=True) is None
-    lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if "no network" in line] == lines[-1:]
+    said = capsys.readouterr().out
+    assert said.count("no network") == 1 and "Connection refused" in said and "On Kaggle, switch Internet on" in said
     assert lying_in(data) == []
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from course_lib.data import DataError, published, sources, store, toy_shapes
+from course_lib.data import DataError, places, published, store, toy_shapes
 from course_lib.data import tiny_imagenet as load
 from course_lib.runtime import CourseError
 
@@ -86,9 +86,9 @@ def home(truth, tmp_path, monkeypatch):
     counts = {"train/*/images/*.JPEG": CLASSES * PER_CLASS, "val/images/*.JPEG": CLASSES * PER_CLASS_VAL,
               "train/*/*_boxes.txt": CLASSES}
     monkeypatch.setattr(tiny, "TINY_IMAGENET", replace(tiny.TINY_IMAGENET, counts=counts))
-    monkeypatch.setattr(sources, "REPO", tmp_path / "repo")
-    monkeypatch.setattr(sources, "KAGGLE_INPUT", tmp_path / "no kaggle")
-    monkeypatch.setattr(sources, "SPARE", tmp_path / "no spare")
+    monkeypatch.setattr(places, "REPO", tmp_path / "repo")
+    monkeypatch.setattr(places, "KAGGLE_INPUT", tmp_path / "no kaggle")
+    monkeypatch.setattr(places, "SPARE", tmp_path / "no spare")
     monkeypatch.setenv("COURSE_PROFILE", "cpu")
     (tmp_path / "repo").mkdir()
     (tmp_path / "repo" / "pyproject.toml").touch()
@@ -509,6 +509,23 @@ def test_a_store_on_a_read_only_disk_can_be_read(home, monkeypatch):
         make_read_only(context, home)
         found = store.decode_once(built(home, "val"), forbidden(), (64, 64))
     assert len(found.images) == CLASSES * PER_CLASS_VAL
+
+
+def test_a_script_without_a_guard_is_told_so_where_processes_start_it_anew(home, monkeypatch):
+    """Its children would wait for the lock that their parent holds."""
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    with pytest.raises(DataError, match="if __name__ == \"__main__\""):
+        load("val")
+
+
+def test_a_store_of_an_older_version_is_no_real_part_of_anything(home, monkeypatch):
+    """Without the data set, which is all that could be made of it, toy shapes are drawn."""
+    for split in ("train", "val"):
+        load(split, profile="smoke")
+    for path in home.glob("stores/*/*/meta.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"format": store.FORMAT - 1}))
+    (home / "tiny-imagenet-200").unlink()
+    assert not load("train", profile="smoke").is_real
 
 
 # --- no data --------------------------------------------------------------------------------------

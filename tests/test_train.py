@@ -252,6 +252,20 @@ def test_an_interrupted_run_goes_on_with_the_rate_that_was_timed_first(real, mon
     assert len(steps) == 6 + 4, "the first epoch was not trained again"
 
 
+def test_a_run_anew_that_was_stopped_and_goes_on_keeps_its_rate(real, monkeypatch):
+    """The record of the run before it still lies there, and must not be taken for its own."""
+    training.run(TINY, real.rt)
+    step, steps = Trainer.step, []
+    monkeypatch.setattr(Trainer, "step", lambda self, *batch: step(self, *batch) if len(steps) < 5 and (
+        steps.append(1) is None) else (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        training.run(TINY, real.rt, anew=True)
+    monkeypatch.setattr(Trainer, "step", step)
+    real.timed.return_value = 20.0
+    found = training.run(TINY, real.rt).record
+    assert found["reference_rate"] == 50 and real.timed.call_count == 2 and len(found["history"]) == 2
+
+
 def test_a_run_that_goes_on_elsewhere_has_no_price_and_says_so(real, monkeypatch, capsys):
     """Its seconds are those of two machines. One that has finished is reused with the price it had."""
     step, steps = Trainer.step, []

@@ -437,8 +437,11 @@ def test_an_evaluation_that_gives_no_number_stops_the_training_too(toys, path):
     assert not path.exists()
 
 
-def test_running_out_of_memory_names_a_batch_size_to_try(toys, monkeypatch):
-    monkeypatch.setattr(Trainer, "step", Mock(side_effect=torch.OutOfMemoryError("CUDA out of memory. Tried …")))
+@pytest.mark.parametrize("error", [
+    torch.OutOfMemoryError("CUDA out of memory. Tried …"), MemoryError(),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: not enough memory: you tried …")])
+def test_running_out_of_memory_names_a_batch_size_to_try(toys, monkeypatch, error):
+    monkeypatch.setattr(Trainer, "step", Mock(side_effect=error))
     with pytest.raises(TrainingError, match="out of memory in epoch 1/3 with 20 pictures.*batch_size=10"):
         train(toys)
 

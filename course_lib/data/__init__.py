@@ -4,7 +4,7 @@ from course_lib.data.augment import Augment
 from course_lib.data.cifar import cifar10, cifar100
 from course_lib.data.imagenette import imagenette
 from course_lib.data.loaders import AlbumentationsLoader, BatchLoader
-from course_lib.data.sources import DataError
+from course_lib.data.places import DataError
 from course_lib.data.store import ImageStore
 from course_lib.data.tiny_imagenet import tiny_imagenet
 from course_lib.data.toy_shapes import toy_shapes

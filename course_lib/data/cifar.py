@@ -5,8 +5,9 @@ Source: A. Krizhevsky, "Learning multiple layers of features from tiny images", 
 
 import numpy as np
 
+from course_lib.data.places import DataError
 from course_lib.data.published import hold_out, load_or_draw, root_of
-from course_lib.data.sources import DataError, Source, cure_for
+from course_lib.data.sources import Source, cure_for
 from course_lib.data.store import ImageStore
 
 CIFAR10 = Source(

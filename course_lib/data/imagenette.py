@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from course_lib.data.places import DataError
 from course_lib.data.published import decode_part, hold_out, load_or_draw, rows_of
-from course_lib.data.sources import DataError, Source, cure_for
+from course_lib.data.sources import Source, cure_for
 from course_lib.data.store import ImageStore, Listing
 from course_lib.runtime import CourseError
 
@@ -22,7 +23,8 @@ IMAGENETTE = {side: Source(
     sha256=sha256,
     bytes=size,
     counts={"train/*/*.JPEG": 9_469, "val/*/*.JPEG": 3_925},
-    markers=("train/n01440764", "val/n01440764"),
+    markers=("train/n01440764/", "val/n01440764/"),
+    not_named=tuple(f"imagenette2-{other}" for other in (160, 320) if other != side),
 ) for side, sha256, size in (
     (160, "64d0c4859f35a461889e0147755a999a48b49bf38a7e0f9bd27003f10db02fe5", 99_003_388),
     (320, "569b4497c98db6dd29f335d1f109cf315fe127053cedf69010d047f0188e158c", 341_663_724),

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from course_lib.data.sources import DataError, Source, data_home, find, locate
-from course_lib.data.store import Decoded, ImageStore, Listing, decode_once
+from course_lib.data.places import DataError, data_home
+from course_lib.data.sources import Source, find, locate
+from course_lib.data.store import Decoded, ImageStore, Listing, decode_once, open_store
 from course_lib.data.toy_shapes import toy_shapes
 from course_lib.runtime import CourseError, current_profile
 
@@ -60,7 +61,7 @@ def decode_part(source: Source, name: str, split: str, smoke: bool, make_listing
         return decode_once(folder, lambda: make_listing(root_of(source, smoke), part, smoke), size, fit)
     except NoData:
         other = folder.with_name("train" if part == "val" else "val")
-        if other.exists():
+        if open_store(other):
             raise DataError(f"the {part} pictures were never decoded, and {source.name} is gone, though {other} holds "
                             f"the others: bring the data set back, or delete {folder.parent}") from None
         raise

@@ -13,35 +13,30 @@ import os
 import shutil
 import socket
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
 from filelock import FileLock
 from torch.hub import download_url_to_file
 
-from course_lib.runtime import CourseError
+from course_lib.data import places
+from course_lib.data.places import DataError
 
-REPO = Path(__file__).resolve().parents[2]
-KAGGLE_INPUT = Path("/kaggle/input")
-KAGGLE_OUTPUT = Path("/kaggle/working")  # packed, file by file, when a notebook is saved
-SPARE = Path(tempfile.gettempdir()) / "course_data"  # where neither COURSE_DATA nor data/ can be written
 DEPTH = 2  # <folder>/<folder>
 KAGGLE_DEPTH = 5  # datasets/<owner>/<slug>/<folder>/<folder>
 SPLIT_FOLDERS = {"train", "test", "val", "images"}  # thousands of files and no data set below
 TIMEOUT = 15  # seconds to connect, and between two packets
 ROOM = 3.2  # archive sizes: the archive, and pictures that each fill whole disk blocks
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+CONNECT = ("Behind a proxy, set HTTP_PROXY and HTTPS_PROXY. For an SSL error, set the clock and\n"
+           "update the certificates (pip install -U certifi). On Kaggle, switch Internet on.")
 BAD_ARCHIVE = (shutil.ReadError, zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError)
-
-
-class DataError(CourseError):
-    """A data set that is broken, or that cannot be had."""
 
 
 class Unreachable(DataError):
@@ -58,13 +53,14 @@ class Source:
     sha256: str
     bytes: int
     counts: dict[str, int]  # files that each pattern must match
-    markers: tuple[str, ...]  # paths whose presence tells the layout
+    markers: tuple[str, ...]  # paths whose presence tells the layout; those of folders end in a slash
+    not_named: tuple[str, ...] = ()  # folders that look alike and hold something else
 
 
 def locate(source: Source, download: bool) -> Path | None:
     """The verified folder of ``source``: from disk, else fetched if ``download``, else None.
 
-    Without a network it says so in one line and returns None. Raises DataError for a broken set on
+    Without a network it says so, with what may help, and returns None. Raises DataError for a broken set on
     disk, a full disk, or mirrors that answer with something else.
     """
     if found := find(source):
@@ -73,57 +69,36 @@ def locate(source: Source, download: bool) -> Path | None:
     if not download:
         return None
     try:
-        return fetch(source, data_home())
+        return fetch(source, places.data_home())
     except Unreachable as error:
-        print(f"{source.name}: no network, no mirror can be reached ({_cause(error.__cause__)}).")
+        print(f"{source.name}: no network, no mirror can be reached ({_cause(error.__cause__)}).\n{CONNECT}")
         return None
 
 
-def search_roots() -> list[Path]:
-    """Folders to search, in order. Raises DataError if COURSE_DATA is set but is no folder."""
-    installed = not (REPO / "pyproject.toml").exists()  # as a package, without the repository
-    roots = [(Path.cwd() if installed else REPO) / "data", KAGGLE_INPUT, SPARE]
-    if asked := os.environ.get("COURSE_DATA"):
-        folder = Path(asked).expanduser()
-        if not os.path.isdir(folder):
-            raise DataError(
-                f"COURSE_DATA is {asked!r}, but {folder.absolute()} is no folder. Create it, set "
-                "COURSE_DATA to the folder that holds the data sets, or unset it.")
-        roots.insert(0, folder)
-    return roots
-
-
-def data_home() -> Path:
-    """Where data lands: the first writable of COURSE_DATA, ``data/`` and a temporary folder, which goes before a
-    ``data/`` that lies in Kaggle's output: what can be fetched again is no output."""
-    *asked, near, _, spare = search_roots()
-    return _first_writable([*asked, spare, near] if near.is_relative_to(KAGGLE_OUTPUT) else [*asked, near, spare])
-
-
-def runs_home() -> Path:
-    """Where trainings are kept: ``runs`` beside the data, but in Kaggle's output, which outlives the kernel."""
-    *homes, _, spare = search_roots()
-    return _first_writable([*homes, spare]) / "runs"
-
-
-def _first_writable(homes: list[Path]) -> Path:
-    for home in homes:
-        if _writable(home):
-            return home
-    raise DataError("no folder to put data in: none of these can be written: "
-                    f"{', '.join(map(str, homes))}. Set COURSE_DATA to a folder that can.")
-
-
 def find(source: Source) -> Path | None:
-    """The first folder with the layout of ``source``, root by root and level by level; one of its name goes first."""
+    """The first folder with the layout of ``source``, root by root and level by level; one of its name goes first.
+
+    Not a larger data set that has these folders among others, as ImageNet has those of Imagenette.
+    """
     found = []
-    for root in search_roots():
-        for folder in _folders(root, KAGGLE_DEPTH if root == KAGGLE_INPUT else DEPTH):
+    for root in places.search_roots():
+        for folder in _folders(root, KAGGLE_DEPTH if root == places.KAGGLE_INPUT else DEPTH):
             # by its name, a half-extracted set is found too, so that it can be reported
-            enough = any if folder.name == source.folder else all
-            if enough(os.path.exists(folder / marker) for marker in source.markers):
+            there = [_there(folder, marker) for marker in source.markers]
+            if any(there) if folder.name == source.folder else all(there) and _may_be(source, folder):
                 found.append(folder)
     return min(found, key=lambda folder: folder.name != source.folder, default=None)
+
+
+def _there(folder: Path, marker: str) -> bool:
+    return (os.path.isdir if marker.endswith("/") else os.path.isfile)(folder / marker)
+
+
+def _may_be(source: Source, folder: Path) -> bool:
+    """Whether a folder of another name holds no more files than the set has."""
+    return folder.name not in source.not_named and all(
+        sum(1 for _ in islice(glob.iglob(pattern, root_dir=folder), expected + 1)) <= expected
+        for pattern, expected in source.counts.items())
 
 
 def _folders(root: Path, depth: int) -> Iterator[Path]:
@@ -144,16 +119,6 @@ def _subfolders(folder: Path) -> list[Path]:
             if name not in SPLIT_FOLDERS and not name.startswith(".")]
 
 
-def _writable(folder: Path) -> bool:
-    """Try it: permission bits mean nothing to root or on a read-only mount."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False
-
-
 def verify(source: Source, root: Path) -> None:
     """Count the files of the set in ``root``. Raises DataError unless all are there."""
     if faults := _faults(source, root):
@@ -163,7 +128,9 @@ def verify(source: Source, root: Path) -> None:
 
 def cure_for(folder: Path, mend: str) -> str:
     """``mend``, words on what to do about broken files in ``folder``, or what can be done where it is read-only."""
-    return mend if _writable(folder) else "The folder is read-only: attach another copy, or set COURSE_DATA to one."
+    if places.writable(folder):
+        return mend
+    return "The folder is read-only: attach another copy, or set COURSE_DATA to one."
 
 
 def _listed(title: str, items: list[str], cure: str) -> str:
@@ -172,7 +139,7 @@ def _listed(title: str, items: list[str], cure: str) -> str:
 
 def _faults(source: Source, root: Path) -> list[str]:
     """What is wrong with the set in ``root``, in words; empty if it is whole."""
-    faults = [f"{path}: missing" for path in source.markers if not os.path.exists(root / path)]
+    faults = [f"{path}: missing" for path in source.markers if not _there(root, path)]
     for pattern, expected in source.counts.items():
         found = sum(1 for _ in glob.iglob(pattern, root_dir=root))
         if found != expected:
@@ -258,9 +225,7 @@ def _download(source: Source, archive: Path) -> None:
             if not _refused(error):
                 print(f"mirror rejected: {url}: {_cause(error)}")
     causes = [f"{url}: {_cause(error)}" for url, error in errors.items()]
-    cure = ("Behind a proxy, set HTTP_PROXY and HTTPS_PROXY. For an SSL error, set the clock and\n"
-            "update the certificates (pip install -U certifi). On Kaggle, switch Internet on.\n"
-            f"Or download the file by hand to {archive} and run again.")
+    cure = f"{CONNECT}\nOr download the file by hand to {archive} and run again."
     kind = Unreachable if all(map(_refused, errors.values())) else DataError
     raise kind(_listed(f"{source.name} could not be downloaded:", causes, cure)) from errors[url]
 

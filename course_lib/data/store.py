@@ -7,6 +7,7 @@ A store is a folder: ``images.npy`` (N, H, W, 3), ``annotations.npz`` (labels, b
 
 import errno
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -22,7 +23,8 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
-from course_lib.data.sources import DataError, cure_for
+from course_lib.data.places import DataError
+from course_lib.data.sources import cure_for
 from course_lib.runtime import progress_bar
 
 FORMAT = 2  # of the arrays, and of the order of their rows
@@ -114,8 +116,11 @@ def decode_once(folder: Path, make_listing: Callable[[], Listing], size: tuple[i
     processes starting at once: one builds, the other waits. Raises DataError for corrupt pictures (all of them
     named), a full disk or a folder that cannot be written; nothing half-done is left behind.
     """
-    if found := _open(folder):
+    if found := open_store(folder):
         return found
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # it would wait for its parent for ever
+        raise DataError("a script that decodes pictures is started anew in each process that helps: put its code "
+                        "under if __name__ == \"__main__\":")
     lock = FileLock(folder.with_name(folder.name + ".lock"))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -123,15 +128,15 @@ def decode_once(folder: Path, make_listing: Callable[[], Listing], size: tuple[i
     except OSError as error:
         raise DataError(_disk_message(error, folder)) from error
     try:
-        if found := _open(folder):
+        if found := open_store(folder):
             return found
         _build(folder, make_listing, size, fit)
     finally:
         lock.release()
-    return _open(folder)
+    return open_store(folder)
 
 
-def _open(folder: Path) -> Decoded | None:
+def open_store(folder: Path) -> Decoded | None:
     """The store, or None where there is none, an older format, or one that lost bytes."""
     try:
         meta = json.loads((folder / "meta.json").read_text())
@@ -154,6 +159,7 @@ def _build(folder: Path, make_listing: Callable[[], Listing], size: tuple[int, i
     aside = folder.with_name(f"{folder.name}.building-{os.getpid()}")
     for stale in folder.parent.glob(f"{folder.name}.building-*"):  # the lock is ours, so its builder died
         shutil.rmtree(stale, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)  # what cannot be opened must not take the room
     try:
         free = shutil.disk_usage(folder.parent).free
         if free < needed:
@@ -165,7 +171,6 @@ def _build(folder: Path, make_listing: Callable[[], Listing], size: tuple[int, i
         meta = {"format": FORMAT, "pictures": len(listing.paths), "classes": listing.classes,
                 "seconds": time.perf_counter() - started}
         (aside / "meta.json").write_text(json.dumps(meta))
-        shutil.rmtree(folder, ignore_errors=True)
         os.replace(aside, folder)
     except OSError as error:
         raise DataError(_disk_message(error, folder, needed)) from error

@@ -27,7 +27,7 @@ TINY_IMAGENET = Source(
     bytes=248_100_043,
     counts={"train/*/images/*.JPEG": 100_000, "val/images/*.JPEG": 10_000,
             "train/*/*_boxes.txt": 200},
-    markers=("wnids.txt", "words.txt", "train", "val/val_annotations.txt"),
+    markers=("wnids.txt", "words.txt", "train/", "val/val_annotations.txt"),
 )
 MEAN, STD = (0.4802, 0.4481, 0.3975), (0.2764, 0.2689, 0.2816)  # over all train pixels
 TUNE_PER_CLASS = 25  # of 500: 5,000 pictures, one standard error is 0.7 points of accuracy

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from course_lib.data.sources import DataError
+from course_lib.data.places import DataError
 from course_lib.data.store import ImageStore
 
 PER_CLASS = {"train": 200, "tune": 40, "val": 40}
@@ -99,6 +99,8 @@ def toy_shapes(split: str, *, num_classes: int = 10, size: int = 64, count: int 
     if size < SMALLEST:
         raise DataError(f"size is {size}: toy shapes need at least {SMALLEST} pixels a side")
     count = PER_CLASS[split] * num_classes if count is None else count
+    if count < 1:
+        raise DataError(f"count is {count}: expected at least one picture")
     stream = (seed, list(PER_CLASS).index(split))
     labels = _labels(count, num_classes, stream)
     images = np.empty((count, size, size, 3), np.uint8)

@@ -117,12 +117,12 @@ def schedules(rates: dict[str, list[float]]) -> Picture:
         raise ValueError("schedules() needs a dict name -> learning rates per step, none of them empty")
     figure, (ax,) = _charts(1, 280, width=700)
     for index, (name, values) in enumerate(rates.items()):
-        ax.plot(range(1, len(values) + 1), values, label=name, **_line(index, len(values)))
+        ax.plot(values, label=name, **_line(index, len(values)))
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     _label(ax, "Learning-rate schedules", "step", "learning rate")
     return Picture(figure, "Learning rate per step. " + "; ".join(
-        f"{name}: first {_number(values[0])}, highest {_number(max(values))} at step {np.argmax(values) + 1}, "
-        f"last {_number(values[-1])} at step {len(values)}" for name, values in rates.items()))
+        f"{name}: first {_number(values[0])}, highest {_number(max(values))} at step {np.argmax(values)}, "
+        f"last {_number(values[-1])} at step {len(values) - 1}" for name, values in rates.items()))
 
 
 @_house_style

@@ -81,7 +81,7 @@ def train_one_epoch(trainer: Trainer, loader, history: History, *, name: str = "
     with progress_bar(len(loader) * loader.batch_size, name, " img", shown=parallel.rank() == 0) as bar:
         bar.update(totals["images"])
         for x, labels in loader:
-            lr = trainer.lr
+            totals["lr"] = lr = trainer.lr
             loss, right = trainer.step(x, labels)
             sums += torch.stack([loss.double() * len(labels), right])
             seen += len(labels)
@@ -171,14 +171,16 @@ def _memory(name: str, loader) -> Iterator[None]:
     """Out of memory, with the batch size to try."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except (MemoryError, RuntimeError) as error:  # a CPU's has no class of its own
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+            raise
         raise TrainingError(f"out of memory in {name} with {loader.batch_size} pictures a batch: "
                             f"try batch_size={max(1, loader.batch_size // 2)}") from error
 
 
 def _finish_epoch(trainer: Trainer, val_loader, epoch: int, size: int | None, totals: dict) -> dict:
     """Evaluate; returns the epoch's row of the history."""
-    lr, started = trainer.lr, time.perf_counter()
+    lr, started = totals["lr"], time.perf_counter()  # of the last step
     parallel.same_statistics(trainer.evaluated)
     val = evaluate(trainer.evaluated, val_loader, precision=trainer.precision)
     if not math.isfinite(val.loss):

@@ -72,9 +72,9 @@ def read(lrs: list[float], losses: list[float]) -> LRRange:
     fall there means nothing.
     """
     if len(lrs) < SKIP_START + SKIP_END + 2:
-        raise CourseError(f"only {len(lrs)} steps before the loss became NaN or infinite: "
-                          f"{SKIP_START + SKIP_END + 2} are needed to read a learning rate. Begin lower, or take more "
-                          "steps.")
+        raise CourseError(f"only {len(lrs)} steps, for no more were asked for or the loss ran away (far above its "
+                          f"lowest, NaN or infinite): {SKIP_START + SKIP_END + 2} are needed to read a learning rate. "
+                          "Begin lower, or take more steps.")
     lowest = int(np.argmin(losses))
     end = min(max(lowest + 1, SKIP_START + 2), len(losses) - SKIP_END)
     steepest = int(np.gradient(np.array(losses[SKIP_START:end])).argmin()) + SKIP_START

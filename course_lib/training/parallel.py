@@ -27,7 +27,7 @@ def rank() -> int:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """Join the other processes of a torchrun: nccl where each has a GPU of its own, else gloo.
+    """Join the other processes of a torchrun: nccl where each has a GPU of its own and torch has it, else gloo.
 
     A process that waits longer than ten minutes for another gives up. After an error nobody is waited for.
     """
@@ -40,7 +40,7 @@ def together() -> Iterator[None]:
         if own >= cards:
             raise CourseError(f"more processes than GPUs: start at most {cards} on this machine")
         torch.cuda.set_device(own)
-    dist.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(minutes=10))
+    dist.init_process_group("nccl" if gpu and dist.is_nccl_available() else "gloo", timeout=timedelta(minutes=10))
     yield
     dist.destroy_process_group()
 

@@ -32,12 +32,9 @@ figures: dict[str, dict] = {}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def machine():
-    """Two threads, and the figures kept even where a bar is missed, if all were taken."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
+def machine(two_threads):
+    """The figures are kept even where a bar is missed, if all were taken."""
     yield
-    torch.set_num_threads(threads)
     if set(figures) != {"layer", "training_step"} or len(figures["layer"]) < len(MAPS):
         return  # a part of the tests, by -k: the record stays whole
     versions = {"python": sys.version.split()[0], "torch": torch.__version__,

@@ -29,12 +29,9 @@ trimmed: dict[str, float] = {}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def machine():
-    """Two threads, and the figures kept even where a bar is missed, if all were taken."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
+def machine(two_threads):
+    """The figures are kept even where a bar is missed, if all were taken."""
     yield
-    torch.set_num_threads(threads)
     if len(figures) < 2 or len(trimmed) < 3:
         return  # a part of the tests, by -k: the record stays whole
     write_json(RESULTS / "benchmarks" / "models.json", {
