@@ -43,6 +43,7 @@ VALUES: dict[str, tuple[Callable[[dict], float], str]] = {
     "price": (price, ".2f"),
     "minutes": (lambda record: record["seconds"] / 60, ".0f"),
     "epochs": (lambda record: record["epochs"], ".0f"),
+    "pictures": (lambda record: record["train_images"], ",.0f"),
 }
 
 
@@ -108,12 +109,12 @@ def runs_table(*recipes: str) -> str:
 
 def ablations_table(recipe: str) -> str:
     """A recipe and its variants, ``ablations/RECIPE`` and ``ablations/RECIPE.*``, judged on the tune split."""
-    rows = [("variant", "epochs", "tune top-1", "n", "price", "minutes", "machine")]
-    rows += _rows(f"`{recipe}` as it stands", measured(recipe), "tune")
+    rows = [("variant", "epochs", "pictures", "tune top-1", "n", "price", "minutes", "machine")]
+    rows += _rows(f"`{recipe}` as it stands", measured(recipe), "pictures", "tune")
     folders = sorted((records.RESULTS / "ablations").glob(f"{recipe}*"))
     for name in (folder.name for folder in folders if f"{folder.name}.".startswith(f"{recipe}.")):
         runs = measured(f"ablations/{name}")
-        rows += _rows(runs[0]["settings"]["about"] if runs else name, runs, "tune")
+        rows += _rows(runs[0]["settings"]["about"] if runs else name, runs, "pictures", "tune")
     return _markdown(rows)
 
 
@@ -125,9 +126,9 @@ def minutes_table(*recipes: str) -> str:
     return _markdown([("machine", *recipes), *rows])
 
 
-def _rows(label: str, records: list[dict], *accuracies: str) -> Iterator[tuple]:
+def _rows(label: str, records: list[dict], *values: str) -> Iterator[tuple]:
     for machine, group in _by_machine(records).items():
-        cells = [_mean(group, value) for value in ("epochs", *accuracies, "price", "minutes")]
+        cells = [_mean(group, value) for value in ("epochs", *values, "price", "minutes")]
         yield label, *cells[:-2], len(group), *cells[-2:], machine
 
 
@@ -161,6 +162,8 @@ def draw_figures() -> None:
                   for recipe in recipes for machine, group in _by_machine(measured(recipe)).items()}
         if curves:
             plots.accuracy_by_price(curves).save(_file(name), Digest=_digest(name))
+        else:
+            _file(name).unlink(missing_ok=True)
 
 
 def stale_figures() -> list[Path]:
@@ -230,10 +233,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if anything is out of date")
     check = parser.parse_args(arguments).check
     stale = stale_figures()
-    if not check:
-        draw_figures()
-    for page in pages():
-        if page.exists() and (text := redrawn(page)) != page.read_text(encoding="utf-8"):
+    try:
+        if not check:
+            draw_figures()  # before the pages, which quote them
+        texts = {page: redrawn(page) for page in pages() if page.exists()}
+    except CourseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for page, text in texts.items():
+        if text != page.read_text(encoding="utf-8"):
             stale.append(page)
             if not check:
                 page.write_text(text, encoding="utf-8")

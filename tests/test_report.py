@@ -22,8 +22,8 @@ def record(top1=0.5, seconds=2000.0, rate=50.0, **changes):
              "val_top1": tune, "lr": 0.1, "seconds": 0.4 * seconds, "eval_seconds": 1.0}
             for epoch, tune in ((1, top1 / 2), (2, top1 - 0.02))]
     return {"recipe": "tiny_imagenet", "seed": 0, "profile": "cpu", "dataset": "TinyImageNet", "is_real": True,
-            "settings": {"about": "ten epochs"}, "device": "a laptop", "processes": 1, "epochs": 2, "seconds": seconds,
-            "reference_rate": rate, "history": rows,
+            "settings": {"about": "ten epochs"}, "train_images": 95_000, "device": "a laptop",
+            "processes": 1, "epochs": 2, "seconds": seconds, "reference_rate": rate, "history": rows,
             "final": {"val_loss": 2.5, "val_top1": top1, "val_top5": top1 + 0.2}} | changes
 
 
@@ -93,8 +93,8 @@ def test_ablations_are_judged_on_the_tune_split_and_need_no_look_at_the_official
     commit_results("ablations/quick.linear", variant("a linear descent", top1=0.52), variant("…", top1=0.56))
     commit_results("ablations/quicker", variant("another recipe"))
     assert report.ablations_table("quick").splitlines()[2:] == [
-        "| as it is | 2 | 48.0 % | 1 | 1.00 | 33 | a laptop |",
-        f"| a linear descent | 2 | {spread([50, 54], 1)} % | 2 | 1.00 | 33 | a laptop |"]
+        "| as it is | 2 | 95,000 | 48.0 % | 1 | 1.00 | 33 | a laptop |",
+        f"| a linear descent | 2 | 95,000 | {spread([50, 54], 1)} % | 2 | 1.00 | 33 | a laptop |"]
 
 
 @pytest.mark.parametrize("change", [{"is_real": False}, {"profile": "smoke"}, {"reference_rate": None}])
@@ -268,6 +268,13 @@ def test_everything_drawn_in_readme_notebooks_and_figures_is_up_to_date(monkeypa
     monkeypatch.setattr(report, "REPOSITORY", ROOT)
     monkeypatch.setattr(records, "RESULTS", ROOT / "figures" / "results")
     assert report.main(["--check"]) == 0, "redraw: python -m course_lib.report"
+
+
+def test_a_marker_that_cannot_be_filled_is_one_line_and_leaves_the_pages(repository, capsys):
+    page = repository / "README.md"
+    page.write_text("It took <!-- run: nothing minutes -->5<!-- end --> minutes.")
+    assert report.main([]) == 1
+    assert capsys.readouterr().err.startswith("error: run: nothing minutes") and ">5<" in page.read_text()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "figures" / "results" / "ablations").glob("*/*.json")),

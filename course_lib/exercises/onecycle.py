@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from course_lib.exercises.checker import Exercise, read_number
+from course_lib.models.session_resnet import TrimmedConv3x3
 
 
 def top_k_accuracy(logits: torch.Tensor, labels: torch.Tensor, k: int) -> float:
@@ -56,10 +57,12 @@ def _one_cycle_cases() -> list[tuple]:
     return [("the schedule begins", 0, 10, 1.0),
             ("the peak is reached, at step 0.3 · 10 − 1 = 2", 2, 10, 1.0),
             ("the last step comes", 9, 10, 1.0),
+            ("the last step comes, at a 10,000th of the first rate", 9, 10, 10.0),
             ("the rate is on its way down", 4, 10, 1.0),
             ("the rate is on its way up", 1, 20, 1.0),
             *[("the peak falls between two steps", step, 12, 0.4) for step in range(12)],
-            *[("warm_up and start_div are not the defaults", step, 7, 1.0, 0.5, 10.0) for step in range(7)]]
+            *[("warm_up and start_div are not the defaults", step, 7, 1.0, 0.5, 10.0) for step in range(7)],
+            ("start_div is not the default, and the last step comes", 6, 7, 10.0, 0.5, 10.0)]
 
 
 _WAVE, _PEAK = "(1 + math.cos(math.pi * part)) / 2", "warm_up * total_steps - 1"
@@ -67,6 +70,7 @@ _LINE, _QUARTER = "(1 - part)", "math.cos(math.pi / 2 * part)"
 _SINE = f"(1 - math.sin(math.pi / 2 * part) if begin < end else {_QUARTER})"
 _ONE_CYCLE_EDITS = [
     ("it ends at the starting rate; the last rate is a 10,000th of that, near zero", "start_lr / 1e4", "start_lr"),
+    ("it ends at zero; the last rate is a 10,000th of the first", "start_lr / 1e4", "0.0"),
     ("the last rate is a 10,000th of the peak, not of the starting rate", "start_lr / 1e4", "peak_lr / 1e4"),
     ("the peak comes one step late: steps count from 0, so it lies at warm_up · total_steps − 1", _PEAK, _PEAK[:-4]),
     ("the end comes one step late: steps count from 0, so the last one is total_steps − 1", "s - 1 -", "s -"),
@@ -79,6 +83,7 @@ _ONE_CYCLE_EDITS = [
     ("only a quarter of the wave is used, sin, then cos over 0..π/2; either way runs over 0..π", _WAVE, _SINE),
     ("the cosine runs over 0..π/2, so that the rate goes half of the way; it runs over 0..π", "pi * p", "pi / 2 * p"),
     ("the warm-up is missing: it starts at the peak", _PEAK, "-1e-9"),  # just before the first step
+    ("the warm-up is missing: it goes from the peak to zero", f"peak_lr / start_div, {_PEAK}", "0.0, -1e-9"),
 ]
 
 
@@ -124,7 +129,8 @@ def _group_cases() -> list[tuple]:
     return [("there is one linear layer", nn.Sequential(nn.Linear(2, 2))),
             ("there is a norm", nn.Sequential(conv, nn.BatchNorm2d(4))),
             ("layers without bias stand inside other layers",
-             nn.Sequential(nn.Sequential(bare, nn.BatchNorm2d(4)), nn.GroupNorm(2, 4), nn.Linear(4, 2, bias=False)))]
+             nn.Sequential(nn.Sequential(bare, nn.BatchNorm2d(4)), nn.GroupNorm(2, 4), nn.Linear(4, 2, bias=False))),
+            ("a convolution is of a class derived from Conv2d", nn.Sequential(TrimmedConv3x3(3, 4), nn.BatchNorm2d(4)))]
 
 
 def _read_groups(result, args: list) -> dict[str, list[str]] | str:
