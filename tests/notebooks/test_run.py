@@ -102,7 +102,9 @@ def test_a_broken_notebook_is_named_and_the_others_run(run, make_notebook, tmp_p
 def test_ctrl_c_ends_the_kernel_and_keeps_what_was_executed(make_notebook, tmp_path):
     make_notebook("04_slow", "import os\nprint(os.getpid())",
                   "import pathlib, time\npathlib.Path('started').touch()\ntime.sleep(60)")
-    script = (f"import sys; from pathlib import Path; sys.path.insert(0, {str(RUN.parent)!r})\n"
+    script = ("import signal, sys; from pathlib import Path\n"
+              "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # what a shell starts with & ignores it
+              f"sys.path.insert(0, {str(RUN.parent)!r})\n"
               f"import run; sys.exit(run.main(['--out', 'out'], folder=Path({str(tmp_path)!r})))")
     process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
