@@ -240,13 +240,13 @@ def test_a_compiled_network_has_the_same_gradients(name, backend):
     if backend == "inductor" and not (shutil.which("g++") or shutil.which("clang++")):
         pytest.skip("inductor needs a C++ compiler")
     torch.compiler.reset()
-    model, x = build(name), pictures(4)
+    model, x = build(name).double(), pictures(4).double()  # in single precision, rounding opens other ReLUs
     gradients = []
     for network in (model, torch.compile(model, backend=backend)):
         model.zero_grad()
         F.cross_entropy(network(x), torch.arange(4)).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
-    assert (gradients[1] - gradients[0]).norm() < 1e-3 * gradients[0].norm()
+    assert (gradients[1] - gradients[0]).norm() < 1e-9 * gradients[0].norm()
 
 
 # --- the session ResNet ---------------------------------------------------------------------------
