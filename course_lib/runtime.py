@@ -1,6 +1,6 @@
 """Where am I: the platform, the profile, the device, the precision and the seeds.
 
-Two variables of the course's own are read, here and in ``data.sources``: ``COURSE_PROFILE`` and ``COURSE_DATA``.
+Two variables of the course's own are read, here and in ``data.places``: ``COURSE_PROFILE`` and ``COURSE_DATA``.
 """
 
 import glob

@@ -30,12 +30,22 @@ def no_network(monkeypatch):
 @pytest.fixture(scope="module")
 def one_thread():
     """For many small layers: two threads wait for each other at each, and long where other work runs beside."""
+    yield from threads(1)
+
+
+@pytest.fixture(scope="module")
+def two_threads():
+    """For the benchmarks."""
+    yield from threads(2)
+
+
+def threads(count):
     import torch
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     yield
-    torch.set_num_threads(threads)
+    torch.set_num_threads(before)
 
 
 def pytest_collection_modifyitems(items):

@@ -73,7 +73,8 @@ def test_up_to_a_thousand_classes_have_names_of_their_own():
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"num_classes": 1001}, "1001.*1 to 1000 classes"), ({"num_classes": 0}, "1 to 1000"),
-    ({"size": 8}, "at least 16"), ({"split": "test"}, "'test'.*train, tune, val")])
+    ({"size": 8}, "at least 16"), ({"count": 0}, "count is 0: expected at least one"),
+    ({"split": "test"}, "'test'.*train, tune, val")])
 def test_arguments_out_of_range_are_refused_with_the_range(options, message):
     with pytest.raises(DataError, match=message):
         draw(**{"split": "val"} | options)
