@@ -57,6 +57,7 @@ class Residual(nn.Module):
         super().__init__()
         inner = channels * width
         self.out_channels = channels * self.expansion if self.expansion else inner
+        self.keeps_shape = stride == 1 and in_channels == self.out_channels
         self.add_branch(in_channels, inner, self.out_channels, stride)
         self.relu = nn.ReLU()  # not in place: dropout and Grad-CAM need what it was given
         self.dropout = nn.Dropout(drop_rate)
@@ -74,7 +75,13 @@ class Residual(nn.Module):
         return self.relu(self.downsample(x) + self.drop_path(self.se(self.branch(x))))
 
     def start_as_identity(self) -> None:
+        """Shut the branch, and open the way around: what a convolution there is given, it hands on."""
         nn.init.zeros_(getattr(self, self.last).weight)
+        if self.keeps_shape and isinstance(self.downsample, nn.Sequential):
+            nn.init.dirac_(self.downsample[0].weight)
+            norm = self.downsample[1] if self.shortcut_norm else self.bn1
+            if isinstance(norm, nn.BatchNorm2d):  # lifted so far that the ReLU behind it cuts off one value in fifty
+                nn.init.constant_(norm.bias, 2.0)
 
 
 def _squeeze_excitation(channels: int) -> nn.Module:

@@ -34,7 +34,9 @@ class ResNet(Classifier):
     stem: ``"imagenet"`` (7×7 stride 2, then max-pool: the map is a quarter of the picture, for 128 px and
     more) or ``"small"`` (3×3 stride 1, no pooling: for 32 to 64 px, at fifteen times the work).
     drop_path: of the last block; it grows in proportion to the depth (Huang et al. 2016, equation 4).
-    zero_init_residual: start each block as the identity (Goyal et al. 2017, arXiv:1706.02677, §5.1).
+    zero_init_residual: start each block as the identity (Goyal et al. 2017, arXiv:1706.02677, §5.1). With the
+    shortcut C always: where no way around is an identity, norms make gradients grow from block to block (Yang et al.
+    2019, arXiv:1902.08129), beyond all numbers in a network of 200 layers.
     width, shortcut, drop_rate, se: see ``Residual``. Raises ValueError for values out of range.
     """
 
@@ -61,7 +63,7 @@ class ResNet(Classifier):
             self.norm = nn.Sequential(nn.BatchNorm2d(flow), nn.ReLU())  # and the last sum is still bare
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(flow, num_classes)
-        self._initialise(zero_init_residual)
+        self._initialise(zero_init_residual or shortcut == "C")
 
     def _initialise(self, zero_init_residual: bool) -> None:
         for module in self.modules():
