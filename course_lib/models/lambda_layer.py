@@ -89,7 +89,9 @@ class LambdaLayer(nn.Module):
                              "it with that size (a LambdaResNet with the size of its pictures), or take a local one "
                              "(r=23)")
         weights = self.to_q.weight, self.to_k.weight, self.to_v.weight
-        q, k, v = F.conv2d(x, torch.cat(weights)).split([len(weight) for weight in weights], dim=1)
+        rows = torch.cat(weights).flatten(1).expand(len(x), -1, -1)  # of 1×1 convolutions: a product is quicker
+        x = torch.bmm(rows, x.flatten(2)).unflatten(2, (height, width))
+        q, k, v = x.split([len(weight) for weight in weights], dim=1)
         q, v = _norm(self.norm_q, q), _norm(self.norm_v, v)
         dtype = q.dtype
         with _without_autocast(x.device.type):

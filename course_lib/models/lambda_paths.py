@@ -80,40 +80,41 @@ def stripes(q: torch.Tensor, kernel: torch.Tensor, v: torch.Tensor) -> torch.Ten
 class _RowByRow(torch.autograd.Function):
     """q (B, h, k, H, W), e (W, k, R, L), v (B, d, H, L) → (B, h, d, H, W); L: the keys of a row, times u.
 
-    The attention of each row is written where that of the last one stood, and so is its gradient.
+    The attention of each row is written where that of the last one stood, and so is its gradient. Positions stand
+    first in all that is cut into rows, so that a row lies together.
     """
 
     @staticmethod
     def forward(ctx, q, e, v):
-        ctx.save_for_backward(q, e, v)
         batch, heads, _, height, width = q.shape
-        out = q.new_empty(batch, heads, v.shape[1], height, width)
+        q = _by_position(q).transpose(2, 3).contiguous()  # (H, W, h, B, k)
+        ctx.save_for_backward(q, e, v)
+        out = q.new_empty(height, batch, width * heads, v.shape[1])
         room = _room(q, e)
         for y, keys, offsets in _sights(height, e.shape[2]):
-            a = _product(_by_query(q[..., y, :]), e[:, :, offsets].flatten(2), room)  # (W, h · B, m)
-            row = torch.bmm(_by_picture(a, batch), v[:, :, keys].flatten(2).transpose(1, 2))  # (B, W · h, d)
-            out[..., y, :] = row.view(batch, width, heads, -1).permute(0, 2, 3, 1)
-        return out
+            a = _product(q[y].flatten(1, 2), e[:, :, offsets].flatten(2), room)  # (W, h · B, m)
+            torch.bmm(_by_picture(a, batch), v[:, :, keys].flatten(2).transpose(1, 2), out=out[y])  # (B, W · h, d)
+        return out.view(height, batch, width, heads, -1).permute(1, 3, 4, 0, 2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         q, e, v = ctx.saved_tensors
-        batch, heads, k, height, width = q.shape
-        dq, de, dv = torch.empty_like(q), torch.zeros_like(e), torch.zeros_like(v)
+        height, width, heads, batch, k = q.shape
+        grad = _by_position(grad)  # (H, W, B, h, d)
+        dq, de, dv = q.new_empty(height, width, batch * heads, k), torch.zeros_like(e), torch.zeros_like(v)
         room = _room(q, e)
         for y, keys, offsets in _sights(height, e.shape[2]):
-            q_row, g_row = q[..., y, :], grad[..., y, :]  # (B, h, k, W), (B, h, d, W)
             e_row, v_row = e[:, :, offsets].flatten(2), v[:, :, keys].flatten(2)  # (W, k, m), (B, d, m)
-            a = _by_picture(_product(_by_query(q_row), e_row, room), batch)  # once more: it was not kept
-            g = g_row.permute(0, 2, 3, 1).reshape(batch, -1, width * heads)  # (B, d, W · h)
-            dv[:, :, keys] += torch.bmm(g, a).view_as(dv[:, :, keys])
-            da = _product(g_row.transpose(2, 3).reshape(batch, heads * width, -1), v_row, room)  # (B, h · W, m)
-            da = da.view(batch * heads, width, -1).transpose(0, 1)  # (W, B · h, m)
-            q_row = q_row.permute(3, 2, 0, 1).reshape(width, k, -1)  # (W, k, B · h)
-            de[:, :, offsets] += torch.bmm(q_row, da).view_as(de[:, :, offsets])
-            dq[..., y, :] = torch.bmm(da, e_row.transpose(1, 2)).view(width, batch, heads, k).permute(1, 2, 3, 0)
-        return dq, de, dv
+            a = _by_picture(_product(q[y].flatten(1, 2), e_row, room), batch)  # once more: it was not kept
+            g = grad[y].transpose(0, 1).reshape(batch, width * heads, -1)  # (B, W · h, d)
+            dv[:, :, keys] += torch.bmm(g.transpose(1, 2), a).view_as(dv[:, :, keys])
+            g = grad[y].permute(1, 2, 0, 3).reshape(batch, heads * width, -1)  # (B, h · W, d)
+            da = _product(g, v_row, room).view(batch * heads, width, -1).transpose(0, 1)  # (W, B · h, m)
+            q_row = q[y].transpose(1, 2).flatten(1, 2)  # (W, B · h, k)
+            de[:, :, offsets] += torch.bmm(q_row.transpose(1, 2), da).view_as(de[:, :, offsets])
+            torch.bmm(da, e_row.transpose(1, 2), out=dq[y])
+        return _by_channel(dq.view(height, width, batch, heads, k)), de, dv
 
 
 def _sights(height: int, tall: int) -> Iterator[tuple[int, slice, slice]]:
@@ -125,8 +126,20 @@ def _sights(height: int, tall: int) -> Iterator[tuple[int, slice, slice]]:
 
 
 def _room(q: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
-    batch, heads, _, height, width = q.shape
+    height, width, heads, batch, _ = q.shape
     return q.new_empty(batch * heads * width * min(height, e.shape[2]) * e.shape[3])
+
+
+def _by_position(t: torch.Tensor) -> torch.Tensor:
+    """(B, h, c, H, W) → (H, W, B, h, c): as one matrix turned over, which torch copies block by block."""
+    batch, heads, c, height, width = t.shape
+    return t.reshape(-1, height * width).t().contiguous().view(height, width, batch, heads, c)
+
+
+def _by_channel(t: torch.Tensor) -> torch.Tensor:
+    """The way back: (H, W, B, h, c) → (B, h, c, H, W)."""
+    height, width, *channels = t.shape
+    return t.view(height * width, -1).t().contiguous().view(*channels, height, width)
 
 
 def _product(a: torch.Tensor, b: torch.Tensor, room: torch.Tensor) -> torch.Tensor:
