@@ -14,6 +14,7 @@ from course_lib.training import Extras, optim
 
 DATASETS: dict[str, Callable[..., ImageStore]] = {
     "tiny_imagenet": tiny_imagenet, "imagenette": imagenette, "cifar10": cifar10, "cifar100": cifar100}
+OPTIMIZERS = {"sgd": optim.sgd, "muon": optim.muon}
 SCHEDULES = ("one_cycle", "cosine", "steps", "plateau", "constant")
 STRONG = ("min_area", "cutout")  # what small pictures in early epochs do not need
 
@@ -35,6 +36,7 @@ class Recipe:
     mixup: float = 0.0
     cutmix: float = 0.0
     schedule: str = "one_cycle"
+    optimizer: str = "sgd"
     lr: float = 0.4  # the peak, where the schedule has one
     warm_up: float = 0.2  # share of the training
     flat: float = 0.0  # cosine: share of the training at the full rate
@@ -52,6 +54,11 @@ class Recipe:
     label_smoothing: float = 0.1
 
     @property
+    def is_variant(self) -> bool:
+        """Tried in order to choose, and so judged on the tune split alone."""
+        return self.name in VARIANTS
+
+    @property
     def extras(self) -> Extras:
         return Extras(**{each.name: getattr(self, each.name) for each in fields(Extras)})
 
@@ -64,8 +71,11 @@ class Recipe:
         return model.to(device, memory_format=torch.channels_last)
 
     def build_optimizer(self, model: nn.Module) -> torch.optim.SGD:
-        return optim.sgd(model, self.lr, momentum=self.momentum, weight_decay=self.weight_decay,
-                         bias_lr=self.bias_lr, nesterov=self.nesterov)
+        if self.optimizer not in OPTIMIZERS:
+            raise CourseError(f"recipe {self.name}: unknown optimizer {self.optimizer!r}, expected one of "
+                              f"{', '.join(OPTIMIZERS)}")
+        return OPTIMIZERS[self.optimizer](model, self.lr, momentum=self.momentum, weight_decay=self.weight_decay,
+                                          bias_lr=self.bias_lr, nesterov=self.nesterov)
 
     def build_schedule(self, optimizer: torch.optim.Optimizer, steps_per_epoch: int):
         """Stepped after every batch, but "plateau" after every epoch."""
@@ -130,9 +140,23 @@ _CIFAR = [
 RECIPES = {recipe.name: recipe for recipe in [*_TINY, *_IMAGENETTE, *_CIFAR]}
 
 
+def _variant(of: str, ending: str, about: str, **changes) -> Recipe:
+    return replace(RECIPES[of], name=f"{of}.{ending}", about=about, **changes)
+
+
+# What was tried: one setting changed, judged on the tune split.
+VARIANTS = {variant.name: variant for variant in (
+    _variant("tiny_imagenet", "held_out", "95,000 pictures, otherwise as it stands", data_options={}),
+    _variant("tiny_imagenet_quick", "averaged", "the mean of the weights over about a hundred steps", averaging=0.99),
+    _variant("tiny_imagenet_quick", "one_size", "four epochs, all at 56 px", sizes=(56,) * 4),
+    _variant("tiny_imagenet_quick", "muon", "Muon, five epochs", optimizer="muon", sizes=(32, 32, 40, 48, 56)),
+)}
+
+
 def find_recipe(name: str) -> Recipe:
     """The recipe of that name. Raises CourseError with the nearest names."""
-    if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.3) or list(RECIPES)
+    known = RECIPES | VARIANTS
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or list(RECIPES)
         raise CourseError(f"unknown recipe {name!r}; the nearest names are {', '.join(near)}")
-    return RECIPES[name]
+    return known[name]

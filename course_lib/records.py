@@ -46,8 +46,8 @@ def write_json(path: Path, content: dict) -> None:
         with runtime.written_whole(path) as aside:
             aside.write_text(json.dumps(content, indent=1) + "\n")
     except OSError as error:
-        raise CourseError(f"cannot write {path} ({error.strerror or error}). Make room and run again: the training "
-                          "itself is kept.") from error
+        raise CourseError(f"cannot write {path} ({error.strerror or error}). Make room, or see that the folder can be "
+                          "written, and run again: the training itself is kept.") from error
 
 
 def read_json(path: Path) -> dict:

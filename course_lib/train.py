@@ -19,7 +19,7 @@ from course_lib import records, runtime
 from course_lib.data import BatchLoader, ImageStore
 from course_lib.data.places import runs_home
 from course_lib.models import create_model, whiten_stem
-from course_lib.recipes import DATASETS, RECIPES, Recipe, find_recipe
+from course_lib.recipes import DATASETS, RECIPES, VARIANTS, Recipe, find_recipe
 from course_lib.runtime import CourseError, Runtime
 from course_lib.training import History, Trainer, curves, evaluate, fit, optim, parallel
 
@@ -39,7 +39,8 @@ class Run:
 
 def run(recipe: Recipe | str, rt: Runtime, *, seed: int | None = None, anew: bool = False, folder: Path | None = None,
         tensorboard: Path | None = None, quiet: bool = False) -> Run:
-    """Train ``recipe`` on the size of data that the profile asks for, and look at the official validation set once.
+    """Train ``recipe`` on the size of data that the profile asks for, and look at the official validation set once,
+    or, for a variant that is only tried, not at all.
 
     The checkpoint and the record lie in ``folder`` (default: ``runs`` beside the data): an interrupted run goes on
     there, a finished one is reused, ``anew=True`` trains again. Smoke runs are kept nowhere. seed: by default that of
@@ -59,8 +60,10 @@ def run(recipe: Recipe | str, rt: Runtime, *, seed: int | None = None, anew: boo
     files = None if smoke else _Files(folder or runs_home(), recipe, rt.profile, seed)
     commit = records.commit()  # of the code that runs, not of what the hour brings
     with files.alone() if files and first else contextlib.nullcontext():
-        record = files.finished() if files and not anew else {}
-        rate = _reference_rate(rt, files, anew, report) if files and not record else None
+        if files and anew:
+            files.forget()
+        record = files.finished() if files else {}
+        rate = _reference_rate(rt, files, report) if files and not record else None
         if rate:
             report(records.forecast(recipe.name, rt.profile, rate))
         runtime.seed_everything(seed)  # behind the timing, which draws numbers and is not always needed
@@ -69,7 +72,7 @@ def run(recipe: Recipe | str, rt: Runtime, *, seed: int | None = None, anew: boo
         after_epoch(history)  # a run that was reused has curves, too
         if record.get("history") != history.rows:  # else reused as a whole: validation data is looked at once
             if record:  # of a run before this one, which was stopped and went on: its rate is on disk
-                rate = _reference_rate(rt, files, False, report)
+                rate = _reference_rate(rt, files, report)
             record = _record(recipe, rt, train, val, seed, history, rate, model) | {"commit": commit}
         if files and first:
             records.write_json(files.record, record)
@@ -91,6 +94,13 @@ class _Files:
     def finished(self) -> dict:
         """The record of a run that has ended; empty if it has not."""
         return records.read_json(self.record) if self.checkpoint.exists() else {}
+
+    def forget(self) -> None:
+        """What is there is of a run that is not wanted any more; none of it may pass for the next one's."""
+        if parallel.rank() == 0:
+            for path in (self.checkpoint, self.record, self.rate):
+                path.unlink(missing_ok=True)
+        parallel.wait()
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -141,8 +151,8 @@ def _shared(loader: BatchLoader) -> BatchLoader:
 def sample(store: ImageStore, count: int, size: int, device: torch.device, seed: int = 0) -> torch.Tensor:
     """``count`` pictures at random (fewer where there are fewer), as the network sees them, not augmented."""
     loader = BatchLoader(store, min(count, len(store)), augment=False, shuffle=True, device=device, seed=seed)
-    loader.picture_size = size
-    return next(iter(loader))[0]
+    images = torch.from_numpy(store.images[loader.batches()[0]])  # (count, H, W, 3), without the rest of the store
+    return loader.to_input(images.permute(0, 3, 1, 2), size)
 
 
 def _plain(recipe: Recipe) -> dict:
@@ -170,7 +180,7 @@ def _look_once(rt: Runtime, model: nn.Module, val: ImageStore, size: int) -> tup
 
 def _record(recipe, rt, train, val, seed, history, rate, model) -> dict:
     """The run as data; ``figures/results/README.md`` explains the fields."""
-    final, last_look = _look_once(rt, model, val, recipe.sizes[-1])
+    final, last_look = (None, 0.0) if recipe.is_variant else _look_once(rt, model, val, recipe.sizes[-1])
     epochs = sum(history.column("seconds") + history.column("eval_seconds"))
     return {
         "recipe": recipe.name, "settings": asdict(recipe), "seed": seed, "profile": rt.profile,
@@ -184,13 +194,13 @@ def _record(recipe, rt, train, val, seed, history, rate, model) -> dict:
     }
 
 
-def _reference_rate(rt: Runtime, files: _Files, anew: bool, report) -> float | None:
+def _reference_rate(rt: Runtime, files: _Files, report) -> float | None:
     """Timed once per run, and kept beside the checkpoint: a run that goes on has one rate.
 
     None for one that goes on elsewhere: its seconds are of two machines. Of several processes, all that they do at
     the same time.
     """
-    kept = {} if anew else records.read_json(files.rate)
+    kept = records.read_json(files.rate)
     here = {"device": rt.machine, "processes": parallel.processes()}
     if not here.items() <= kept.items():
         if kept and files.checkpoint.exists():
@@ -232,8 +242,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="folder for TensorBoard's curves")
     asked = parser.parse_args(arguments)
     if asked.recipe is None:
-        width = max(map(len, RECIPES)) + 2
-        print("\n".join(f"{recipe.name:{width}}{recipe.about}" for recipe in RECIPES.values()))
+        width = max(map(len, RECIPES | VARIANTS)) + 2
+        print("\n".join(f"{recipe.name:{width}}{recipe.about}" for recipe in (RECIPES | VARIANTS).values()))
         return 0
     try:
         with parallel.together():
@@ -259,20 +269,24 @@ def _main(recipe: Recipe, asked: argparse.Namespace) -> int:
     finished = run(recipe, rt, seed=asked.seed, anew=not asked.resume, tensorboard=asked.tensorboard)
     if parallel.rank():
         return 0
-    final = finished.record["final"]
-    cost = "" if finished.price is None else f", price {finished.price:.3f}"
-    print(f"{recipe.name}: official validation set, last epoch: top-1 {final['val_top1']:.2%}, "
-          f"top-5 {final['val_top5']:.2%}; {finished.record['seconds'] / 60:.1f} minutes{cost}")
+    final, cost = finished.record["final"], "" if finished.price is None else f", price {finished.price:.3f}"
+    seen = (f"official validation set, last epoch: top-1 {final['val_top1']:.2%}, top-5 {final['val_top5']:.2%}"
+            if final else f"tune split, last epoch: top-1 {finished.history.last['val_top1']:.2%}")
+    print(f"{recipe.name}: {seen}; {finished.record['seconds'] / 60:.1f} minutes{cost}")
     if asked.out and not finished.record["is_real"] and rt.profile != "smoke":
         print("not written to --out: these pictures were toy shapes", file=sys.stderr)
     elif asked.out:
-        path = asked.out / recipe.name / f"{rt.profile}-seed{asked.seed}.json"
-        other = records.read_json(path).get("device", rt.machine)
-        if other != rt.machine:
-            raise CourseError(f"{path} is a run on another machine ({other}): move it, or name another folder")
+        folder = asked.out / "ablations" if recipe.is_variant else asked.out
+        path = folder / recipe.name / f"{rt.profile}-seed{asked.seed}.json"
+        kept, here = records.read_json(path), {"device": rt.machine, "processes": parallel.processes()}
+        if kept and not here.items() <= kept.items():
+            raise CourseError(f"{path} is a run on another machine ({kept.get('device')}, {kept.get('processes')} "
+                              "processes): move it, or name another folder")
         records.write_json(path, finished.record)
     return 0
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a file or pipe on Windows may not know every sign
     sys.exit(main())

@@ -18,7 +18,7 @@ from course_lib import records, report, runtime
 from course_lib import train as training
 from course_lib.data import Augment, toy_shapes
 from course_lib.models import list_models
-from course_lib.recipes import DATASETS, RECIPES, SCHEDULES, Recipe, find_recipe
+from course_lib.recipes import DATASETS, RECIPES, SCHEDULES, VARIANTS, Recipe, find_recipe
 from course_lib.runtime import CourseError, Precision, Runtime
 from course_lib.training import Extras, Trainer, optim
 
@@ -85,7 +85,7 @@ def test_an_unknown_recipe_is_answered_with_the_nearest(wrong, meant):
         find_recipe(wrong)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", RECIPES | VARIANTS)
 def test_every_recipe_builds_its_network_optimizer_and_schedule(name):
     """Every name and option in it is one that models, data and schedules know."""
     recipe = find_recipe(name)
@@ -105,6 +105,30 @@ def test_every_recipe_builds_its_network_optimizer_and_schedule(name):
     assert recipe.data_options.keys() <= taken.keys() and "profile" in taken
     augments = [recipe.augment_at(epoch) for epoch in range(len(recipe.sizes))]
     assert augments[-1] == Augment(**recipe.augment)
+
+
+def test_an_unknown_optimizer_is_answered_with_those_there_are():
+    with pytest.raises(CourseError, match="recipe tiny: unknown optimizer 'adam', expected one of sgd, muon"):
+        replace(TINY, optimizer="adam").build_optimizer(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_is_one_thing_changed(name):
+    """But for Muon and the single size, which are given fewer epochs, for what an epoch costs with them."""
+    of, _, ending = name.rpartition(".")
+    was, now = asdict(RECIPES[of]), asdict(VARIANTS[name])
+    changed = {key for key in now if now[key] != was[key]} - {"name", "about"}
+    assert len(changed) == 1 or (ending == "muon" and changed == {"optimizer", "sizes"})
+
+
+def test_a_variant_is_judged_on_the_tune_split_and_kept_with_the_others(real, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(VARIANTS, "tiny.slow", replace(TINY, name="tiny.slow", lr=0.01))
+    monkeypatch.setattr(training, "_look_once", Mock(side_effect=AssertionError("official data was looked at")))
+    monkeypatch.setattr(runtime, "setup", lambda *asked: real.rt)
+    assert training.main(["tiny.slow", "--out", str(tmp_path / "out")]) == 0
+    found = json.loads((tmp_path / "out" / "ablations" / "tiny.slow" / "cpu-seed0.json").read_text())
+    assert found["final"] is None and found["recipe"] == "tiny.slow"
+    assert f"tune split, last epoch: top-1 {found['history'][-1]['val_top1']:.2%}" in capsys.readouterr().out
 
 
 def test_cutout_and_crops_by_area_begin_where_the_recipe_says():
@@ -266,6 +290,19 @@ def test_a_run_anew_that_was_stopped_and_goes_on_keeps_its_rate(real, monkeypatc
     assert found["reference_rate"] == 50 and real.timed.call_count == 2 and len(found["history"]) == 2
 
 
+def test_a_run_anew_that_dies_at_once_leaves_nothing_of_the_old_one(real, monkeypatch):
+    training.run(TINY, real.rt)
+    with monkeypatch.context() as context:
+        context.setattr(Trainer, "step", Mock(side_effect=RuntimeError("killed")))
+        with pytest.raises(RuntimeError, match="killed"):
+            training.run(TINY, real.rt, anew=True)
+    real.timed.return_value = 20.0
+    step, steps = Trainer.step, []
+    monkeypatch.setattr(Trainer, "step", lambda self, *batch: steps.append(1) or step(self, *batch))
+    assert training.run(TINY, real.rt).record["reference_rate"] == 50, "timed when it was begun anew"
+    assert len(steps) == 8, "two epochs from the start"
+
+
 def test_a_run_that_goes_on_elsewhere_has_no_price_and_says_so(real, monkeypatch, capsys):
     """Its seconds are those of two machines. One that has finished is reused with the price it had."""
     step, steps = Trainer.step, []
@@ -371,6 +408,18 @@ def test_a_sample_is_of_pictures_as_the_network_sees_them(drawn, count):
     assert x.shape == (min(count, COUNTS["train"]), 3, 16, 16) and abs(x.mean()) < 0.5 and 0.5 < x.std() < 1.5
 
 
+@pytest.mark.parametrize("change, said", [({"device": "another machine"}, "another machine, 1 processes"),
+                                          ({"processes": 2}, "2 processes")])
+def test_a_record_of_another_machine_is_not_written_over(real, tmp_path, monkeypatch, capsys, change, said):
+    monkeypatch.setitem(RECIPES, "tiny", TINY)
+    monkeypatch.setattr(runtime, "setup", lambda *asked: real.rt)
+    path = tmp_path / "out" / "tiny" / "cpu-seed0.json"
+    records.write_json(path, record(device=real.rt.machine) | change)
+    kept = path.read_text()
+    assert training.main(["tiny", "--out", str(tmp_path / "out")]) == 1
+    assert said in capsys.readouterr().err and path.read_text() == kept
+
+
 def test_a_quiet_run_prints_nothing(real, capsys):
     training.run(TINY, real.rt, quiet=True)
     assert capsys.readouterr().out == ""
@@ -425,8 +474,9 @@ def test_without_a_measured_run_there_is_no_forecast_and_it_says_so(runs):
 def test_without_a_recipe_the_command_lists_them_all(capsys):
     assert training.main([]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == list(RECIPES)
-    assert all(recipe.about in line for recipe, line in zip(RECIPES.values(), lines, strict=True))
+    every = RECIPES | VARIANTS
+    assert [line.split()[0] for line in lines] == list(every)
+    assert all(recipe.about in line for recipe, line in zip(every.values(), lines, strict=True))
 
 
 @pytest.mark.parametrize("arguments, said", [
@@ -514,12 +564,13 @@ def test_every_committed_record_is_whole_real_and_in_its_place(path):
     assert [row["epoch"] for row in found["history"]] == list(range(1, found["epochs"] + 1))
 
 
-@pytest.mark.parametrize("path", [path for path in COMMITTED if path.parent.name in RECIPES],
+@pytest.mark.parametrize("path", [
+    path for path in sorted((ROOT / "figures" / "results").rglob("*.json")) if path.parent.name in RECIPES | VARIANTS],
                          ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_committed_runs_were_made_with_the_recipe_as_it_stands(path):
     """A field that a record lacks is younger than it, and was at its default then."""
     defaults = {each.name: each.default_factory() if each.default is MISSING else each.default
                 for each in fields(Recipe) if (each.default, each.default_factory) != (MISSING, MISSING)}
-    now = asdict(RECIPES[path.parent.name])
+    now = asdict(find_recipe(path.parent.name))
     then = defaults | json.loads(path.read_text())["settings"]
     assert json.loads(json.dumps(now | {"about": ""})) == json.loads(json.dumps(then | {"about": ""}))

@@ -14,6 +14,7 @@ from unittest.mock import MagicMock, Mock
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from course_lib.data import AlbumentationsLoader, Augment, BatchLoader, toy_shapes, transforms
@@ -232,6 +233,57 @@ def test_filters_decay_norms_and_biases_do_not_and_biases_have_a_rate_of_their_o
     assert sum(map(len, named)) == len(set.union(*named)) == len(names) - 1, "each once; the frozen one nowhere"
     assert [g["weight_decay"] for g in (filters, scales, biases)] == [5e-4, 0, 0]
     assert [g["lr"] for g in (filters, scales, biases)] == pytest.approx([0.4, 0.4, 3.2])
+
+
+@pytest.mark.parametrize("shape", [(32, 200), (200, 32), (64, 64)])
+def test_the_orthogonal_matrix_next_to_another_turns_no_direction_and_evens_out_their_lengths(shape):
+    torch.manual_seed(0)
+    left, right = (torch.linalg.qr(torch.randn(side, min(shape)))[0] for side in shape)
+    matrix = left @ torch.diag(torch.linspace(0.05, 3, min(shape))) @ right.T
+    lengths = left.T @ optim.orthogonal(matrix) @ right
+    assert lengths.dtype == torch.float32
+    assert 0.6 < lengths.diagonal().min() and lengths.diagonal().max() < 1.3
+    assert (lengths - torch.diag(lengths.diagonal())).norm() < 0.05 * lengths.norm()
+    assert optim.orthogonal(torch.zeros(shape)).eq(0).all()
+
+
+def steps_of(optimizer, model, count):
+    x, labels = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(1)), torch.arange(6)
+    for _ in range(count):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), labels).backward()
+        optimizer.step()
+
+
+def session_resnet():
+    torch.manual_seed(0)
+    return create_model("session_resnet", 10, stem="strided")
+
+
+def test_muon_turns_the_inner_filters_at_a_rate_of_their_own_and_leaves_the_rest_to_sgd():
+    model, other = session_resnet(), session_resnet()
+    optimizer = optim.muon(model, 0.4, turn=0.2, bias_lr=8)
+    steps_of(optimizer, model, 1)
+    steps_of(optim.sgd(other, 0.4, bias_lr=8), other, 1)
+    turned = {id(p) for p in optimizer.param_groups[-1]["params"]}
+    filters = [p for p in model.parameters() if p.ndim == 4]
+    assert turned == {id(p) for p in filters[1:]} and optimizer.param_groups[-1]["lr"] == pytest.approx(0.08)
+    for p, by_sgd in zip(model.parameters(), other.parameters(), strict=True):
+        if id(p) in turned:
+            assert p.norm() == pytest.approx(len(p) ** 0.5, rel=0.05), "the norm of an orthogonal matrix"
+        else:
+            assert torch.equal(p, by_sgd)
+
+
+def test_muon_goes_on_from_its_state_as_if_nothing_had_happened():
+    whole, halves = session_resnet(), session_resnet()
+    steps_of(optim.muon(whole, 0.1), whole, 4)
+    first = optim.muon(halves, 0.1)
+    steps_of(first, halves, 2)
+    second = optim.muon(halves, 0.1)
+    second.load_state_dict(first.state_dict())
+    steps_of(second, halves, 2)
+    assert all(map(torch.equal, whole.parameters(), halves.parameters()))
 
 
 def one_cycle_by_hand(step, peak, steps, warm_up):
@@ -589,7 +641,9 @@ def test_a_file_that_is_no_checkpoint_is_named_with_a_cure_and_runs_no_code(toys
     assert not path.with_name("ran").exists()
 
 
-@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "Permission denied"), MemoryError("no room")])
+@pytest.mark.parametrize("error", [
+    PermissionError(errno.EACCES, "Permission denied"), OSError(errno.EIO, "Input/output error"), MemoryError("full"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 123 bytes.")])
 def test_a_checkpoint_that_cannot_be_read_now_is_not_to_be_deleted(toys, path, monkeypatch, error):
     train(toys, path)
     monkeypatch.setattr(torch, "load", Mock(side_effect=error))
@@ -603,9 +657,9 @@ def test_where_there_is_no_checkpoint_there_is_nothing_to_load(path):
 
 
 @pytest.mark.parametrize("error, cause", [
-    (OSError(errno.ENOSPC, "No space left on device"), "disk is full"),
+    (OSError(errno.ENOSPC, "No space left on device"), "disk is full.*Free some space"),
     (RuntimeError("[enforce fail] PytorchStreamWriter failed: No space left on device"), "disk is full"),
-    (OSError(errno.EIO, "Input/output error"), "Input/output error")])
+    (OSError(errno.EROFS, "Read-only file system"), "Read-only file system.*the folder can be written")])
 def test_a_save_that_fails_half_way_keeps_the_older_checkpoint_and_leaves_nothing(toys, path, whole, monkeypatch,
                                                                                  error, cause):
     save, saves = torch.save, count()

@@ -28,10 +28,11 @@ def save(path: Path, state: dict) -> None:
         with written_whole(path) as aside, open(aside, "wb") as file:
             torch.save(state, file)
     except (OSError, RuntimeError) as error:  # torch turns some failed writes into a RuntimeError
-        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
         cause = "the disk is full" if full else str(error).splitlines()[0]
         kept = "the checkpoint of the epoch before is still there" if path.exists() else "none was there before"
-        raise CheckpointError(f"cannot save {path}: {cause}; {kept}. Free some space and run again: training "
+        cure = "Free some space" if full else "See that the folder can be written"
+        raise CheckpointError(f"cannot save {path}: {cause}; {kept}. {cure} and run again: training "
                               "goes on from the last checkpoint.") from error
 
 
@@ -45,10 +46,10 @@ def load(path: Path, identity: dict | None = None) -> dict | None:
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (PermissionError, MemoryError) as error:  # another OSError may be a file cut short
-        raise CheckpointError(f"{path} cannot be read now ({error}): it was left as it is. Mend its rights, or make "
-                              "room in memory, and run again.") from error
     except Exception as error:  # the unpickler answers garbage with anything
+        if _says_nothing_about_the_file(error):
+            raise CheckpointError(f"{path} cannot be read now ({error}): it was left as it is. Mend its rights or the "
+                                  "connection, or make room in memory, and run again.") from error
         cause = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{path} is not a readable checkpoint ({cause}). Delete it to train from the "
                               "beginning.") from error
@@ -62,6 +63,12 @@ def load(path: Path, identity: dict | None = None) -> dict | None:
         raise CheckpointError(f"{path} belongs to another training ({'; '.join(differs[:3])}): give anew=True "
                               "(--no-resume on the command line) to start over, or another checkpoint path")
     return state
+
+
+def _says_nothing_about_the_file(error: Exception) -> bool:
+    """Too little memory, no permission, a lost connection; other OSErrors come from a file that was cut short."""
+    lost = getattr(error, "errno", None) in (errno.EIO, errno.ENOTCONN)
+    return lost or isinstance(error, PermissionError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _differences(name: str, was, now) -> list[str]:
@@ -93,7 +100,7 @@ def random_state() -> dict:
         "python": repr(random.getstate()),
         "numpy": [kind, keys.tolist(), int(position), int(has_gauss), float(gauss)],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
     }
 
 

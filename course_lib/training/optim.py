@@ -43,6 +43,54 @@ def sgd(model: nn.Module, lr: float, *, momentum: float = 0.9, weight_decay: flo
     return torch.optim.SGD(groups, lr, momentum=momentum, nesterov=nesterov and momentum > 0)
 
 
+class Muon(torch.optim.SGD):
+    """SGD whose steps for filters are as long in every direction (Jordan et al. 2024, "Muon: an optimizer for hidden
+    layers in neural networks").
+
+    In groups with ``orthogonal=True`` the gradient with its momentum, a matrix of (out, in × height × width), gives
+    way to the orthogonal matrix next to it, and the filters keep the norm √out: so the rate says how far they turn.
+    Such a step costs the same for a batch of any size: 10 to 15 · out² · in · height · width multiply-adds.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Callable | None = None):
+        for group in self.param_groups:
+            for p in group["params"] if group.get("orthogonal") else ():
+                if p.grad is None:
+                    continue
+                if "velocity" not in self.state[p]:
+                    self.state[p]["velocity"] = torch.zeros_like(p)
+                velocity = self.state[p]["velocity"].mul_(group["decay"]).add_(p.grad)
+                p.grad = orthogonal(p.grad.add(velocity, alpha=group["decay"]).flatten(1)).view_as(p)
+                p.mul_(len(p) ** 0.5 / p.norm())
+        return super().step(closure)
+
+
+def orthogonal(matrix: torch.Tensor, iterations: int = 5) -> torch.Tensor:
+    """Roughly the orthogonal matrix next to ``matrix`` (rows, columns): its singular values become 0.7 to 1.2.
+
+    Each iteration takes a singular value s to 3.4445 s − 4.775 s³ + 2.0315 s⁵, by products alone (Jordan et al. 2024).
+    """
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    x = (wide / (wide.norm() + 1e-7)).bfloat16()
+    for _ in range(iterations):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.775 * gram + 2.0315 * gram @ gram) @ x
+    return (x if wide is matrix else x.T).to(matrix.dtype)
+
+
+def muon(model: nn.Module, lr: float, *, turn: float = 0.2, momentum: float = 0.9, weight_decay: float = 5e-4,
+         bias_lr: float = 1.0, nesterov: bool = True) -> Muon:
+    """Muon at ``turn`` times the rate for all filters but the first ones, which see the picture; SGD for the rest."""
+    weights, *others = parameter_groups(model, lr, weight_decay, bias_lr)
+    inner = [p for p in weights["params"] if p.ndim == 4 and p.shape[1] > 3]
+    rest = [p for p in weights["params"] if all(p is not each for each in inner)]
+    turned = {"params": inner, "lr": lr * turn, "lr_scale": turn, "weight_decay": 0.0, "momentum": 0.0,
+              "nesterov": False, "orthogonal": True, "decay": momentum}
+    return Muon([{**weights, "params": rest}, *others, turned], lr, momentum=momentum,
+                nesterov=nesterov and momentum > 0)
+
+
 def one_cycle(optimizer: torch.optim.Optimizer, peak_lr: float, total_steps: int, warm_up: float = 0.2,
               anneal: str = "cos") -> OneCycleLR:
     """Up for ``warm_up`` of the steps, down to (nearly) zero for the rest (Smith & Topin 2017,
