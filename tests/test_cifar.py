@@ -1,7 +1,6 @@
 """CIFAR-10 and CIFAR-100: small sets in the official file format, read by torchvision's own classes."""
 
 import hashlib
-import importlib
 import pickle
 import sys
 from dataclasses import dataclass, replace
@@ -106,12 +105,6 @@ def test_pictures_and_labels_are_those_of_the_files(form, home, monkeypatch, fol
     assert len(set(np.bincount(tune.labels, minlength=form.classes))) == 1, "as many of each class"
     assert len(set(train.labels[:20].tolist())) > 5, "in the mixed order of the files"
     assert np.array_equal(form.load("tune").images, tune.images)
-
-
-def test_deviations_are_over_pixels_not_means_of_pictures():
-    """The widely copied .2023 is the mean of the pictures' own deviations."""
-    cifar = importlib.import_module("course_lib.data.cifar")
-    assert cifar.STATISTICS["CIFAR-10"][1] == (0.2470, 0.2435, 0.2616)
 
 
 def test_a_store_feeds_the_loader(form, home, monkeypatch):

@@ -35,13 +35,19 @@ def no_norm():
     return model
 
 
-def training(folder: Path | None = None, at_step=lambda steps: None, **extras):
+def with_norms():
+    """Each process sees other pictures, so that the running statistics drift apart."""
+    model = no_norm()
+    return nn.Sequential(model[0], nn.BatchNorm2d(8), *model[1:])
+
+
+def training(folder: Path | None = None, at_step=lambda steps: None, make=no_norm, **extras):
     """Two epochs with this process's part of every batch: the model, the history and each step's loss."""
     seed_everything(0)
     loader = BatchLoader(toy_shapes("train", size=16, count=120), 20, augment=False, shuffle=True, seed=3)
     watch = BatchLoader(toy_shapes("tune", size=16, count=41), 20, augment=False)  # the last batch: one picture
     loader.shard = watch.shard = (parallel.rank(), parallel.processes())
-    model, losses, agree, step = no_norm(), [], parallel.agree, Trainer.step
+    model, losses, agree, step = make(), [], parallel.agree, Trainer.step
 
     def noted(loss, stop):
         value, asked = agree(loss, stop)
@@ -70,7 +76,8 @@ def start(rank, world, port, work, folder):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1",
-                      MASTER_PORT=str(port), TORCHELASTIC_RUN_ID="test", GLOO_SOCKET_IFNAME="lo")
+                      MASTER_PORT=str(port), TORCHELASTIC_RUN_ID="test", GLOO_SOCKET_IFNAME="lo",
+                      CUDA_VISIBLE_DEVICES="")
     with parallel.together():
         work(folder)
 
@@ -84,6 +91,10 @@ def train_and_note(folder, **how):
 
 def train_with_extras(folder):
     train_and_note(folder, accumulate=2, clip_norm=0.5, averaging=0.5)
+
+
+def train_with_norms(folder):
+    train_and_note(folder, make=with_norms)
 
 
 def train_with_ctrl_c(folder):
@@ -142,6 +153,16 @@ def test_two_processes_have_the_losses_of_one_step_by_step(together, tmp_path, w
             assert torch.allclose(found["weights"][key], value, atol=1e-5), key
         for key, value in found["row"].items():
             assert value == pytest.approx(alone.history.last[key], abs=1e-5), key
+
+
+def test_all_processes_evaluate_with_the_same_statistics(together, tmp_path):
+    assert together(train_with_norms, tmp_path) == [0, 0]
+    first, second = (checkpoint.load(tmp_path / f"end{rank}.pt") for rank in (0, 1))
+    assert [key for key, value in first["weights"].items() if not torch.equal(value, second["weights"][key])] == []
+    model = with_norms()
+    model.load_state_dict(first["weights"])
+    alone = evaluate(model, BatchLoader(toy_shapes("tune", size=16, count=41), 20, augment=False))
+    assert first["row"]["val_loss"] == pytest.approx(alone.loss, rel=1e-6)
 
 
 def test_an_evaluation_shared_out_counts_every_picture_once(together, tmp_path):
@@ -216,7 +237,7 @@ sys.exit(train.main(sys.argv[1:]))
 
 def torchrun(tmp_path, *arguments, processes=2):
     (tmp_path / "script.py").write_text(SCRIPT)
-    environment = os.environ | {"COURSE_DATA": str(tmp_path), "GLOO_SOCKET_IFNAME": "lo",
+    environment = os.environ | {"COURSE_DATA": str(tmp_path), "GLOO_SOCKET_IFNAME": "lo", "CUDA_VISIBLE_DEVICES": "",
                                 "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
     return subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
@@ -230,6 +251,15 @@ def test_torchrun_leaves_one_record_that_says_how_many_processes_ran(tmp_path):
     assert found["processes"] == 2 and found["reference_rate"] == 100, "both together"
     assert done.stdout.count("epoch  2/2") == 1 and done.stdout.count("official validation set") == 1
     assert sorted(path.suffix for path in (tmp_path / "runs").iterdir()) == [".json", ".json", ".lock", ".pt"]
+
+
+def test_a_process_without_a_gpu_of_its_own_is_told_how_many_there_are(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(parallel, "usable_gpu", lambda: (True, "a card"))
+    with pytest.raises(CourseError, match="more processes than GPUs: start at most 1"), parallel.together():
+        pass
 
 
 def test_a_batch_that_cannot_be_shared_out_evenly_is_an_error_with_a_cure(monkeypatch):

@@ -267,14 +267,15 @@ def test_resuming_inside_an_epoch_gives_exactly_the_batches_that_were_left(way, 
     assert len(rest) == 5, "the length of an epoch stays what it is"
 
 
+def press_ctrl_c(image, **_):
+    if torch.utils.data.get_worker_info():
+        signal.raise_signal(signal.SIGINT)
+    return image
+
+
 def test_ctrl_c_is_the_parents_business():
     """The terminal sends it to the workers too; one that died of it would take the epoch with it."""
-    def press(image, **_):
-        if torch.utils.data.get_worker_info():
-            signal.raise_signal(signal.SIGINT)
-        return image
-
-    pipeline = A.Compose([A.Lambda(image=press), ToTensorV2()])
+    pipeline = A.Compose([A.Lambda(image=press_ctrl_c), ToTensorV2()])
     assert len(labels_of(AlbumentationsLoader(make_store(noise(8)), pipeline, 4, workers=2))) == 8
 
 

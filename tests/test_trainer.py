@@ -102,6 +102,20 @@ def test_in_fp16_a_gradient_that_overflows_changes_nothing_but_the_scale():
     assert change(model, before).abs().max() == 0 and one.scaler.get_scale() == scale / 2
 
 
+def test_a_trainer_goes_on_with_the_scale_it_had():
+    """Every part of the state, the scaler's too: it has been lowered, and will grow again in so many steps."""
+    one = trainer(network(norm=True), dtype=torch.float16, averaging=0.9)
+    hook = one.model[0].weight.register_hook(lambda grad: grad * math.inf)
+    one.step(*batch())
+    hook.remove()
+    other = trainer(network(norm=True, seed=1), dtype=torch.float16, averaging=0.9)
+    other.load_state(copy.deepcopy(one.state()))
+    for each in (one, other):
+        each.step(*batch(seed=2))
+    assert one.scaler.state_dict() == other.scaler.state_dict() and one.scaler.get_scale() < 65536
+    assert all(map(torch.equal, one.evaluated.state_dict().values(), other.evaluated.state_dict().values()))
+
+
 # --- averaged weights -----------------------------------------------------------------------------
 
 

@@ -64,14 +64,20 @@ class Augment:
     def tint(self, x: torch.Tensor, std: tuple[float, ...], generator: torch.Generator) -> torch.Tensor:
         """Change the light of normalised pictures (B, 3, S, S) and cover a square of each, in place."""
         def draw(reach):
-            return x.new_empty(len(x), 1, 1, 1, device="cpu").uniform_(-reach, reach, generator=generator).to(x.device)
+            return to_device(torch.empty(len(x), 1, 1, 1).uniform_(-reach, reach, generator=generator), x.device)
 
         if self.brightness or self.contrast:
-            factor, shift = 1 + draw(self.contrast), draw(self.brightness) / x.new_tensor(std).view(3, 1, 1)
+            factor, unit = 1 + draw(self.contrast), to_device(torch.tensor(std), x.device).view(3, 1, 1)
+            shift = draw(self.brightness) / unit
             torch.addcmul(x.mean((2, 3), keepdim=True) * (1 - factor) + shift, x, factor, out=x)
         if self.cutout:
-            x.masked_fill_(draw_squares(x.shape, self.cutout, generator).to(x.device), 0)  # 0: the mean colour
+            x.masked_fill_(to_device(draw_squares(x.shape, self.cutout, generator), x.device), 0)  # 0: the mean colour
         return x
+
+
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A GPU copies out of pinned memory while the CPU goes on; for any other it would have to wait."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def crop(images: torch.Tensor, pad: int, side: int, flip: torch.Tensor, generator: torch.Generator,
@@ -112,7 +118,7 @@ def take(array: torch.Tensor, *index: torch.Tensor) -> torch.Tensor:
     """``array[index]``; on the CPU by numpy, which copies row by row what torch copies byte by byte."""
     if array.device.type == "cpu":
         return torch.from_numpy(array.numpy()[tuple(i.numpy() for i in index)])
-    return array[index]
+    return array[tuple(to_device(i, array.device) for i in index)]
 
 
 def draw_boxes(shape: torch.Size, share: tuple[float, float], generator: torch.Generator) -> torch.Tensor:
@@ -132,10 +138,10 @@ def resize_boxes(images: torch.Tensor, boxes: torch.Tensor, flip: torch.Tensor, 
 
     A resize is linear in rows and in columns: two matrix products for a batch in which every box differs.
     """
-    top, left, height, width = boxes.to(images.device)
+    top, left, height, width = to_device(boxes, images.device)
     down = resampling(top, height, size, images.shape[2])
     across = resampling(left, width, size, images.shape[3])
-    across = torch.where(flip.to(images.device)[:, None, None], across.flip(1), across)
+    across = torch.where(to_device(flip, images.device)[:, None, None], across.flip(1), across)
     return down[:, None] @ images.float() @ across[:, None].mT
 
 

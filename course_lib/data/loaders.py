@@ -7,6 +7,7 @@ whatever the number of workers.
 """
 
 import signal
+import sys
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from course_lib.data.augment import Augment
+from course_lib.data.augment import Augment, to_device
 from course_lib.data.store import ImageStore
 from course_lib.runtime import CourseError
 
@@ -46,7 +47,7 @@ class StoreLoader:
         self.shard = (0, 1)
         self._scale = (1 / (255 * torch.tensor(store.std))).to(self.device)
         self._shift = (torch.tensor(store.mean) / torch.tensor(store.std)).to(self.device)
-        self._at_once = IN_CACHE
+        self._at_once = IN_CACHE if self.device.type == "cpu" else sys.maxsize
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.store), self.batch_size)
@@ -106,13 +107,13 @@ class BatchLoader(StoreLoader):
         for number, rows in enumerate(self.batches(), start=self.first_batch):
             images = self._pictures(rows).permute(0, 3, 1, 2)  # (B, 3, H, W), a view
             x = self._augmented(images, rows, number) if self.augment else self.to_input(images)
-            yield x, torch.from_numpy(self.store.labels[rows]).to(self.device)
+            yield x, to_device(torch.from_numpy(self.store.labels[rows]), self.device)
 
     def _pictures(self, rows: np.ndarray) -> torch.Tensor:
         """uint8 (B, H, W, 3) on the device."""
         if self._resident is not None:
-            return self._resident[torch.from_numpy(rows).to(self.device)]
-        return torch.from_numpy(self.store.images[rows]).to(self.device)
+            return self._resident[to_device(torch.from_numpy(rows), self.device)]
+        return to_device(torch.from_numpy(self.store.images[rows]), self.device)
 
     @cached_property
     def _resident(self) -> torch.Tensor | None:

@@ -34,12 +34,12 @@ def together() -> Iterator[None]:
     if not dist.is_torchelastic_launched():
         yield
         return
+    own, cards = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()  # torchrun's number on this machine
+    if own < cards:
+        torch.cuda.set_device(own)  # before the first kernel, which would make itself at home on the first card
     gpu, _ = usable_gpu()
-    if gpu:
-        own, cards = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()  # torchrun's number on this machine
-        if own >= cards:
-            raise CourseError(f"more processes than GPUs: start at most {cards} on this machine")
-        torch.cuda.set_device(own)
+    if gpu and own >= cards:
+        raise CourseError(f"more processes than GPUs: start at most {cards} on this machine")
     dist.init_process_group("nccl" if gpu and dist.is_nccl_available() else "gloo", timeout=timedelta(minutes=10))
     yield
     dist.destroy_process_group()

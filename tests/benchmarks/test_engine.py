@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks import this_cpu
 from course_lib import runtime
 from course_lib.data import BatchLoader, toy_shapes
 from course_lib.models import create_model
@@ -89,7 +90,7 @@ def figures():
     yield found
     versions = {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__}
     write_json(RESULTS / "benchmarks" / "engine.json", {
-        "benchmark": "engine", "machine": runtime.setup("cpu").machine,
+        "benchmark": "engine", "machine": this_cpu(),
         "what": "training steps of the session ResNet, strided stem; median of rounds in turn, ratio of each round",
         "picture_size": SIZE, "batch_size": BATCH, "batches": BATCHES, "rounds": ROUNDS, **found,
         "versions": versions})

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from timm.layers.lambda_layer import LambdaLayer as TimmLambdaLayer
 from torch.profiler import ProfilerActivity, profile
 
-from course_lib import runtime
+from benchmarks import this_cpu
 from course_lib.models import LambdaLayer, create_model
 from course_lib.records import RESULTS, write_json
 
@@ -40,7 +40,7 @@ def machine(two_threads):
     versions = {"python": sys.version.split()[0], "torch": torch.__version__,
                 **{name: version(name) for name in ("lambda-networks", "timm")}}
     write_json(RESULTS / "benchmarks" / "lambda.json", {
-        "benchmark": "lambda", "machine": runtime.setup("cpu").machine, "threads": 2,
+        "benchmark": "lambda", "machine": this_cpu(), "threads": 2,
         "what": "forward and backward of one layer, float32, k 16, h 4, u 1, r 23; training step of the networks",
         "rounds": ROUNDS, **figures, "versions": versions})
 

@@ -21,7 +21,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from course_lib import runtime
+from benchmarks import this_cpu
 from course_lib.data import AlbumentationsLoader, BatchLoader, tiny_imagenet, transforms
 from course_lib.data.sources import find
 from course_lib.data.store import decode_once
@@ -36,7 +36,7 @@ def keep(name: str, **figures) -> None:
     versions = {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__,
                 "pillow": PIL.__version__, "albumentations": A.__version__, "torchvision": torchvision.__version__}
     write_json(RESULTS / "benchmarks" / f"{name}.json", {
-        "benchmark": name, "machine": runtime.setup("cpu").machine, **figures, "versions": versions})
+        "benchmark": name, "machine": this_cpu(), **figures, "versions": versions})
 
 
 def _decode(paths: list[str]) -> None:
@@ -80,13 +80,21 @@ def _rate(batches) -> float:
     return seen / (time.perf_counter() - started)
 
 
+class Plain:
+    """What ImageFolder does with a picture; a class, for workers that are not forked have to be sent it."""
+
+    def __init__(self, store) -> None:
+        self.pipeline = A.Compose([
+            A.PadIfNeeded(72, 72, border_mode=cv2.BORDER_REFLECT_101), A.RandomCrop(64, 64), A.HorizontalFlip(p=0.5),
+            A.Normalize(store.mean, store.std), ToTensorV2(),
+        ], strict=True)
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        return self.pipeline(image=np.asarray(image))["image"]
+
+
 def _plain_loader(store) -> DataLoader:
-    pipeline = A.Compose([
-        A.PadIfNeeded(72, 72, border_mode=cv2.BORDER_REFLECT_101), A.RandomCrop(64, 64), A.HorizontalFlip(p=0.5),
-        A.Normalize(store.mean, store.std), ToTensorV2(),
-    ], strict=True)
-    folder = ImageFolder(find(TINY_IMAGENET) / "train",
-                         transform=lambda image: pipeline(image=np.asarray(image))["image"])
+    folder = ImageFolder(find(TINY_IMAGENET) / "train", transform=Plain(store))
     return DataLoader(folder, BATCH, shuffle=True, num_workers=WORKERS, drop_last=True)
 
 

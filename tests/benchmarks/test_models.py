@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 import torchvision
 
+from benchmarks import this_cpu
 from benchmarks.test_lambda import medians, peak_megabytes
-from course_lib import runtime
 from course_lib.models import create_model
 from course_lib.models.session_resnet import TrimmedConv3x3
 from course_lib.records import RESULTS, write_json
@@ -35,7 +35,7 @@ def machine(two_threads):
     if len(figures) < 2 or len(trimmed) < 3:
         return  # a part of the tests, by -k: the record stays whole
     write_json(RESULTS / "benchmarks" / "models.json", {
-        "benchmark": "models", "machine": runtime.setup("cpu").machine, "threads": 2, "rounds": ROUNDS,
+        "benchmark": "models", "machine": this_cpu(), "threads": 2, "rounds": ROUNDS,
         "what": "forward and backward of whole networks in training mode, float32; ratios: the peer's over ours",
         "batch_size": BATCH, "size": SIZE, "networks": figures,
         "trimmed": {"what": "session ResNet, strided stem, 200 classes, batches of 256, bf16 autocast, channels_last; "
