@@ -10,6 +10,7 @@ from torch import nn
 from torchvision.models import resnet18
 
 from course_lib.explain import grad_cam, overlay
+from course_lib.models import create_model
 from course_lib.runtime import CourseError
 
 
@@ -233,6 +234,14 @@ def test_foreign_layer_is_an_error(model, images):
 def test_layer_without_a_map_is_an_error(model, images):
     with pytest.raises(CourseError, match=r"this Linear gives \(3, 5\)"):
         grad_cam(model, images, layer=model.fc)
+
+
+def test_layer_that_never_runs_is_an_error(images):
+    """A lambda layer reads the weights of its convolutions, and does not call them."""
+    torch.manual_seed(0)
+    model = create_model("lambda_resnet18", 5).eval()
+    with pytest.raises(CourseError, match="this Conv2d runs 0 times"):
+        grad_cam(model, images, layer=model.layer4[1].conv2.to_v)
 
 
 def test_layer_that_runs_twice_is_an_error(images):

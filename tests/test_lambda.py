@@ -8,11 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib.models import LambdaLayer, create_model, lambda_paths, model_options
 from course_lib.models.blocks import Bottleneck
 
 PATHS = sorted(lambda_paths.PATHS)
+AS_IT_IS = dict(lambda_paths.PATHS)
 NAMES = [f"lambda_resnet{depth}" for depth in (18, 26, 34, 50, 101, 152)]
 SHAPES = [  # r (None: global), u, height, width, pictures
     (23, 1, 8, 8, 3), (23, 1, 8, 8, 1), (5, 1, 6, 9, 2), (7, 4, 5, 20, 2), (23, 4, 3, 17, 1), (3, 2, 1, 7, 2),
@@ -148,20 +150,35 @@ def test_repr_says_what_the_layer_sees():
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
-def test_autocast_keeps_softmax_and_sums_in_float32(precision, path):
-    """Sums of large values overflow in float16, and lose in bfloat16 what is added last."""
+def test_autocast_keeps_softmax_and_sums_in_float32(precision, path, monkeypatch):
     torch.manual_seed(0)
-    layer = LambdaLayer(16, 16, r=3, path=path)
-    nn.init.constant_(layer.pos_conv.weight, 300.0)
+    layer, took, softmax = LambdaLayer(16, 16, r=3, path=path), [], torch.Tensor.softmax
+
+    def noted(q, kernel, v):
+        took.extend([q.dtype, kernel.dtype, v.dtype, torch.is_autocast_enabled("cpu")])
+        return AS_IT_IS[path](q, kernel, v)
+
+    monkeypatch.setitem(lambda_paths.PATHS, path, noted)
+    monkeypatch.setattr(torch.Tensor, "softmax", lambda self, dim: took.append(self.dtype) or softmax(self, dim))
     x = randn(2, 16, 8, 8, dtype=torch.float).requires_grad_()
     with torch.autocast("cpu", precision):
         y = layer(x)
-    (y.float().sum() * 1e-6).backward()
-    exact = layer.float()(x).detach()
-    assert y.dtype is precision
+    y.float().sum().backward()
+    assert took == [torch.float32] * 4 + [False] and y.dtype is precision and y.isfinite().all()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in layer.parameters())
-    if precision is torch.bfloat16:
-        assert (y - exact).abs().max() < 0.05 * exact.abs().max()
+    exact = layer(x).detach()
+    assert (y - exact).abs().max() < 0.05 * exact.abs().max()
+
+
+@pytest.mark.parametrize("path", ["rows", "whole"])
+def test_the_multiply_adds_of_a_layer_are_those_of_the_formula(path):
+    """Projections, content, and h (k + v) for each query and key of its rows in sight: of 16, eleven to both sides."""
+    n, c, h, k, v = 16 * 16, 128, 4, 16, 32
+    pairs = n * n if path == "whole" else sum(16 * 16 * (min(y + 12, 16) - max(y - 11, 0)) for y in range(16))
+    layer, counter = LambdaLayer(c, path=path).eval(), FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        layer(torch.zeros(1, c, 16, 16))
+    assert counter.get_total_flops() // 2 == n * c * (h * k + k + v) + n * k * v * (1 + h) + pairs * h * (k + v)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -191,6 +208,7 @@ def test_weights_start_as_in_the_paper():
     ({"r": None, "size": 8}, r"size is 8: expected \(height, width\)"),
     ({"heads": 5}, "5 heads do not divide the 64 output channels"),
     ({"r": 4}, "r is 4: expected an odd width"), ({"r": -1}, "r is -1: expected an odd width"),
+    ({"r": 23.0}, "r is 23.0: expected an odd width"), ({"r": None, "size": (0, 8)}, "height is 0: expected a whole"),
     ({"r": None}, "r is None and size is None: give r, .*or r=None and size"),
     ({"size": (8, 8)}, "r is 23 and size is .*give r, .*or r=None"),
     ({"path": "fast"}, "unknown path 'fast': expected None or one of whole, rows, stripes"),

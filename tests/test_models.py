@@ -228,6 +228,14 @@ def test_a_network_compiles_whole(name):
         torch.testing.assert_close(compiled(pictures(1)), model(pictures(1)))
 
 
+@pytest.mark.parametrize("name", ["session_resnet", "lambda_resnet18"])
+def test_a_network_in_training_compiles_whole(name):
+    torch.compiler.reset()
+    model = build(name)
+    F.cross_entropy(torch.compile(model, backend="aot_eager", fullgraph=True)(pictures(2)), torch.arange(2)).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 @pytest.mark.parametrize("name", FAMILIES)

@@ -94,8 +94,8 @@ def test_every_recipe_builds_its_network_optimizer_and_schedule(name):
     with torch.device("meta"):
         model = recipe.build_model(200, torch.device("meta"))
     optimizer = recipe.build_optimizer(model)
-    schedule, rates = recipe.build_schedule(optimizer, 3), []
-    for _ in range(3 * len(recipe.sizes)):
+    schedule, rates = recipe.build_schedule(optimizer, 5), []
+    for _ in range(5 * len(recipe.sizes)):
         rates.append(max(group["lr"] for group in optimizer.param_groups))
         optimizer.step()
         schedule.step()

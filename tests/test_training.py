@@ -270,7 +270,7 @@ def test_muon_turns_the_inner_filters_at_a_rate_of_their_own_and_leaves_the_rest
     assert turned == {id(p) for p in filters[1:]} and optimizer.param_groups[-1]["lr"] == pytest.approx(0.08)
     for p, by_sgd in zip(model.parameters(), other.parameters(), strict=True):
         if id(p) in turned:
-            assert p.norm() == pytest.approx(len(p) ** 0.5, rel=0.05), "the norm of an orthogonal matrix"
+            assert p.norm().item() == pytest.approx(len(p) ** 0.5, rel=0.05), "the norm of an orthogonal matrix"
         else:
             assert torch.equal(p, by_sgd)
 

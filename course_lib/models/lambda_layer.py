@@ -14,7 +14,6 @@ All heads read the same λ, each with a query of its own. How λp is applied fas
 from contextlib import nullcontext
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from course_lib.models.lambda_paths import PATHS, cheapest
@@ -36,15 +35,10 @@ class LambdaLayer(nn.Module):
         super().__init__()
         dim_out = dim_in if dim_out is None else dim_out
         for name, value in (("dim_out", dim_out), ("dim_k", dim_k), ("heads", heads), ("dim_u", dim_u)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value}: expected a whole number from 1 on")
+            _check_whole(name, value)
         if dim_out % heads:
             raise ValueError(f"{heads} heads do not divide the {dim_out} output channels: choose a number that does")
-        if (r is None) == (size is None):
-            raise ValueError(f"r is {r} and size is {size}: give r, the odd width of the window, or r=None and "
-                             "size=(H, W) for a global layer")
-        if r is not None and (r < 1 or r % 2 == 0):
-            raise ValueError(f"r is {r}: expected an odd width, so that the window has a middle")
+        check_reach(r, size)
         if path is not None and path not in PATHS:
             raise ValueError(f"unknown path {path!r}: expected None or one of {', '.join(PATHS)}")
         self.dim_k, self.heads, self.dim_u, self.r, self.path = dim_k, heads, dim_u, r, path
@@ -118,11 +112,29 @@ class LambdaLayer(nn.Module):
         return f"{context}, dim_k={self.dim_k}, dim_v={self.dim_v}, heads={self.heads}, dim_u={self.dim_u}, path={path}"
 
 
+def check_reach(r: int | None, size: tuple[int, int] | None) -> None:
+    """How far a layer sees: ValueError unless one of the two says it."""
+    if (r is None) == (size is None):
+        raise ValueError(f"r is {r} and size is {size}: give r, the odd width of the window, or r=None and "
+                         "size=(H, W) for a global layer")
+    if r is not None and (not isinstance(r, int) or r < 1 or r % 2 == 0):
+        raise ValueError(f"r is {r}: expected an odd width, so that the window has a middle")
+
+
 def height_and_width(size: tuple[int, int] | None) -> tuple[int, int] | None:
-    """The size as a tuple, or ValueError if it is not a pair."""
-    if size is not None and (not isinstance(size, (tuple, list)) or len(size) != 2):
+    """The size as a tuple, or ValueError if it is not a pair of whole numbers."""
+    if size is None:
+        return None
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
         raise ValueError(f"size is {size}: expected (height, width)")
-    return size and tuple(size)
+    for name, side in zip(("height", "width"), size, strict=True):
+        _check_whole(name, side)
+    return tuple(size)
+
+
+def _check_whole(name: str, value) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} is {value}: expected a whole number from 1 on")
 
 
 def _without_autocast(device: str):
@@ -136,7 +148,16 @@ def _norm(norm: nn.BatchNorm2d, x: torch.Tensor) -> torch.Tensor:
     On the CPU (torch 2.15) its backward is silently wrong for the gradient of a single picture whose strides
     look like channels last, as the permutations of a lambda layer leave it.
     """
-    y = norm(x.contiguous())
-    if y.requires_grad:
-        y.register_hook(lambda grad: None if grad is None else grad.contiguous())
-    return y
+    return _PlainStrides.apply(norm(x.contiguous()))
+
+
+class _PlainStrides(torch.autograd.Function):
+    """x as it is, its gradient copied where it does not lie in order."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad.contiguous()

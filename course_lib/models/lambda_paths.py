@@ -1,4 +1,4 @@
-"""Three exact ways to the position part of a lambda layer; which is cheapest on a CPU depends on the map alone.
+"""Three exact ways to the position part of a lambda layer; which is cheapest on a CPU depends on the shapes alone.
 
 The lambda of position n is λp_n = E_nᵀV, its output y_n = λp_nᵀ q_n (Bello 2021, arXiv:2102.08602, equation 2).
 No softmax stands in between, so the brackets may move. Multiply-adds per picture, for n queries of h heads with m
@@ -8,9 +8,9 @@ keys in sight each, and u = 1:
 * y = (q E) V, the attention A = q E first (two matrix products):        n · m · h · (k + v)
 
 At k = 16, h = 4, v = 32 that is 512 against 192 for each of the n · m pairs, and no lambda of k · v numbers per
-position is stored. Two things speak against the products: E, spelled out, has n · m · k numbers though only r² · k
-of them differ, and a product takes whole blocks of keys where a convolution takes r² each. On a CPU memory traffic
-decides, so the products come in three forms:
+position is stored. The products need E spelled out, n · m · k numbers of which only r² · k differ; and they take
+whole blocks of keys, where a convolution takes r² each, those beyond the edge of the map among them. On a CPU memory
+traffic decides, so the products come in three forms:
 
 * ``whole``: E for all pairs at once. Few, large steps; m = H · W. For maps whose E fits the cache,
   with an attention well below the lambdas it stands for.
@@ -20,10 +20,11 @@ decides, so the products come in three forms:
 * ``stripes``: ``rows`` on upright stripes of 8 columns with the keys around them, m = min(r, H) · (8 + r - 1): on a
   56 × 56 map with r = 23, 690 keys instead of 1,288.
 
-The lambdas first, as a convolution, is the road of the packages lambda-networks and timm: it starts with 2.7 times
-the work. ``tests/benchmarks/test_lambda.py`` measures the difference. It is smallest where ``rows`` makes many small
-products (16 × 16); and a LambdaResNet-50 pays most in its first stage, whose maps are large and whose k is as wide as
-its v. On a GPU the choice has not been measured; ``path`` forces one.
+The lambdas first, as a convolution, is the road of the packages lambda-networks and timm. With r = 23 it takes 529
+keys for each query, also on a 16 × 16 map, where ``rows`` takes 236: 2.7 · 529 / 236 = 6 times the work. That is a
+bound, for the rest of the layer costs the same on all roads, and what a product saves it partly pays for reading and
+writing the attention. ``tests/benchmarks/test_lambda.py`` measures what is left. On a GPU the choice has not been
+measured; ``path`` forces one.
 """
 
 import math

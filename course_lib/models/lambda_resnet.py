@@ -3,7 +3,7 @@
 from torch import nn
 
 from course_lib.models.blocks import BasicBlock, Bottleneck
-from course_lib.models.lambda_layer import LambdaLayer, height_and_width
+from course_lib.models.lambda_layer import LambdaLayer, check_reach, height_and_width
 from course_lib.models.resnet import IMAGENET, ResNet
 
 STAGES = ("c2", "c3", "c4", "c5")  # the paper's names of layer1 to layer4
@@ -16,7 +16,7 @@ class LambdaResNet(ResNet):
     lambda_stages: of "c2" to "c5". In "c4" and "c5" alone they keep most of the gain for a fraction of the time
     (Bello 2021, §5.3), and a basic block has no narrow middle to put them in, so small networks start there.
     dim_k, heads, dim_u, r: see ``LambdaLayer``. size: (H, W) of the pictures, for global layers (with r=None).
-    The others: see ``ResNet``. Raises ValueError for an unknown stage.
+    The others: see ``ResNet``. Raises ValueError for an unknown stage, and for r and size that do not fit.
     """
 
     def __init__(self, block: type[BasicBlock | Bottleneck], counts: tuple[int, ...], num_classes: int = 1000, *,
@@ -28,6 +28,7 @@ class LambdaResNet(ResNet):
                          drop_rate=drop_rate, drop_path=drop_path, se=se, zero_init_residual=zero_init_residual)
         if not set(lambda_stages) <= set(STAGES):
             raise ValueError(f"lambda_stages is {lambda_stages}: expected some of {', '.join(STAGES)}")
+        check_reach(r, size)
         size = height_and_width(size)
         shrunk = 1 if stem == "small" else 4  # the picture's side over the map's
         for name, stage in zip(STAGES, self.stages.values(), strict=True):

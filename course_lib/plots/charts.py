@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from itertools import groupby
 from math import ceil
-from textwrap import shorten
 
 import numpy as np
 from matplotlib import style
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from .picture import Picture, _charts, _count, _house_style, _listing, _note, _number, _percent, _short, _span
+from .picture import Picture, _charts, _count, _cut, _house_style, _listing, _note, _number, _percent, _short, _span
 
 COLOURS = [style.library["petroff10"]["axes.prop_cycle"].by_key()["color"][i]
            for i in (0, 2, 4, 1, 5, 6, 8, 3, 7, 9)]  # the dark ones first
@@ -191,7 +190,7 @@ def _end_labels(ax, lines: dict[str, np.ndarray], write, gap: float = 0.08) -> N
     height = np.inf
     for rank, (name, index, x, y) in enumerate(sorted(ends, key=lambda end: -end[-1])):
         height = max(min((y - low) / (high - low), height - gap), gap * (len(ends) - 1 - rank))
-        ax.annotate(f"{shorten(name, 30, placeholder='…')} {write(y)}", (x, y), xytext=(1.08, height), va="center",
+        ax.annotate(f"{_cut(name, 30)} {write(y)}", (x, y), xytext=(1.08, height), va="center",
                     textcoords="axes fraction", arrowprops={"arrowstyle": "-", "color": COLOURS[index % 10],
                                                             "relpos": (0, 0.5), "shrinkB": 5})
 

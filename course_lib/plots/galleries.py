@@ -3,11 +3,12 @@
 from math import ceil, sqrt
 from textwrap import fill
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
+
+from course_lib.explain import overlay
 
 from .picture import GAP, LINE, WIDTH, Picture, _count, _house_style, _listing, _note, _short
 
@@ -46,6 +47,9 @@ def wrong(images, true_names, predicted_names, confidences, columns=5) -> Pictur
     """Pictures that the model got wrong: what it said, how sure it was (0..1), and what it is."""
     if len(images) == 0:
         return _note("No wrong prediction to show: every picture was named rightly.")
+    if len({len(images), len(true_names), len(predicted_names), len(confidences)}) > 1:
+        raise ValueError(f"wrong(): {len(true_names)} true names, {len(predicted_names)} predicted ones and "
+                         f"{len(confidences)} confidences for {len(images)} pictures: expected as many of each")
     cases = list(zip(true_names, predicted_names, [f"{100 * c:.0f} %" for c in confidences], strict=True))
     titles = [f"said {_short(said)} ({sure})\nis {_short(true, 24)}" for true, said, sure in cases]
     named = [f"{_short(true, 40)} taken for {_short(said, 40)} ({sure})" for true, said, sure in cases]
@@ -54,7 +58,7 @@ def wrong(images, true_names, predicted_names, confidences, columns=5) -> Pictur
 
 @_house_style
 def cam_grid(images, cams: dict[str, np.ndarray], titles: list[str], boxes=None) -> Picture:
-    """A row per picture: the picture (with its box), then half picture, half inferno for every layer.
+    """A row per picture: the picture (with its box), then the map of every layer laid over it.
 
     images: uint8 (N, H, W, 3); cams: layer -> (N, H, W), 0..1; boxes as in ``gallery``.
     """
@@ -62,14 +66,14 @@ def cam_grid(images, cams: dict[str, np.ndarray], titles: list[str], boxes=None)
     if set(shapes.values()) != {images.shape[:3]} or len(titles) != len(images):
         raise ValueError(f"cam_grid(): {len(titles)} titles and maps {shapes} for pictures {images.shape}; "
                          f"expected {len(images)} titles and maps {images.shape[:3]}")
-    heat = [matplotlib.colormaps["inferno"](np.nan_to_num(np.asarray(cam, float)))[..., :3] for cam in cams.values()]
-    tiles = np.stack([images, *(0.5 * images + 127.5 * colour for colour in heat)], axis=1)
+    heat = [list(map(overlay, images, np.nan_to_num(np.asarray(cam, float)))) for cam in cams.values()]
+    tiles = np.stack([images, *heat], axis=1)
     heads = ["\n".join(fill(line, 27) for line in str(title).splitlines()) for title in titles]
     outlined = None if boxes is None else [each for box in boxes for each in [box] + [None] * len(cams)]
-    figure = _mosaic(tiles.round().astype(np.uint8).reshape(-1, *images.shape[1:]), 1 + len(cams),
+    figure = _mosaic(tiles.reshape(-1, *images.shape[1:]), 1 + len(cams),
                      [text for head in heads for text in [head, *cams]], outlined, foot=LINE + GAP)
     figure.text(GAP / 72 / figure.get_figwidth(), GAP / 72 / figure.get_figheight(),
-                "from black, 0: ignored, to pale yellow, 1: counts most")
+                "from dark violet, 0: ignored, to yellow, 1: counts most")
     return Picture(figure, f"Class activation maps of {_count(images, 'picture')}, half laid over each, at "
                            f"{', '.join(cams)}: {_listing(list(titles), 6, '; ')}")
 

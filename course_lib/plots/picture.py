@@ -89,5 +89,8 @@ def _listing(items: list[str], limit: int, comma: str = ", ") -> str:
 
 def _short(name, limit: int = 16) -> str:
     """The first of several synonyms, cut to ``limit`` characters."""
-    name = str(name).split(",")[0].strip()
-    return name if len(name) <= limit else name[:limit - 1].rstrip() + "…"
+    return _cut(str(name).split(",")[0].strip(), limit)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[:limit - 1].rstrip() + "…"
