@@ -109,11 +109,11 @@ class _RowByRow(torch.autograd.Function):
             e_row, v_row = e[:, :, offsets].flatten(2), v[:, :, keys].flatten(2)  # (W, k, m), (B, d, m)
             a = _by_picture(_product(q[y].flatten(1, 2), e_row, room), batch)  # once more: it was not kept
             g = grad[y].transpose(0, 1).reshape(batch, width * heads, -1)  # (B, W · h, d)
-            dv[:, :, keys] += torch.bmm(g.transpose(1, 2), a).view_as(dv[:, :, keys])
+            _add_product(dv[:, :, keys], g.transpose(1, 2), a)
             g = grad[y].permute(1, 2, 0, 3).reshape(batch, heads * width, -1)  # (B, h · W, d)
             da = _product(g, v_row, room).view(batch * heads, width, -1).transpose(0, 1)  # (W, B · h, m)
             q_row = q[y].transpose(1, 2).flatten(1, 2)  # (W, B · h, k)
-            de[:, :, offsets] += torch.bmm(q_row.transpose(1, 2), da).view_as(de[:, :, offsets])
+            _add_product(de[:, :, offsets], q_row.transpose(1, 2), da)
             torch.bmm(da, e_row.transpose(1, 2), out=dq[y])
         return _by_channel(dq.view(height, width, batch, heads, k)), de, dv
 
@@ -147,6 +147,14 @@ def _product(a: torch.Tensor, b: torch.Tensor, room: torch.Tensor) -> torch.Tens
     """The batched product, written to the beginning of room."""
     shape = (*a.shape[:2], b.shape[2])
     return torch.bmm(a, b, out=room[: math.prod(shape)].view(shape))
+
+
+def _add_product(total: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:
+    """total += a b; where total lies together, as it does when every key is in sight, without a copy."""
+    if total.is_contiguous():
+        total.flatten(2).baddbmm_(a, b)
+    else:
+        total += torch.bmm(a, b).view_as(total)
 
 
 def _by_query(q: torch.Tensor) -> torch.Tensor:

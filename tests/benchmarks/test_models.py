@@ -2,7 +2,7 @@
 
 And the session ResNet with and without its trimmed convolutions, as session 2 trains it. ``make bench`` runs this;
 the figures go to ``figures/results/benchmarks/models.json``. Forward and backward pass in training mode, float32 if
-nothing else is said. Times are medians over the rounds; memory is the peak of what torch allocates in a step.
+nothing else is said. Times and ratios are medians over the rounds; memory is the peak of torch's allocations in a step.
 """
 
 import copy
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 import torchvision
 
 from benchmarks import this_cpu
-from benchmarks.test_lambda import medians, peak_megabytes
+from benchmarks.test_lambda import in_turn, peak_megabytes
 from course_lib.models import create_model
 from course_lib.models.session_resnet import TrimmedConv3x3
 from course_lib.records import RESULTS, write_json
@@ -69,9 +69,8 @@ def test_our_resnets_are_as_fast_and_as_lean_as_the_peers(name):
         for ours, theirs in zip(models["ours"].parameters(), models[side].parameters(), strict=True):
             assert (ours.grad - theirs.grad).norm() <= 1e-2 * theirs.grad.norm()
     runs = {side: lambda model=model: step(model, x) for side, model in models.items()}
-    seconds = medians(runs, ROUNDS)
+    seconds, ratio = in_turn(runs, ROUNDS)
     memory = {side: peak_megabytes(run) for side, run in runs.items()}
-    ratio = {side: seconds[side] / seconds["ours"] for side in PEERS}
     figures[name] = {"seconds": seconds, "ratio": ratio, "peak_megabytes": memory}
     assert min(ratio.values()) >= 0.95
     assert memory["ours"] <= 1.02 * min(memory[side] for side in PEERS)
@@ -92,6 +91,6 @@ def test_trimmed_convolutions_are_worth_it(size, least):
         with torch.autocast("cpu", torch.bfloat16):
             return step(model, x)
 
-    seconds = medians({"trim": lambda: in_bf16(trim), "full": lambda: in_bf16(full)}, ROUNDS)
-    trimmed[str(size)] = seconds["full"] / seconds["trim"]
+    _, ratio = in_turn({"trim": lambda: in_bf16(trim), "full": lambda: in_bf16(full)}, ROUNDS)
+    trimmed[str(size)] = ratio["full"]
     assert trimmed[str(size)] >= least
