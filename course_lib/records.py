@@ -30,7 +30,7 @@ def results(name: str) -> list[dict]:
 
 def forecast(name: str, profile: str, rate: float) -> str:
     """How long a recipe will take at ``rate``, from the prices of its committed runs: of this profile, if any."""
-    records = results(name)
+    records = results(name) or results(f"ablations/{name}")
     records = [record for record in records if record["profile"] == profile] or records
     prices = [cost for cost in map(price, records) if cost]
     if not prices:

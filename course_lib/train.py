@@ -280,8 +280,8 @@ def _main(recipe: Recipe, asked: argparse.Namespace) -> int:
         path = folder / recipe.name / f"{rt.profile}-seed{asked.seed}.json"
         kept, here = records.read_json(path), {"device": rt.machine, "processes": parallel.processes()}
         if kept and not here.items() <= kept.items():
-            raise CourseError(f"{path} is a run on another machine ({kept.get('device')}, {kept.get('processes')} "
-                              "processes): move it, or name another folder")
+            raise CourseError(f"{path} is of another machine or number of processes ({kept.get('device')}; processes: "
+                              f"{kept.get('processes')}): move it, or name another folder")
         records.write_json(path, finished.record)
     return 0
 

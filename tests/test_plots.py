@@ -169,6 +169,7 @@ def test_odd_input_is_drawn_without_a_warning(picture):
     (lambda: plots.wrong(pictures(2), NAMES[:1], NAMES, [1]), "1 true names.*1 confidences for 2 pictures"),
     (lambda: plots.cam_grid(pictures(2), {"c5": np.zeros((2, 8, 8))}, ["a", "b"]), "c5"),
     (lambda: plots.cam_grid(pictures(2), {}, ["a", "b"]), "maps"),
+    (lambda: plots.cam_grid(pictures(2)[:0], {"c5": np.zeros((0, 64, 64))}, []), "at least one picture"),
 ])
 def test_wrong_input_is_refused_in_words(draw, said):
     with pytest.raises(ValueError, match=said):

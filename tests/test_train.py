@@ -276,18 +276,20 @@ def test_an_interrupted_run_goes_on_with_the_rate_that_was_timed_first(real, mon
     assert len(steps) == 6 + 4, "the first epoch was not trained again"
 
 
-def test_a_run_anew_that_was_stopped_and_goes_on_keeps_its_rate(real, monkeypatch):
+def test_a_run_without_its_old_checkpoint_that_was_stopped_and_goes_on_keeps_its_rate(real, monkeypatch, tmp_path):
     """The record of the run before it still lies there, and must not be taken for its own."""
     training.run(TINY, real.rt)
+    for checkpoint in tmp_path.glob("runs/*.pt"):
+        checkpoint.unlink()  # as a message advises where it cannot be read
     step, steps = Trainer.step, []
     monkeypatch.setattr(Trainer, "step", lambda self, *batch: step(self, *batch) if len(steps) < 5 and (
         steps.append(1) is None) else (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        training.run(TINY, real.rt, anew=True)
+        training.run(TINY, real.rt)
     monkeypatch.setattr(Trainer, "step", step)
     real.timed.return_value = 20.0
     found = training.run(TINY, real.rt).record
-    assert found["reference_rate"] == 50 and real.timed.call_count == 2 and len(found["history"]) == 2
+    assert found["reference_rate"] == 50 and real.timed.call_count == 1 and len(found["history"]) == 2
 
 
 def test_a_run_anew_that_dies_at_once_leaves_nothing_of_the_old_one(real, monkeypatch):
@@ -408,8 +410,8 @@ def test_a_sample_is_of_pictures_as_the_network_sees_them(drawn, count):
     assert x.shape == (min(count, COUNTS["train"]), 3, 16, 16) and abs(x.mean()) < 0.5 and 0.5 < x.std() < 1.5
 
 
-@pytest.mark.parametrize("change, said", [({"device": "another machine"}, "another machine, 1 processes"),
-                                          ({"processes": 2}, "2 processes")])
+@pytest.mark.parametrize("change, said", [({"device": "a phone"}, "a phone; processes: 1"),
+                                          ({"processes": 2}, "processes: 2")])
 def test_a_record_of_another_machine_is_not_written_over(real, tmp_path, monkeypatch, capsys, change, said):
     monkeypatch.setitem(RECIPES, "tiny", TINY)
     monkeypatch.setattr(runtime, "setup", lambda *asked: real.rt)
@@ -459,6 +461,11 @@ def test_a_forecast_divides_the_mean_price_of_the_committed_runs_by_this_machine
     commit_results("tiny_imagenet", record(seconds=2000, rate=50), record(seconds=1000, rate=80))  # prices 1.0, 0.8
     assert records.forecast("tiny_imagenet", "cpu", 30.0) == (
         "tiny_imagenet: price 0.90, at 30 reference pictures/s about 50 minutes here")  # 0.9 × 100,000 / 30 s
+
+
+def test_the_forecast_of_a_variant_comes_from_where_variants_lie():
+    commit_results("ablations/tiny_imagenet.slow", record(seconds=2000.0, rate=50.0))
+    assert "price 1.00" in records.forecast("tiny_imagenet.slow", "cpu", 50.0)
 
 
 @pytest.mark.parametrize("runs", [[], [record(rate=None)]])

@@ -93,6 +93,7 @@ def test_a_long_gradient_is_cut_to_length_and_a_short_one_left_alone(dtype):
     assert lengths[1000.0] == pytest.approx(lengths[None], rel=1e-3)
 
 
+@pytest.mark.filterwarnings("error")
 def test_in_fp16_a_gradient_that_overflows_changes_nothing_but_the_scale():
     model = network()
     before, one = copy.deepcopy(model), trainer(model, dtype=torch.float16, clip_norm=1.0)

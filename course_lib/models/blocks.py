@@ -80,7 +80,7 @@ class Residual(nn.Module):
         if self.keeps_shape and isinstance(self.downsample, nn.Sequential):
             nn.init.dirac_(self.downsample[0].weight)
             norm = self.downsample[1] if self.shortcut_norm else self.bn1
-            if isinstance(norm, nn.BatchNorm2d):  # lifted so far that the ReLU behind it cuts off one value in fifty
+            if isinstance(norm, nn.BatchNorm2d):  # lifted so far that the ReLU behind it cuts off one value in 44
                 nn.init.constant_(norm.bias, 2.0)
 
 

@@ -9,8 +9,8 @@ keys in sight each, and u = 1:
 
 At k = 16, h = 4, v = 32 that is 512 against 192 for each of the n · m pairs, and no lambda of k · v numbers per
 position is stored. The products need E spelled out, n · m · k numbers of which only r² · k differ; and they take
-whole blocks of keys, where a convolution takes r² each, those beyond the edge of the map among them. On a CPU memory
-traffic decides, so the products come in three forms:
+whole blocks of keys, where a convolution takes exactly r² each, even those beyond the edge of the map. On a CPU
+memory traffic decides, so the products come in three forms:
 
 * ``whole``: E for all pairs at once. Few, large steps; m = H · W. For maps whose E fits the cache,
   with an attention well below the lambdas it stands for.
@@ -21,10 +21,10 @@ traffic decides, so the products come in three forms:
   56 × 56 map with r = 23, 690 keys instead of 1,288.
 
 The lambdas first, as a convolution, is the road of the packages lambda-networks and timm. With r = 23 it takes 529
-keys for each query, also on a 16 × 16 map, where ``rows`` takes 236: 2.7 · 529 / 236 = 6 times the work. That is a
-bound, for the rest of the layer costs the same on all roads, and what a product saves it partly pays for reading and
-writing the attention. ``tests/benchmarks/test_lambda.py`` measures what is left. On a GPU the choice has not been
-measured; ``path`` forces one.
+keys for each query, also on a 16 × 16 map, where ``rows`` takes 236: 2.7 · 529 / 236 = 6 times the work, or 5.4 with
+the backward pass, which makes the attention again. What shows of it depends on how well the steps of each road run,
+and the rest of the layer costs the same on all: ``tests/benchmarks/test_lambda.py`` measures it. On a GPU the choice
+has not been measured; ``path`` forces one.
 """
 
 import math

@@ -36,7 +36,7 @@ class ResNet(Classifier):
     drop_path: of the last block; it grows in proportion to the depth (Huang et al. 2016, equation 4).
     zero_init_residual: start each block as the identity (Goyal et al. 2017, arXiv:1706.02677, §5.1). With the
     shortcut C always: where no way around is an identity, norms make gradients grow from block to block (Yang et al.
-    2019, arXiv:1902.08129), beyond all numbers in a network of 200 layers.
+    2019, arXiv:1902.08129), too large to learn with in a network of 200 layers.
     width, shortcut, drop_rate, se: see ``Residual``. Raises ValueError for values out of range.
     """
 

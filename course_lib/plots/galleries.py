@@ -60,12 +60,13 @@ def wrong(images, true_names, predicted_names, confidences, columns=5) -> Pictur
 def cam_grid(images, cams: dict[str, np.ndarray], titles: list[str], boxes=None) -> Picture:
     """A row per picture: the picture (with its box), then the map of every layer laid over it.
 
-    images: uint8 (N, H, W, 3); cams: layer -> (N, H, W), 0..1; boxes as in ``gallery``.
+    images: uint8 (N, H, W, 3); cams: layer -> (N, H, W), 0..1; boxes as in ``gallery``. Raises ValueError for
+    numbers and shapes that do not fit, CourseError for other types and ranges.
     """
     images, shapes = np.asarray(images), {layer: np.shape(cam) for layer, cam in cams.items()}
-    if set(shapes.values()) != {images.shape[:3]} or len(titles) != len(images):
+    if set(shapes.values()) != {images.shape[:3]} or len(titles) != len(images) or not len(images):
         raise ValueError(f"cam_grid(): {len(titles)} titles and maps {shapes} for pictures {images.shape}; "
-                         f"expected {len(images)} titles and maps {images.shape[:3]}")
+                         f"expected at least one picture, and as many titles and maps of its shape")
     heat = [list(map(overlay, images, np.nan_to_num(np.asarray(cam, float)))) for cam in cams.values()]
     tiles = np.stack([images, *heat], axis=1)
     heads = ["\n".join(fill(line, 27) for line in str(title).splitlines()) for title in titles]

@@ -42,10 +42,10 @@ def load(path: Path, identity: dict | None = None) -> dict | None:
     Only plain data is read (``weights_only``): a checkpoint cannot run code. Raises CheckpointError for a
     file that is not a checkpoint, and for one of a training other than ``identity`` says.
     """
-    if not path.exists():
-        return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return None
     except Exception as error:  # the unpickler answers garbage with anything
         if _says_nothing_about_the_file(error):
             raise CheckpointError(f"{path} cannot be read now ({error}): it was left as it is. Mend its rights or the "

@@ -1,6 +1,8 @@
 """One step of a training, and everything that it changes."""
 
-from collections.abc import Callable
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -75,7 +77,8 @@ class Trainer:
         if self.average:
             self.average.update_parameters(self.model)
         if not isinstance(self.scheduler, ReduceLROnPlateau):
-            self.scheduler.step()
+            with _no_word_about_order() if self.steps == 0 else contextlib.nullcontext():
+                self.scheduler.step()
         self.steps += 1
         return loss, right
 
@@ -119,3 +122,11 @@ class Trainer:
             if state.get(name):  # a disabled scaler leaves nothing behind
                 part.load_state_dict(state[name])
         self.steps = state["steps"]
+
+
+@contextlib.contextmanager
+def _no_word_about_order() -> Iterator[None]:
+    """In fp16 the scaler often leaves out the first step, and torch takes that for steps in the wrong order."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler\.step\(\)` before")
+        yield

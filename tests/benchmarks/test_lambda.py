@@ -67,8 +67,8 @@ def layers(channels: int) -> dict[str, torch.nn.Module]:
 def in_turn(sides: dict, rounds: int) -> tuple[dict[str, float], dict[str, float]]:
     """The median seconds of each side, and the median ratio of each round to the first side, taking turns.
 
-    The first round warms up. The ratio is taken round by round, so that a machine which is slow for some of them
-    does not enter it.
+    The first round warms up. The ratio is taken round by round, so that rounds in which the machine was slow do not
+    shift it.
     """
     first, *others = sides
     seconds = {name: [] for name in sides}
