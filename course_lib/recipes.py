@@ -144,7 +144,7 @@ def _variant(of: str, ending: str, about: str, **changes) -> Recipe:
     return replace(RECIPES[of], name=f"{of}.{ending}", about=about, **changes)
 
 
-# What was tried: one setting changed, judged on the tune split.
+# Trials: a recipe with one setting changed (an epoch with Muon costs more, so it has fewer), judged on tune.
 VARIANTS = {variant.name: variant for variant in (
     _variant("tiny_imagenet", "held_out", "95,000 pictures, otherwise as it stands", data_options={}),
     _variant("tiny_imagenet_quick", "averaged", "the mean of the weights over about a hundred steps", averaging=0.99),

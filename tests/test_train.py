@@ -258,7 +258,8 @@ def test_anew_times_trains_and_looks_again(real):
     assert real.timed.call_count == 2 and again.record["epochs"] == 2
 
 
-def test_an_interrupted_run_goes_on_with_the_rate_that_was_timed_first(real, monkeypatch):
+def stop_at_the_sixth_step(real, monkeypatch):
+    """Of eight: in the second epoch."""
     step, steps = Trainer.step, []
 
     def interrupted(self, *batch):
@@ -267,13 +268,20 @@ def test_an_interrupted_run_goes_on_with_the_rate_that_was_timed_first(real, mon
             raise KeyboardInterrupt
         return step(self, *batch)
 
-    monkeypatch.setattr(Trainer, "step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        training.run(TINY, real.rt)
+    with monkeypatch.context() as context:
+        context.setattr(Trainer, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            training.run(TINY, real.rt)
+
+
+def test_an_interrupted_run_goes_on_with_the_rate_that_was_timed_first(real, monkeypatch):
+    stop_at_the_sixth_step(real, monkeypatch)
     real.timed.return_value = 20.0
+    step, steps = Trainer.step, []
+    monkeypatch.setattr(Trainer, "step", lambda self, *batch: steps.append(1) or step(self, *batch))
     found = training.run(TINY, real.rt).record
     assert found["reference_rate"] == 50 and real.timed.call_count == 1
-    assert len(steps) == 6 + 4, "the first epoch was not trained again"
+    assert len(steps) == 4, "the first epoch was not trained again"
 
 
 def test_a_run_without_its_old_checkpoint_that_was_stopped_and_goes_on_keeps_its_rate(real, monkeypatch, tmp_path):
@@ -281,12 +289,7 @@ def test_a_run_without_its_old_checkpoint_that_was_stopped_and_goes_on_keeps_its
     training.run(TINY, real.rt)
     for checkpoint in tmp_path.glob("runs/*.pt"):
         checkpoint.unlink()  # as a message advises where it cannot be read
-    step, steps = Trainer.step, []
-    monkeypatch.setattr(Trainer, "step", lambda self, *batch: step(self, *batch) if len(steps) < 5 and (
-        steps.append(1) is None) else (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        training.run(TINY, real.rt)
-    monkeypatch.setattr(Trainer, "step", step)
+    stop_at_the_sixth_step(real, monkeypatch)
     real.timed.return_value = 20.0
     found = training.run(TINY, real.rt).record
     assert found["reference_rate"] == 50 and real.timed.call_count == 1 and len(found["history"]) == 2
@@ -307,12 +310,7 @@ def test_a_run_anew_that_dies_at_once_leaves_nothing_of_the_old_one(real, monkey
 
 def test_a_run_that_goes_on_elsewhere_has_no_price_and_says_so(real, monkeypatch, capsys):
     """Its seconds are those of two machines. One that has finished is reused with the price it had."""
-    step, steps = Trainer.step, []
-    monkeypatch.setattr(Trainer, "step", lambda self, *batch: step(self, *batch) if len(steps) < 5 and (
-        steps.append(1) is None) else (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        training.run(TINY, real.rt)
-    monkeypatch.setattr(Trainer, "step", step)
+    stop_at_the_sixth_step(real, monkeypatch)
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(Runtime, "machine", property(lambda self: "another machine"))
         assert training.run(TINY, real.rt).price is None and real.timed.call_count == 1
