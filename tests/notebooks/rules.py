@@ -13,6 +13,9 @@ from urllib.parse import unquote
 import nbformat
 from prose import faults
 
+from course_lib.exercises import EXERCISES
+from course_lib.exercises.checker import check
+
 ROOT = Path(__file__).resolve().parents[2]
 Rule = Callable[[nbformat.NotebookNode, Path], Iterator[str]]
 RULES: list[Rule] = []
@@ -235,6 +238,45 @@ def has_exercises(nb, path):
     found = sum('exercise("' in cell.source for _, cell in code_cells(nb))
     if found < MIN_EXERCISES:
         yield f"{found} exercise cells, expected at least {MIN_EXERCISES}"
+
+
+@rule
+def shows_its_solutions(nb, path):
+    """Below each exercise stands a solution that the checker takes, for the same stub in its exercise cell."""
+    for (n, cell), below in zip(code_cells(nb), _next_texts(nb), strict=True):
+        if not (called := re.search(r'exercise\("(\w+)"', cell.source)):
+            continue
+        if not (shown := re.search(r"<summary>Solution</summary>\s*```python\n(.*?)```", below, re.DOTALL)):
+            yield f"code cell {n}: no solution in the cell below"
+            continue
+        name, solution = called[1], shown[1]
+        if _interface(cell.source, name) != _interface(solution, name):
+            yield f"code cell {n}: stub and solution of {name} differ in signature or docstring"
+        elif found := _refused(name, solution):
+            yield f"code cell {n}: its solution is refused: {found}"
+
+
+def _next_texts(nb) -> list[str]:
+    """For every code cell, the markdown right behind it."""
+    behind = [*nb.cells[1:], None]
+    return [after.source if after and after.cell_type == "markdown" else ""
+            for cell, after in zip(nb.cells, behind, strict=True) if cell.cell_type == "code" and cell.source.strip()]
+
+
+def _interface(source: str, name: str) -> tuple:
+    """The arguments of a function, or of a class's ``__init__``, and the docstring."""
+    (definition,) = (node for node in ast.parse(source).body if getattr(node, "name", None) == name)
+    makers = [definition, *(node for node in definition.body if getattr(node, "name", None) == "__init__")]
+    arguments = [ast.unparse(node.args) for node in makers if isinstance(node, ast.FunctionDef)]
+    return arguments, ast.get_docstring(definition)
+
+
+def _refused(name: str, solution: str) -> str:
+    """What the checker says against a solution, "" where it is right."""
+    task = EXERCISES[name]
+    exec(solution, names := dict(vars(importlib.import_module(task.reference.__module__))))
+    verdict = check(task, names[name])
+    return "" if verdict.startswith("✓") else verdict
 
 
 @rule

@@ -1,14 +1,20 @@
 """The rules over notebooks/*.ipynb; and for each rule, a made-up notebook that it refuses."""
 
+import inspect
 from copy import deepcopy
 
 import nbformat.v4 as v4
 import pytest
 from rules import BADGES, GPU, ROOT, RULES, read
 
+from course_lib.exercises import EXERCISES
+
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MADE_UP = ROOT / "notebooks" / "02_made_up.ipynb"
 SLUG = "someone/course/blob/main/notebooks/"
+NAME = "top_k_accuracy"
+SOLUTION = inspect.getsource(EXERCISES[NAME].reference)
+STUB = "\n".join(SOLUTION.splitlines()[:2])  # signature and docstring
 ALT = "two crossing lines, loss over epochs"
 
 
@@ -48,12 +54,15 @@ def good():
     """The smallest notebook that keeps every rule."""
     cells = [v4.new_markdown_cell(f"# Session 2: made up\n{badges(MADE_UP.name)}")]
     cells += [code("from course_lib.runtime import setup\nsetup()", stdout("smoke\n"))]
-    cells += [code(f'Block = exercise("block_{i}", Block)', stdout("✓ right\n")) for i in range(5)]
+    solved = f"<details>\n<summary>Solution</summary>\n\n```python\n{SOLUTION}```\n\n</details>"
+    for _ in range(5):
+        cells += [code(f'{STUB}\n    raise NotImplementedError\ntop = exercise("{NAME}", {NAME})', stdout("✓ right\n")),
+                  v4.new_markdown_cell(solved)]
     cells += [code("show()", html(f'<img alt="{ALT}" src="data:image/png;base64,AA/tmp/AA==">'),
                    tags=["nbval-ignore-output"])]
     cells += [code("headline()", stdout("text\nHEADLINE | Tiny, real, 10 pictures | 60.1 %\n"),
                    tags=["headline", "nbval-ignore-output"])]
-    cells += [v4.new_markdown_cell(f"<details>\n{i}\n</details>") for i in range(40)]
+    cells += [v4.new_markdown_cell(f"<details>\n{i}\n</details>") for i in range(35)]
     cells += [v4.new_markdown_cell("[data](../data/README.md#tinyimagenet) [web](https://x.org/tmp/a)")]
     for count, cell in enumerate((c for c in cells if c.cell_type == "code"), 1):
         cell.execution_count = count
@@ -66,6 +75,10 @@ def set_source(index, text):
 
 def add_source(index, text):
     return lambda nb: nb.cells[index].update(source=nb.cells[index].source + text)
+
+
+def change(index, old, new):
+    return lambda nb: nb.cells[index].update(source=nb.cells[index].source.replace(old, new))
 
 
 def set_output(index, output):
@@ -83,7 +96,7 @@ def drop_id(nb):
 PICTURE = v4.new_output("display_data", data={"image/png": "AAAA", "text/plain": "<Figure>"})
 WIDGET = v4.new_output("display_data", data={"application/vnd.jupyter.widget-view+json": {}})
 ERROR = v4.new_output("error", ename="ValueError", evalue="no", traceback=[])
-FIRST, SHOW, HEADLINE, LAST = 1, 7, 8, -1  # cells of the good notebook
+FIRST, STUBBED, SOLVED, SHOW, HEADLINE, LAST = 1, 2, 3, 12, 13, -1  # cells of the good notebook
 
 BREAKS = [
     ("is_valid", "duplicate id", set_id),
@@ -99,7 +112,7 @@ BREAKS = [
     ("has_the_right_size", "91 cells", lambda nb: nb.cells.extend([v4.new_markdown_cell("x")] * 41)),
     ("has_the_right_size", "41 lines", set_source(FIRST, "a = 1\n" * 41)),
     ("has_the_right_size", "short cells",
-     lambda nb: [c.update(source="a = 1") for c in nb.cells[1:7]]),
+     lambda nb: [c.update(source="a = 1") for c in nb.cells[1:12]]),
     ("ran_in_order", "a gap", lambda nb: nb.cells[FIRST].update(execution_count=2)),
     ("ran_in_order", "not run", lambda nb: nb.cells[FIRST].update(execution_count=None)),
     ("ran_without_errors", "an error", set_output(FIRST, ERROR)),
@@ -111,9 +124,9 @@ BREAKS = [
     ("compares_only_what_stays", "a time", set_output(FIRST, stdout("epoch 1: 12.3 s\n"))),
     ("compares_only_what_stays", "a rate", set_output(FIRST, stdout("350 pictures/s\n"))),
     ("compares_enough", "little", lambda nb: [
-        c.metadata.update(tags=["nbval-ignore-output"]) for c in nb.cells[1:5]]),
+        c.metadata.update(tags=["nbval-ignore-output"]) for c in nb.cells[1:8]]),
     ("compares_enough", "by comment", lambda nb: [
-        c.update(source=c.source + "\n# NBVAL_IGNORE_OUTPUT") for c in nb.cells[1:5]]),
+        c.update(source=c.source + "\n# NBVAL_IGNORE_OUTPUT") for c in nb.cells[1:8]]),
     ("opens_with_title_and_badges", "another session",
      set_source(0, f"# Session 3\n{badges(MADE_UP.name)}")),
     ("opens_with_title_and_badges", "another notebook",
@@ -126,7 +139,11 @@ BREAKS = [
     ("describes_its_pictures", "markdown html", set_source(LAST, '<img src="x.png">')),
     ("draws_the_numbers_of_runs", "typed", set_source(LAST, "It reaches 60.1 %.")),
     ("closes_its_details", "open", set_source(LAST, "<details><summary>Hint</summary>")),
-    ("has_exercises", "four", set_source(2, "a = 1")),
+    ("has_exercises", "four", set_source(STUBBED, "a = 1")),
+    ("shows_its_solutions", "none", set_source(SOLVED, "see the library")),
+    ("shows_its_solutions", "a wrong one", change(SOLVED, ".any(dim=1)", "")),
+    ("shows_its_solutions", "another docstring", change(SOLVED, "Share", "Part")),
+    ("shows_its_solutions", "another signature", change(STUBBED, "k: int", "k: int = 1")),
     ("links_to_what_exists", "a file", set_source(LAST, "[next](99_nowhere.ipynb)")),
     ("links_to_what_exists", "an image", set_source(LAST, '<img alt="x" src="../figures/no.png">')),
     ("links_to_what_exists", "our own address",
