@@ -101,7 +101,8 @@ def accuracy_by_price(runs: Mapping[str, list]) -> Picture:
     for index, (name, seeds) in enumerate(runs.items()):
         price, top1 = np.mean(seeds, axis=0).T  # (epochs,)
         bars = 100 * np.std(seeds, axis=0, ddof=1)[:, 1] if len(seeds) > 1 else None
-        ax.errorbar(price, 100 * top1, bars, capsize=3, label=f"{name} (n = {len(seeds)})", **_line(index, len(top1)))
+        style = _line(index, len(top1)) | {"markevery": 1}  # epochs are few, and each has its bar
+        ax.errorbar(price, 100 * top1, bars, capsize=3, label=f"{name} (n = {len(seeds)})", **style)
         words.append(f"{name}, n = {len(seeds)}: {_span(100 * top1, _percent)}, at a price of {price[-1]:.2f}")
     ax.legend(loc="lower right")
     ax.set(xlim=(0, None), ylim=(0, None))
