@@ -123,6 +123,7 @@ BREAKS = [
     ("compares_only_what_stays", "a picture", set_output(FIRST, html(f'<img alt="{ALT}">'))),
     ("compares_only_what_stays", "a time", set_output(FIRST, stdout("epoch 1: 12.3 s\n"))),
     ("compares_only_what_stays", "a rate", set_output(FIRST, stdout("350 pictures/s\n"))),
+    ("compares_only_what_stays", "a network", set_output(FIRST, stdout("(1): BatchNorm2d(64, eps=1e-05)\n"))),
     ("compares_enough", "little", lambda nb: [
         c.metadata.update(tags=["nbval-ignore-output"]) for c in nb.cells[1:8]]),
     ("compares_enough", "by comment", lambda nb: [
