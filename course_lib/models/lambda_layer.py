@@ -137,8 +137,8 @@ def _check_whole(name: str, value) -> None:
 
 
 def _without_autocast(device: str):
-    """The device "meta", on which networks are counted, has no autocast to turn off."""
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+    """The device "meta", on which networks are counted, has no autocast; torch.compile may not ask which devices do."""
+    return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)
 
 
 def _project(weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
