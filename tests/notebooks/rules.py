@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from urllib.parse import unquote
@@ -249,24 +250,19 @@ def has_exercises(nb, path):
 @rule
 def shows_its_solutions(nb, path):
     """Below each exercise stands a solution that the checker takes, for the same stub in its exercise cell."""
-    for (n, cell), below in zip(code_cells(nb), _next_texts(nb), strict=True):
+    below = {id(cell): after.source for cell, after in pairwise(nb.cells)}
+    for n, cell in code_cells(nb):
         if not (called := re.search(r'exercise\("(\w+)"', cell.source)):
             continue
-        if not (shown := re.search(r"<summary>Solution</summary>\s*```python\n(.*?)```", below, re.DOTALL)):
+        shown = re.search(r"<summary>Solution</summary>\s*```python\n(.*?)```", below.get(id(cell), ""), re.DOTALL)
+        if called[1] not in EXERCISES:
+            yield f"code cell {n}: there is no exercise {called[1]}"
+        elif not shown:
             yield f"code cell {n}: no solution in the cell below"
-            continue
-        name, solution = called[1], shown[1]
-        if _interface(cell.source, name) != _interface(solution, name):
-            yield f"code cell {n}: stub and solution of {name} differ in signature or docstring"
-        elif found := _refused(name, solution):
+        elif _interface(cell.source, called[1]) != _interface(shown[1], called[1]):
+            yield f"code cell {n}: stub and solution of {called[1]} differ in signature or docstring"
+        elif found := _refused(called[1], shown[1]):
             yield f"code cell {n}: its solution is refused: {found}"
-
-
-def _next_texts(nb) -> list[str]:
-    """For every code cell, the markdown right behind it."""
-    behind = [*nb.cells[1:], None]
-    return [after.source if after and after.cell_type == "markdown" else ""
-            for cell, after in zip(nb.cells, behind, strict=True) if cell.cell_type == "code" and cell.source.strip()]
 
 
 def _interface(source: str, name: str) -> tuple:

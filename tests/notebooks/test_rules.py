@@ -142,6 +142,7 @@ BREAKS = [
     ("closes_its_details", "open", set_source(LAST, "<details><summary>Hint</summary>")),
     ("has_exercises", "four", set_source(STUBBED, "a = 1")),
     ("shows_its_solutions", "none", set_source(SOLVED, "see the library")),
+    ("shows_its_solutions", "an unknown exercise", change(STUBBED, f'"{NAME}"', '"nothing"')),
     ("shows_its_solutions", "a wrong one", change(SOLVED, ".any(dim=1)", "")),
     ("shows_its_solutions", "another docstring", change(SOLVED, "Share", "Part")),
     ("shows_its_solutions", "another signature", change(STUBBED, "k: int", "k: int = 1")),
