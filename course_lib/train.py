@@ -182,6 +182,7 @@ def _record(recipe, rt, train, val, seed, history, rate, model) -> dict:
     """The run as data; ``figures/results/README.md`` explains the fields."""
     final, last_look = (None, 0.0) if recipe.is_variant else _look_once(rt, model, val, recipe.sizes[-1])
     epochs = sum(history.column("seconds") + history.column("eval_seconds"))
+    rates = None if rate is None else [rate, _rate_of_all(rt)]  # other work may have slowed the machine meanwhile
     return {
         "recipe": recipe.name, "settings": asdict(recipe), "seed": seed, "profile": rt.profile,
         "dataset": train.name, "is_real": train.is_real, "train_images": len(train), "val_images": len(val),
@@ -190,15 +191,14 @@ def _record(recipe, rt, train, val, seed, history, rate, model) -> dict:
         "processes": parallel.processes(),
         "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__},
         "epochs": len(history), "seconds": train.prepare_seconds + val.prepare_seconds + epochs + last_look,
-        "reference_rate": rate, "history": history.rows, "steps": history.steps, "final": final,
+        "reference_rate": rates and sum(rates) / 2, "reference_rates": rates, "history": history.rows, "steps": history.steps, "final": final,
     }
 
 
 def _reference_rate(rt: Runtime, files: _Files, report) -> float | None:
-    """Timed once per run, and kept beside the checkpoint: a run that goes on has one rate.
+    """Timed when a run begins, and kept beside the checkpoint: one that goes on does not begin again.
 
-    None for one that goes on elsewhere: its seconds are of two machines. Of several processes, all that they do at
-    the same time.
+    None for one that goes on elsewhere: its seconds are of two machines.
     """
     kept = records.read_json(files.rate)
     here = {"device": rt.machine, "processes": parallel.processes()}
@@ -206,11 +206,15 @@ def _reference_rate(rt: Runtime, files: _Files, report) -> float | None:
         if kept and files.checkpoint.exists():
             report(f"begun on another machine ({kept.get('device')}): there will be no price")
             return None
-        rate = torch.tensor(reference_rate(rt), dtype=torch.float64, device=rt.device)
-        kept = here | {"rate": parallel.total(rate).item()}
+        kept = here | {"rate": _rate_of_all(rt)}
         if parallel.rank() == 0:
             records.write_json(files.rate, kept)
     return kept["rate"]
+
+
+def _rate_of_all(rt: Runtime) -> float:
+    """Of several processes, all that they do at the same time."""
+    return parallel.total(torch.tensor(reference_rate(rt), dtype=torch.float64, device=rt.device)).item()
 
 
 def reference_rate(rt: Runtime, steps: int = 4) -> float:

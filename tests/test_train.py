@@ -240,22 +240,30 @@ def test_a_run_on_real_pictures_keeps_checkpoint_and_record_and_prints_its_forec
 
 def test_a_finished_run_is_reused_as_it_was_without_timing_training_or_looking_again(real, monkeypatch, capsys):
     first = training.run(TINY, real.rt)
-    assert real.timed.call_count == 1
+    timings = real.timed.call_count
     for owner, name in ((Trainer, "step"), (training, "_look_once")):
         monkeypatch.setattr(owner, name, Mock(side_effect=AssertionError(f"{name} was called")))
     monkeypatch.setattr(records, "commit", lambda: "another revision")
     again = training.run(TINY, real.rt)
-    assert real.timed.call_count == 1
+    assert real.timed.call_count == timings
     assert again.record == json.loads(json.dumps(first.record))
     assert "already finished" in capsys.readouterr().out
     ours, theirs = first.model.state_dict(), again.model.state_dict()
     assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
 
 
+def test_the_price_is_of_the_mean_rate_before_the_run_and_after_it(real):
+    real.timed.side_effect = [50.0, 30.0]
+    found = training.run(TINY, real.rt)
+    assert found.record["reference_rates"] == [50, 30] and found.record["reference_rate"] == 40
+    assert found.price == pytest.approx(found.record["seconds"] * 40 / 100_000)
+
+
 def test_anew_times_trains_and_looks_again(real):
     training.run(TINY, real.rt)
+    timings = real.timed.call_count
     again = training.run(TINY, real.rt, anew=True)
-    assert real.timed.call_count == 2 and again.record["epochs"] == 2
+    assert real.timed.call_count == 2 * timings and again.record["epochs"] == 2
 
 
 def stop_at_the_sixth_step(real, monkeypatch):
@@ -280,7 +288,7 @@ def test_an_interrupted_run_goes_on_with_the_rate_that_was_timed_first(real, mon
     step, steps = Trainer.step, []
     monkeypatch.setattr(Trainer, "step", lambda self, *batch: steps.append(1) or step(self, *batch))
     found = training.run(TINY, real.rt).record
-    assert found["reference_rate"] == 50 and real.timed.call_count == 1
+    assert found["reference_rates"] == [50, 20] and real.timed.call_count == 2
     assert len(steps) == 4, "the first epoch was not trained again"
 
 
@@ -289,10 +297,11 @@ def test_a_run_without_its_old_checkpoint_that_was_stopped_and_goes_on_keeps_its
     training.run(TINY, real.rt)
     for checkpoint in tmp_path.glob("runs/*.pt"):
         checkpoint.unlink()  # as a message advises where it cannot be read
+    real.timed.return_value = 40.0
     stop_at_the_sixth_step(real, monkeypatch)
     real.timed.return_value = 20.0
     found = training.run(TINY, real.rt).record
-    assert found["reference_rate"] == 50 and real.timed.call_count == 1 and len(found["history"]) == 2
+    assert found["reference_rates"] == [50, 20] and len(found["history"]) == 2
 
 
 def test_a_run_anew_that_dies_at_once_leaves_nothing_of_the_old_one(real, monkeypatch):
@@ -304,7 +313,7 @@ def test_a_run_anew_that_dies_at_once_leaves_nothing_of_the_old_one(real, monkey
     real.timed.return_value = 20.0
     step, steps = Trainer.step, []
     monkeypatch.setattr(Trainer, "step", lambda self, *batch: steps.append(1) or step(self, *batch))
-    assert training.run(TINY, real.rt).record["reference_rate"] == 50, "timed when it was begun anew"
+    assert training.run(TINY, real.rt).record["reference_rates"] == [50, 20], "timed when it was begun anew"
     assert len(steps) == 8, "two epochs from the start"
 
 
@@ -326,8 +335,9 @@ def test_the_timing_changes_no_number_of_the_training(real):
     training.reference_rate.side_effect = lambda rt: float(torch.rand(1)) + 50
     first = training.run(mixed, real.rt)
     next((real.folder / "runs").glob("*.pt")).unlink()
-    assert training.run(mixed, real.rt).history.last["train_loss"] == first.history.last["train_loss"]
-    assert real.timed.call_count == 1
+    again = training.run(mixed, real.rt)
+    assert again.history.last["train_loss"] == first.history.last["train_loss"]
+    assert again.record["reference_rates"][0] == first.record["reference_rates"][0]
 
 
 def test_the_seed_of_the_runtime_is_the_default(real):
