@@ -12,8 +12,8 @@ PIP := $(PY) -m pip
 UNIT := $(PY) -m pytest --ignore=tests/benchmarks tests
 NBVAL := COURSE_PROFILE=smoke $(PY) -m pytest --nbval --nbval-current-env notebooks
 
-# A missing, half-made or too old environment is made again; a whole one is left alone.
-CHECK := import pip, sys; sys.exit(sys.version_info < (3, 11))
+# A missing, half-made or unfit environment is made again; a whole one is left alone.
+CHECK := import pip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
 WHOLE := $(shell $(PY) -c '$(CHECK)' 2>/dev/null && echo yes)
 REQUIREMENTS := requirements.txt pyproject.toml $(if $(WHOLE),,environment)
 
@@ -59,7 +59,7 @@ $(VENV)/test.stamp: requirements-dev.txt $(REQUIREMENTS)
 	@touch $@
 
 environment:
-	@"$(PYTHON)" -c '' || { echo "No Python at '$(PYTHON)'. Install Python 3.11 or newer, or name one: make PYTHON=python3.12" >&2; exit 1; }
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$("$(PYTHON)" --version) is too old: the course needs 3.11 or newer. Name a newer one: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c '' || { echo "No Python at '$(PYTHON)'. Install Python 3.11 to 3.14, or name one: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || { echo "The course needs Python 3.11 to 3.14 (torch has no packages for others), and this is $$("$(PYTHON)" --version). Name another one: make PYTHON=python3.12" >&2; exit 1; }
 	@rm -f $(PY) $(VENV)/bin/python3*
 	"$(PYTHON)" -m venv $(VENV)

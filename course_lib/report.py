@@ -244,7 +244,7 @@ def main(arguments: list[str] | None = None) -> int:
         if text != page.read_text(encoding="utf-8"):
             stale.append(page)
             if not check:
-                page.write_text(text, encoding="utf-8")
+                page.write_text(text, encoding="utf-8", newline="\n")
     for path in stale:
         print(f"{'out of date' if check else 'redrawn'}: {path.relative_to(REPOSITORY)}")
     return 1 if check and stale else 0

@@ -8,8 +8,9 @@ import os
 import platform as host
 import random
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 
 PROFILES = ("smoke", "cpu", "gpu")
+WINDOWS = os.name == "nt"
 
 
 class CourseError(RuntimeError):
@@ -116,10 +118,14 @@ def usable_gpu() -> tuple[bool, str]:
     ``torch.cuda.is_available()`` is not enough: it says True on a card that this build of torch holds no
     kernels for (Kaggle's P100), and the first kernel then fails.
     """
+    if not (torch.version.cuda or torch.version.hip):
+        return False, "this build of torch knows no CUDA (for an NVIDIA GPU see pytorch.org/get-started)"
     if not torch.cuda.is_available():
         return False, "no CUDA GPU found"
-    name = torch.cuda.get_device_name(0)
-    major, minor = torch.cuda.get_device_capability(0)
+    try:
+        name, (major, minor) = torch.cuda.get_device_name(0), torch.cuda.get_device_capability(0)
+    except RuntimeError as error:
+        return False, f"the GPU cannot be asked for its name ({str(error).splitlines()[0]})"
     built_for = torch.cuda.get_arch_list()
     if not _runs_on(major, minor, built_for):
         return False, (f"{name} (sm_{major}{minor}) is not among the architectures of this torch build "
@@ -192,22 +198,39 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f"{glob.escape(path.name)}.partial-*"):
-        if not _runs(int(left.name.rpartition("-")[2])):
-            left.unlink(missing_ok=True)
+        owner = left.name.rpartition("-")[2]
+        if owner.isdecimal() and not _runs(int(owner)):
+            with suppress(OSError):  # Windows keeps what a living process holds open
+                left.unlink()
     aside = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
         yield aside
         with open(aside, "rb+") as file:
             os.fsync(file.fileno())
-        os.replace(aside, path)
+        move_into_place(aside, path)
     finally:
         aside.unlink(missing_ok=True)
 
 
+def move_into_place(aside: Path, path: Path) -> None:
+    """``os.replace``; Windows refuses it as long as a virus scanner reads what was just written: ten seconds at most.
+
+    Raises OSError.
+    """
+    give_up = time.monotonic() + (10 if WINDOWS else 0)
+    while True:
+        try:
+            return os.replace(aside, path)
+        except PermissionError:
+            if time.monotonic() >= give_up:
+                raise
+            time.sleep(0.1)
+
+
 def _runs(process: int) -> bool:
-    """Whether a process of that number runs; asking would end it on Windows."""
-    if os.name == "nt":
-        return True
+    """Whether a process of that number runs. On Windows nobody may ask, for asking would end it."""
+    if WINDOWS:
+        return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:

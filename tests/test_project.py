@@ -12,6 +12,7 @@ import tomllib
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from packaging.requirements import Requirement
@@ -111,7 +112,7 @@ def test_files_and_functions_stay_short():
 
 def code_lines(path):
     """Lines that hold code. Docstrings, comments and blank lines are there for the reader, and free."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     strings = {line for node in ast.walk(ast.parse(text))
                if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
                for line in range(node.lineno, node.end_lineno + 1)}
@@ -277,12 +278,15 @@ def test_make_stops_at_the_first_failing_step(checkout):
 
 
 @needs_make
-def test_a_python_that_is_too_old_is_named(checkout, tmp_path):
-    old = tmp_path / "python3.9"
-    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2 && exit\n[ -z "$2" ]\n')
-    old.chmod(0o755)
+def test_a_python_that_is_too_old_or_too_new_is_named(checkout, tmp_path):
+    unfit = tmp_path / "python3.9"
+    unfit.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2 && exit\n[ -z "$2" ]\n')
+    unfit.chmod(0o755)
     shutil.rmtree(checkout.folder / ".venv")
-    code, _, text = checkout("run", f"PYTHON={old}")
-    assert code != 0 and "Python 3.9.2 is too old: the course needs 3.11 or newer" in text
+    code, _, text = checkout("run", f"PYTHON={unfit}")
+    assert code != 0 and "needs Python 3.11 to 3.14" in text and "this is Python 3.9.2" in text
+    for condition in set(re.findall(r"sys.exit\((.*?)\)['\n]", (ROOT / "Makefile").read_text(encoding="utf-8"))):
+        for version, refused in {(3, 10, 9): True, (3, 11, 0): False, (3, 14, 2): False, (3, 15, 0): True}.items():
+            assert eval(condition, {"sys": SimpleNamespace(version_info=version)}) is refused
     code, _, text = checkout("run", "PYTHON=no-such-python")
     assert code != 0 and "No Python at 'no-such-python'" in text

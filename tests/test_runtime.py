@@ -7,6 +7,7 @@ import sys
 import types
 import warnings
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -43,6 +44,7 @@ def gpu(monkeypatch):
                                 ("get_device_capability", capability), ("get_arch_list", built_for)):
             monkeypatch.setattr(torch.cuda, function, lambda *_, value=value: value)
         monkeypatch.setattr(torch, "ones", fake_ones)
+        monkeypatch.setattr(torch.version, "cuda", "13.0")
         monkeypatch.setattr(torch.version, "hip", None)
 
     return pretend
@@ -111,7 +113,8 @@ def test_the_profile_gpu_without_a_gpu_is_an_error_with_a_way_out(monkeypatch, s
 # --- a GPU that computes --------------------------------------------------------------------------
 
 
-def test_a_machine_without_cuda_has_no_usable_gpu():
+def test_a_machine_without_cuda_has_no_usable_gpu(monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
     assert runtime.usable_gpu() == NO_GPU
 
 
@@ -153,6 +156,39 @@ def test_a_card_that_fails_at_its_first_kernel_is_not_used_and_the_cause_is_told
     gpu("Tesla T4", (7, 5), kernel=fail)
     assert runtime.usable_gpu() == (False, "Tesla T4 failed at its first kernel (CUDA error: out of memory)")
     assert runtime.setup().device.type == "cpu"
+
+
+def test_a_torch_without_cuda_says_so_and_where_another_is(monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(torch.version, "hip", None)
+    usable, why = runtime.usable_gpu()
+    assert not usable and "this build of torch knows no CUDA" in why and "pytorch.org" in why
+
+
+def test_windows_is_asked_again_while_a_scanner_holds_a_file(tmp_path, monkeypatch):
+    (tmp_path / "aside").touch()
+    refused = [PermissionError(13, "Access is denied")] * 3
+    monkeypatch.setattr(runtime, "WINDOWS", True)
+    monkeypatch.setattr(runtime.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(runtime.os, "replace", Mock(side_effect=[*refused, None]))
+    runtime.move_into_place(tmp_path / "aside", tmp_path / "there")
+    assert runtime.os.replace.call_count == 4
+    clock = iter(range(100))
+    monkeypatch.setattr(runtime.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(runtime.os, "replace", Mock(side_effect=PermissionError(13, "Access is denied")))
+    with pytest.raises(PermissionError):
+        runtime.move_into_place(tmp_path / "aside", tmp_path / "there")
+    assert runtime.os.replace.call_count == 10, "ten seconds"
+    monkeypatch.setattr(runtime, "WINDOWS", False)
+    with pytest.raises(PermissionError):
+        runtime.move_into_place(tmp_path / "aside", tmp_path / "there")
+    assert runtime.os.replace.call_count == 11, "elsewhere a refusal is one"
+
+
+def test_a_driver_that_does_not_answer_is_told(gpu, monkeypatch):
+    gpu("Tesla T4", (7, 5))
+    monkeypatch.setattr(torch.cuda, "get_device_name", Mock(side_effect=RuntimeError("CUDA unknown error\nmore")))
+    assert runtime.usable_gpu() == (False, "the GPU cannot be asked for its name (CUDA unknown error)")
 
 
 @pytest.mark.parametrize("name, capability, precision", [("Tesla T4", (7, 5), "fp16"), ("A100", (8, 0), "bf16")])

@@ -8,6 +8,7 @@ import io
 import re
 import shutil
 import socket
+import ssl
 import threading
 import time
 import zipfile
@@ -15,8 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import DEFAULT, Mock
+from urllib.error import URLError
 
 import pytest
+from filelock import FileLock
 
 from course_lib.data import places, sources
 from course_lib.data.places import DataError
@@ -67,10 +70,10 @@ def lying_in(home):
 
 def make_read_only(monkeypatch, *mounts):
     """As a read-only mount does: a new file is refused, whatever the permission bits say."""
-    create = places.tempfile.TemporaryFile
+    create = Path.touch
     refuse = Mock(side_effect=OSError(errno.EROFS, "Read-only file system"))
-    monkeypatch.setattr(places.tempfile, "TemporaryFile", lambda dir: (
-        refuse if any(map(dir.is_relative_to, mounts)) else create)(dir=dir))
+    monkeypatch.setattr(Path, "touch", lambda self, *how: (
+        refuse if any(map(self.is_relative_to, mounts)) else create)(self, *how))
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +131,7 @@ def test_course_data_is_searched_before_the_repository(tmp_path, data, monkeypat
 
 
 @pytest.mark.parametrize(("root", "place"), [
-    ("sets", ""), ("sets", "my pictures"), ("sets", "tiny-set/tiny-set"), ("copy [1] of *", ""),
+    ("sets", ""), ("sets", "my pictures"), ("sets", "tiny-set/tiny-set"), ("copy [1] of them", ""),
     ("kaggle", "slug"), ("kaggle", "slug/tiny-set/tiny-set"), ("kaggle", "datasets/owner/slug"),
     ("kaggle", "datasets/owner/slug/tiny-set/tiny-set")])
 def test_the_set_is_found_by_its_layout(tmp_path, monkeypatch, root, place):
@@ -269,8 +272,17 @@ def test_if_all_mirrors_fail_each_is_listed_and_nothing_is_left(data, mirrors):
 def test_without_a_network_locate_says_so_with_what_may_help_and_gives_none(data, capsys):
     assert sources.locate(TINY_SET, download=True) is None
     said = capsys.readouterr().out
-    assert said.count("no network") == 1 and "Connection refused" in said and "On Kaggle, switch Internet on" in said
+    assert said.count("no network") == 1 and "refused" in said and "On Kaggle, switch Internet on" in said
     assert lying_in(data) == []
+
+
+def test_a_certificate_that_is_not_believed_is_an_error_and_no_missing_network(data, monkeypatch):
+    """Else an hour would go into toy shapes, on a machine that has a network."""
+    refused = URLError(ssl.SSLCertVerificationError(1, "certificate verify failed"))
+    monkeypatch.setattr(sources, "download_url_to_file", Mock(side_effect=refused))
+    with pytest.raises(DataError, match="certificate verify failed(.|\n)*SSL_CERT_FILE") as caught:
+        sources.locate(TINY_SET, download=True)
+    assert not isinstance(caught.value, sources.Unreachable)
 
 
 @pytest.mark.parametrize(("content", "requests"), [(GOOD, 0), (GOOD[:-999], 1)])
@@ -295,6 +307,20 @@ def test_of_two_that_start_at_once_one_downloads_and_the_other_waits(data, mirro
         folders = pool.map(sources.fetch, [mirrors("good")] * 2, [data] * 2)
     assert set(folders) == {data / "tiny-set"}
     assert contents(data / "tiny-set") == FILES and len(mirrors.asked) == 1
+
+
+def test_whoever_waits_is_told_for_what(tmp_path, capsys):
+    def wait():
+        with places.one_at_a_time(tmp_path / "lock"):
+            return True
+
+    with ThreadPoolExecutor(1) as pool:
+        with FileLock(tmp_path / "lock"):
+            waiting = pool.submit(wait)
+            time.sleep(1.5)
+            assert not waiting.done()
+        assert waiting.result(timeout=10)
+    assert f"another process is at it and holds {tmp_path / 'lock'}: waiting" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("content", "cause"), [

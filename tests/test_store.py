@@ -447,6 +447,18 @@ def test_ctrl_c_stops_the_decoding_at_once_and_quietly(truth, home, several_task
 # --- disks ----------------------------------------------------------------------------------------
 
 
+def test_a_store_that_cannot_be_opened_now_is_not_built_anew(home, monkeypatch):
+    """Its sources may have been deleted, as data/README.md allows."""
+    load("train")
+    before = (built(home) / "images.npy").stat()
+    with monkeypatch.context() as context:
+        context.setattr(store.np, "load", Mock(side_effect=OSError(errno.EMFILE, "Too many open files")))
+        with pytest.raises(DataError, match="cannot be read now .*Too many open files.*left as it is"):
+            load("train")
+    load("train")
+    assert (built(home) / "images.npy").stat() == before
+
+
 def says_it_is_full(monkeypatch):
     usage = shutil.disk_usage(".")
     monkeypatch.setattr(store.shutil, "disk_usage", lambda path: usage._replace(free=1_000_000))

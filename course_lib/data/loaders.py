@@ -65,7 +65,7 @@ class StoreLoader:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
         starts = range(self.first_batch * self.batch_size, len(self) * self.batch_size, self.batch_size)
         rank, processes = self.shard
-        parts = [order[start:start + self.batch_size][rank::processes] for start in starts]
+        parts = [order[start:start + self.batch_size][rank::processes].copy() for start in starts]
         return [rows for rows in parts if len(rows)]  # a short last batch may not be enough for all
 
     def to_input(self, images: torch.Tensor, size: int | None = None) -> torch.Tensor:

@@ -2,7 +2,11 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from course_lib.runtime import CourseError
 
@@ -55,7 +59,24 @@ def writable(folder: Path) -> bool:
     """Try it: permission bits mean nothing to root or on a read-only mount."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return True
+        probe = folder / f".writable-{os.getpid()}"  # tempfile would try for ever on Windows (gh-66305)
+        probe.touch()
+        probe.unlink()
+        return True
     except OSError:
         return False
+
+
+@contextmanager
+def one_at_a_time(lock: Path) -> Iterator[None]:
+    """Of several processes one goes on and the others wait, with a word. Raises OSError."""
+    file = FileLock(lock)
+    try:
+        file.acquire(timeout=1)
+    except Timeout:
+        print(f"another process is at it and holds {lock}: waiting for it")
+        file.acquire()
+    try:
+        yield
+    finally:
+        file.release()

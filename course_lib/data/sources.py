@@ -12,6 +12,7 @@ import http.client
 import os
 import shutil
 import socket
+import ssl
 import tarfile
 import zipfile
 import zlib
@@ -22,11 +23,11 @@ from itertools import islice
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
-from filelock import FileLock
 from torch.hub import download_url_to_file
 
 from course_lib.data import places
 from course_lib.data.places import DataError
+from course_lib.runtime import move_into_place
 
 DEPTH = 2  # <folder>/<folder>
 KAGGLE_DEPTH = 5  # datasets/<owner>/<slug>/<folder>/<folder>
@@ -34,8 +35,9 @@ SPLIT_FOLDERS = {"train", "test", "val", "images"}  # thousands of files and no 
 TIMEOUT = 15  # seconds to connect, and between two packets
 ROOM = 3.2  # archive sizes: the archive, and pictures that each fill whole disk blocks
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
-CONNECT = ("Behind a proxy, set HTTP_PROXY and HTTPS_PROXY. For an SSL error, set the clock and\n"
-           "update the certificates (pip install -U certifi). On Kaggle, switch Internet on.")
+CONNECT = ("Behind a proxy, set HTTP_PROXY and HTTPS_PROXY. For an SSL error, set the clock; on a Mac run Install\n"
+           "Certificates.command in Python's folder; or set SSL_CERT_FILE to a file of certificates that holds the\n"
+           "proxy's (python -m certifi prints the usual one). On Kaggle, switch Internet on.")
 BAD_ARCHIVE = (shutil.ReadError, zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError)
 
 
@@ -156,7 +158,7 @@ def fetch(source: Source, home: Path) -> Path:
     """
     home.mkdir(parents=True, exist_ok=True)
     target, archive = home / source.folder, home / Path(source.urls[0]).name
-    with FileLock(home / f".{source.folder}.lock"):
+    with places.one_at_a_time(home / f".{source.folder}.lock"):
         if target.exists():  # another process was first, or nothing in it tells the layout
             verify(source, target)
             return target
@@ -164,7 +166,7 @@ def fetch(source: Source, home: Path) -> Path:
             if not _is_whole(source, archive):
                 _download(source, archive)
             _extract(source, archive, aside)
-            os.replace(aside / source.folder, target)
+            move_into_place(aside / source.folder, target)
     return target
 
 
@@ -231,8 +233,9 @@ def _download(source: Source, archive: Path) -> None:
 
 
 def _refused(error: Exception) -> bool:
-    """Whether no connection came about, as opposed to a bad answer."""
-    return isinstance(error, URLError) and not isinstance(error, HTTPError)
+    """Whether no connection came about, as opposed to a bad answer or a certificate that is not believed."""
+    no_answer = isinstance(error, URLError) and not isinstance(error, HTTPError)
+    return no_answer and not isinstance(error.reason, ssl.SSLError)
 
 
 def _cause(error: Exception) -> str:

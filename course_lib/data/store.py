@@ -16,16 +16,16 @@ import zipfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from PIL import Image
 
-from course_lib.data.places import DataError
+from course_lib.data.places import DataError, one_at_a_time
 from course_lib.data.sources import cure_for
-from course_lib.runtime import progress_bar
+from course_lib.runtime import move_into_place, progress_bar
 
 FORMAT = 2  # of the arrays, and of the order of their rows
 CHUNK = 512  # pictures per task: long enough to hide the hand-over, short enough for a smooth bar
@@ -121,23 +121,23 @@ def decode_once(folder: Path, make_listing: Callable[[], Listing], size: tuple[i
     if getattr(multiprocessing.current_process(), "_inheriting", False):  # it would wait for its parent for ever
         raise DataError("a script that decodes pictures is started anew in each process that helps: put its code "
                         "under if __name__ == \"__main__\":")
-    lock = FileLock(folder.with_name(folder.name + ".lock"))
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except OSError as error:
-        raise DataError(_disk_message(error, folder)) from error
-    try:
+    with ExitStack() as until_built:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            until_built.enter_context(one_at_a_time(folder.with_name(folder.name + ".lock")))
+        except OSError as error:
+            raise DataError(_disk_message(error, folder)) from error
         if found := open_store(folder):
             return found
         _build(folder, make_listing, size, fit)
-    finally:
-        lock.release()
     return open_store(folder)
 
 
 def open_store(folder: Path) -> Decoded | None:
-    """The store, or None where there is none, an older format, or one that lost bytes."""
+    """The store, or None where there is none, an older format, or one that lost bytes.
+
+    Raises DataError for one that cannot be read now: too many open files, a lost connection.
+    """
     try:
         meta = json.loads((folder / "meta.json").read_text())
         if meta["format"] != FORMAT:
@@ -145,8 +145,11 @@ def open_store(folder: Path) -> Decoded | None:
         images = np.load(folder / "images.npy", mmap_mode="r")
         with np.load(folder / "annotations.npz") as arrays:
             labels, boxes = arrays["labels"], arrays["boxes"] if "boxes" in arrays else None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
+    except OSError as error:
+        raise DataError(f"the decoded store {folder} cannot be read now ({error.strerror or error}): it was left as "
+                        "it is. Mend that, or delete the folder, and run again.") from error
     whole = len(images) == len(labels) == meta["pictures"]
     return Decoded(images, labels, meta["classes"], boxes, meta["seconds"]) if whole else None
 
@@ -171,7 +174,7 @@ def _build(folder: Path, make_listing: Callable[[], Listing], size: tuple[int, i
         meta = {"format": FORMAT, "pictures": len(listing.paths), "classes": listing.classes,
                 "seconds": time.perf_counter() - started}
         (aside / "meta.json").write_text(json.dumps(meta))
-        os.replace(aside, folder)
+        move_into_place(aside, folder)
     except OSError as error:
         raise DataError(_disk_message(error, folder, needed)) from error
     finally:
@@ -195,7 +198,8 @@ def _decode_all(paths: list[str], target: Path, shape: tuple[int, ...], fit: Cal
         start = file.tell()
     picture = int(np.prod(shape[1:]))
     tasks = [(paths[i:i + CHUNK], shape[1:], fit, target, start + i * picture) for i in range(0, len(paths), CHUNK)]
-    workers = min(_cores(), len(tasks), 32)  # Windows waits for 63 processes at most
+    most = 32 if multiprocessing.get_start_method() == "fork" else 8  # elsewhere each of them imports torch first
+    workers = min(_cores(), len(tasks), most)
     with progress_bar(len(paths), "decoding once", " pictures") as bar:
         if workers == 1:
             broken = _collect(map(_decode_chunk, tasks), bar)
@@ -221,8 +225,9 @@ def _in_processes(workers: int, tasks: list[tuple], bar) -> list[str]:
         return _collect(pool.map(_decode_chunk, tasks), bar)
     except BrokenProcessPool as error:
         raise DataError(
-            f"one of the {workers} processes that decode was killed, most likely because the memory is full. Close "
-            "other notebooks and programs, and run again.") from error
+            f"one of the {workers} processes that decode was killed, most likely because the memory is full: close "
+            "other notebooks and programs, and run again. If it is a script that you run, put its code under "
+            "if __name__ == \"__main__\":") from error
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 # What stands there, word for word but without `code` → where it comes from. Phrases, so that they fit one place only.
 FACTS = {
-    "Python 3.11": "the oldest version that is supported",
+    "Python 3.11 to 3.14": "the versions that torch's packages are made for, from the oldest that is supported on",
     "an array of 1.4 GB": "110,000 pictures × 64 × 64 × 3 bytes",
     "The original spent 50 for 49.9 %": "the log of the original session, fifty epochs at a price of 1 each",
     "fifty epochs, 49.9 % by its own log": "the same log",
