@@ -21,7 +21,7 @@ from course_lib.data.places import runs_home
 from course_lib.models import create_model, whiten_stem
 from course_lib.recipes import DATASETS, RECIPES, VARIANTS, Recipe, find_recipe
 from course_lib.runtime import CourseError, Runtime
-from course_lib.training import History, Trainer, curves, evaluate, fit, optim, parallel
+from course_lib.training import History, Trainer, curves, engine, evaluate, fit, optim, parallel
 
 
 @dataclass
@@ -107,11 +107,11 @@ class _Files:
         """Two processes on one checkpoint would overwrite each other's epochs."""
         lock, folder = FileLock(self.lock, timeout=0), self.lock.parent
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(exist_ok=True)  # no parents: a drive that is not mounted must not become a folder
             lock.acquire()
         except Timeout:
-            raise CourseError(f"another process is training {self.checkpoint.stem} in {folder}: wait for it, or stop "
-                              "it") from None
+            raise CourseError(f"another process is training {self.checkpoint.stem} and holds {self.lock}: wait for "
+                              "it, or stop it") from None
         except OSError as error:
             raise CourseError(f"cannot write to {folder} ({error.strerror or error}): choose another folder") from error
         try:
@@ -191,7 +191,8 @@ def _record(recipe, rt, train, val, seed, history, rate, model) -> dict:
         "processes": parallel.processes(),
         "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__},
         "epochs": len(history), "seconds": train.prepare_seconds + val.prepare_seconds + epochs + last_look,
-        "reference_rate": rates and sum(rates) / 2, "reference_rates": rates, "history": history.rows, "steps": history.steps, "final": final,
+        "reference_rate": rates and sum(rates) / 2, "reference_rates": rates,
+        "history": history.rows, "steps": history.steps, "final": final,
     }
 
 
@@ -200,9 +201,9 @@ def _reference_rate(rt: Runtime, files: _Files, report) -> float | None:
 
     None for one that goes on elsewhere: its seconds are of two machines.
     """
-    kept = records.read_json(files.rate)
-    here = {"device": rt.machine, "processes": parallel.processes()}
-    if not here.items() <= kept.items():
+    kept, here = records.read_json(files.rate), {"device": rt.machine, "processes": parallel.processes()}
+    kept, known = parallel.gather((kept, here.items() <= kept.items()))[0]  # all do what the first one does
+    if not known:
         if kept and files.checkpoint.exists():
             report(f"begun on another machine ({kept.get('device')}): there will be no price")
             return None
@@ -217,26 +218,28 @@ def _rate_of_all(rt: Runtime) -> float:
     return parallel.total(torch.tensor(reference_rate(rt), dtype=torch.float64, device=rt.device)).item()
 
 
-def reference_rate(rt: Runtime, steps: int = 4) -> float:
+def reference_rate(rt: Runtime, rounds: int = 4) -> float:
     """Pictures per second that this machine trains the reference network at: ``resnet18_small``, 200 classes,
-    64 px, batch 64, in this run's precision and memory format. The median of ``steps``, after one to warm up."""
+    64 px, batch 64, in this run's precision and memory format. The median of ``rounds``, after one to warm up, each
+    of as many steps as a training makes between two looks at the loss."""
     model = create_model("resnet18_small", 200).to(rt.device, memory_format=torch.channels_last)
     optimizer = optim.sgd(model, 0.01)
     trainer = Trainer(model.train(), optimizer, optim.constant(optimizer), rt.precision)
     x = torch.randn(64, 3, 64, 64, device=rt.device).contiguous(memory_format=torch.channels_last)
     labels = torch.zeros(64, dtype=torch.int64, device=rt.device)
-    seconds = []
-    for _ in range(steps + 1):
+    seconds, steps = [], engine.LOOK_EVERY.get(rt.device.type, 10)
+    for _ in range(rounds + 1):
         started = time.perf_counter()
-        trainer.step(x, labels)[0].item()  # waits for the device
+        losses = [trainer.step(x, labels)[0] for _ in range(steps)]
+        losses[-1].item()  # waits for the device
         seconds.append(time.perf_counter() - started)
-    return 64 / float(np.median(seconds[1:]))
+    return 64 * steps / float(np.median(seconds[1:]))
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m course_lib.train", description=__doc__, epilog="On several GPUs or processes: torchrun "
-        "--nproc-per-node N -m course_lib.train RECIPE. Each batch is shared out; the first process writes.")
+        prog="python -m course_lib.train", description=__doc__, epilog="On several GPUs or processes, but not on "
+        "Windows: torchrun --nproc-per-node N -m course_lib.train RECIPE. Each batch is shared out; the first writes.")
     parser.add_argument("recipe", nargs="?", help="without it: the list of recipes")
     parser.add_argument("--profile", choices=runtime.PROFILES, help="default: COURSE_PROFILE, else by the machine")
     parser.add_argument("--seed", type=_seed, default=0, help="of weights, order and augmentation (default: 0)")

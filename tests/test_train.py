@@ -114,11 +114,12 @@ def test_an_unknown_optimizer_is_answered_with_those_there_are():
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_variant_is_one_thing_changed(name):
-    """But for Muon and the single size, which are given fewer epochs, for what an epoch costs with them."""
+    """But for Muon, which is given larger batches and fewer epochs, for what its step costs, and trials' pictures."""
     of, _, ending = name.rpartition(".")
     was, now = asdict(RECIPES[of]), asdict(VARIANTS[name])
     changed = {key for key in now if now[key] != was[key]} - {"name", "about"}
-    assert len(changed) == 1 or (ending == "muon" and changed == {"optimizer", "sizes"})
+    with_muon = {"optimizer", "batch_size", "lr", "sizes"}
+    assert len(changed) == 1 or (ending == "muon" and changed - {"data_options"} == with_muon)
 
 
 def test_a_variant_is_judged_on_the_tune_split_and_kept_with_the_others(real, tmp_path, capsys, monkeypatch):
@@ -383,10 +384,16 @@ def test_on_toy_shapes_every_profile_runs_the_smoke_recipe_and_keeps_nothing(rea
 
 def test_two_processes_do_not_train_the_same_run(real, tmp_path):
     training.run(TINY, real.rt)
-    lock = next((tmp_path / "runs").glob("tiny-cpu-seed0-*.lock"))
+    lock = training._Files(tmp_path / "runs", TINY, "cpu", 0).lock
     with FileLock(lock), pytest.raises(CourseError, match="another process is training tiny-cpu-seed0"):
         training.run(TINY, real.rt)
     assert training.run(TINY, real.rt).record["epochs"] == 2, "once it is over, the next may"
+
+
+def test_a_folder_whose_drive_is_not_there_is_not_made_in_its_place(real, tmp_path):
+    with pytest.raises(CourseError, match="cannot write to .*no drive/runs .*choose another folder"):
+        training.run(TINY, real.rt, folder=tmp_path / "no drive" / "runs")
+    assert not (tmp_path / "no drive").exists()
 
 
 @pytest.mark.parametrize("ending", ["json", "rate.json"])
@@ -460,9 +467,12 @@ def test_the_reference_rate_is_that_of_the_reference_network_on_its_batch(monkey
     monkeypatch.setattr(training, "create_model", lambda *asked: made.append(asked) or StandIn())
     clock = iter([0, 1, 1, 3, 3, 7, 7, 15])
     monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    assert training.reference_rate(SMOKE, steps=3) == pytest.approx(64 / 4)
+    assert training.reference_rate(SMOKE, rounds=3) == pytest.approx(64 / 4)
     assert made == [("resnet18_small", 200)]
     assert batches == [((64, 3, 64, 64), True, True)] * 4
+    clock = iter([0, 1, 1, 21, 21, 61, 61, 141])  # ten steps a round, where the device is waited for that often
+    monkeypatch.setattr(training.engine, "LOOK_EVERY", {})
+    assert training.reference_rate(SMOKE, rounds=3) == pytest.approx(64 / 4) and len(batches) == 4 + 40
 
 
 def test_a_forecast_divides_the_mean_price_of_the_committed_runs_by_this_machines_rate():

@@ -469,6 +469,20 @@ def test_a_nan_between_two_looks_is_not_lost(toys, path, monkeypatch):
     assert len(checkpoint.load(path)["history"]["rows"]) == 1
 
 
+def test_in_fp16_gradients_that_are_never_numbers_stop_the_training(toys, path, monkeypatch):
+    """The loss stays finite, for the scaler leaves out every step and halves its scale: here from 2⁻²², after three."""
+    monkeypatch.setattr(Precision, "scaler", lambda self: torch.amp.GradScaler("cpu", init_scale=2**-22))
+
+    def make_model():
+        model = small_net()
+        model[0].weight.register_hook(lambda gradient: gradient * float("nan"))
+        return model
+
+    with pytest.raises(TrainingError, match="gradients are not in epoch 1/3, batch 3, at learning rate"):
+        train(toys, path, make_model=make_model, precision=Precision(CPU, torch.float16))
+    assert not path.exists()
+
+
 def test_ctrl_c_behind_a_step_that_broke_the_weights_keeps_the_last_good_checkpoint(toys, path, monkeypatch):
     step = Trainer.step
 
@@ -555,8 +569,19 @@ def test_a_training_may_be_stopped_again_and_again(toys, path, whole):
     assert_same_training(train(toys, path), whole)
 
 
-def test_ctrl_c_in_the_last_batch_still_finishes(toys, path, whole):
-    assert_same_training(train(toys, path, ctrl_c_at=STEPS - 1), whole)
+def test_ctrl_c_in_the_last_batch_finishes_the_training_and_stops_what_comes_after(toys, path, whole):
+    with pytest.raises(KeyboardInterrupt, match="after the last epoch; saved in .*training.pt"):
+        train(toys, path, ctrl_c_at=STEPS - 1)
+    again = train(toys, path)
+    assert_same_training(again, whole)
+    assert len(again.lines) == 1, "reused"
+
+
+def test_a_checkpoint_of_another_form_is_not_taken(toys, path, monkeypatch):
+    train(toys, path)
+    monkeypatch.setattr(checkpoint, "FORM", 2)
+    with pytest.raises(CheckpointError, match="form of checkpoint was 1, is 2.*--no-resume"):
+        train(toys, path)
 
 
 def test_without_a_checkpoint_ctrl_c_stops_at_once(toys):
@@ -714,8 +739,17 @@ def test_what_a_dead_process_left_of_a_save_is_swept_away_and_a_living_ones_is_n
     dead, alive = (path.with_name(f"training.pt.partial-{number}") for number in (2**22 + 1, os.getppid()))
     for left in (dead, alive):
         left.write_bytes(b"half of it")
-    checkpoint.save(path, {"steps": 1})
+    with open(alive, "rb"):
+        checkpoint.save(path, {"steps": 1})
     assert not dead.exists() and alive.exists() and checkpoint.load(path) == {"steps": 1}
+
+
+@pytest.mark.parametrize("copy", ["training.pt.partial-123 (1)", "training.pt.partial-7-LAPTOP"])
+def test_a_copy_that_somebody_made_of_a_half_written_save_is_left_alone(path, copy):
+    path.parent.mkdir()
+    path.with_name(copy).touch()
+    checkpoint.save(path, {"steps": 1})
+    assert path.with_name(copy).exists() and checkpoint.load(path) == {"steps": 1}
 
 
 def test_a_first_save_that_fails_says_that_there_is_none(path, monkeypatch):
@@ -819,6 +853,24 @@ def test_a_loss_that_is_no_number_ends_the_range_test_there(toys):
     found = lr_finder.range_test(Breaks(at=25), batch_loader(toys.train, 20, 0), sgd_from(1e-4), end_lr=0.01, steps=60)
     assert len(found.losses) == 25 and np.isfinite(found.losses).all()
     assert math.isfinite(found.suggestion)
+
+
+class Steep(nn.Module):
+    """A network whose first gradients, times the scaler's 65,536, are too large for fp16."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = small_net()
+
+    def forward(self, x):
+        return self.net(x) * 300
+
+
+def test_a_first_step_that_fp16s_scaler_leaves_out_is_no_reason_for_a_warning(toys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lr_finder.range_test(Steep(), batch_loader(toys.train, 20, 0), sgd_from(1e-6), end_lr=1e-4, steps=20,
+                             precision=Precision(CPU, torch.float16))
 
 
 def test_too_few_steps_to_read_a_rate_from_are_an_error_with_a_cure(toys):

@@ -13,6 +13,8 @@ import torch
 from course_lib.runtime import CourseError, written_whole
 from course_lib.training import parallel
 
+FORM = 1  # of what a checkpoint holds: another one cannot be gone on with
+
 
 class CheckpointError(CourseError):
     """A checkpoint that cannot be written or read."""
@@ -58,7 +60,7 @@ def load(path: Path, identity: dict | None = None) -> dict | None:
     kept = state.get("identity") if isinstance(state, dict) else None
     if kept is None:
         raise CheckpointError(f"{path} is not a checkpoint of a training. Delete it to train from the beginning.")
-    differs = [each for key, value in identity.items() if key in kept for each in _differences(key, kept[key], value)]
+    differs = [each for key, value in identity.items() for each in _differences(key, kept.get(key, "not set"), value)]
     if differs:
         raise CheckpointError(f"{path} belongs to another training ({'; '.join(differs[:3])}): give anew=True "
                               "(--no-resume on the command line) to start over, or another checkpoint path")
@@ -86,10 +88,11 @@ def identity(sizes: Sequence, loader, trainer, settings: dict | None = None) -> 
     groups = [{"initial_lr": group["initial_lr"]}
               | {key: value for key, value in group.items() if key != "lr" and isinstance(value, int | float)}
               for group in trainer.optimizer.param_groups]
-    return {"picture sizes": list(sizes), "batch size": loader.batch_size, "pictures": loader.images,
-            "data": f"{loader.store.name} {loader.store.split}", "seed": loader.seed, "optimizer": groups,
-            "schedule": type(trainer.scheduler).__name__, "label smoothing": trainer.label_smoothing,
-            "extras": asdict(trainer.extras), "processes": parallel.processes(), "settings": settings,
+    return {"form of checkpoint": FORM, "picture sizes": list(sizes), "batch size": loader.batch_size,
+            "pictures": loader.images, "data": f"{loader.store.name} {loader.store.split}", "seed": loader.seed,
+            "optimizer": groups, "schedule": type(trainer.scheduler).__name__,
+            "label smoothing": trainer.label_smoothing, "extras": asdict(trainer.extras),
+            "processes": parallel.processes(), "settings": settings,
             "weights": {name: list(p.shape) for name, p in trainer.model.named_parameters()}}
 
 

@@ -89,9 +89,10 @@ def train_one_epoch(trainer: Trainer, loader, history: History, *, name: str = "
             bar.update(len(labels) * parallel.processes())
             if trainer.steps % look_every == 0 or totals["batches"] == len(loader):
                 value, asked = parallel.agree(loss.double() + 0 * sums[0], stop())  # 0 × NaN is NaN: none slips by
-                if not math.isfinite(value):
+                if not math.isfinite(value) or trainer.stands_still:
+                    found = "a number, but its gradients are not" if math.isfinite(value) else value
                     seen_from = max(1, totals["batches"] - look_every + 1)
-                    raise TrainingError(_not_finite(value, f"{name}, batch {_range(seen_from, totals['batches'])}", lr))
+                    raise TrainingError(_not_finite(found, f"{name}, batch {_range(seen_from, totals['batches'])}", lr))
                 if trainer.steps % 10 == 0:
                     history.steps.append([trainer.steps, lr, value])
                 bar.set_postfix_str(f"loss {value:.3f}, top-1 {sums[1].item() / seen:.1%}, lr {lr:.3g}")
@@ -161,6 +162,8 @@ def fit(model: nn.Module, train_loader, val_loader, *, sizes: Sequence[int | Non
             _save(checkpoint, trainer, history, None, identity)
             report(_line(history.last, len(sizes)))
             after_epoch(history)
+        if stop():  # too late for a batch, but what comes after the training was not wanted either
+            raise KeyboardInterrupt(f"stopped after the last epoch; saved in {checkpoint}")
     if trainer.average:
         model.load_state_dict(trainer.evaluated.state_dict())
     return history

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from course_lib.runtime import CourseError, Precision
+from course_lib.training.trainer import no_word_about_order
 
 SKIP_START, SKIP_END = 10, 5  # the library's own: the first points are noise, the last ones divergence
 
@@ -60,7 +61,7 @@ def range_test(model: nn.Module, loader, make_optimizer: Callable[[nn.Module], t
                       grad_scaler=precision.scaler())
     devices = [precision.device] if precision.device.type == "cuda" else []
     quiet, no_widget = contextlib.redirect_stdout(io.StringIO()), patch("torch_lr_finder.lr_finder.tqdm", iter)
-    with torch.random.fork_rng(devices), quiet, no_widget, contextlib.suppress(_NotFinite):
+    with torch.random.fork_rng(devices), quiet, no_widget, no_word_about_order(), contextlib.suppress(_NotFinite):
         finder.range_test(TrainDataLoaderIter(loader), end_lr=end_lr, num_iter=steps)
     return read(finder.history["lr"], finder.history["loss"])
 

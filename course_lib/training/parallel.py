@@ -40,7 +40,9 @@ def together() -> Iterator[None]:
     gpu, _ = usable_gpu()
     if gpu and own >= cards:
         raise CourseError(f"more processes than GPUs: start at most {cards} on this machine")
-    dist.init_process_group("nccl" if gpu and dist.is_nccl_available() else "gloo", timeout=timedelta(minutes=10))
+    nccl = gpu and dist.is_nccl_available()
+    dist.init_process_group("nccl" if nccl else "gloo", timeout=timedelta(minutes=10),
+                            device_id=torch.device("cuda", own) if nccl else None)
     yield
     dist.destroy_process_group()
 
@@ -60,7 +62,7 @@ def agree(loss: torch.Tensor, stop: bool) -> tuple[float, bool]:
     return loss_sum / processes(), asked > 0
 
 
-def gather(state: dict) -> list[dict]:
+def gather(state) -> list:
     """One for each process."""
     if processes() == 1:
         return [state]

@@ -77,7 +77,7 @@ class Trainer:
         if self.average:
             self.average.update_parameters(self.model)
         if not isinstance(self.scheduler, ReduceLROnPlateau):
-            with _no_word_about_order() if self.steps == 0 else contextlib.nullcontext():
+            with no_word_about_order() if self.steps == 0 else contextlib.nullcontext():
                 self.scheduler.step()
         self.steps += 1
         return loss, right
@@ -98,6 +98,12 @@ class Trainer:
             loss_sum = loss_sum + loss.detach()
             right = right + (logits.argmax(1) == (truth if truth.ndim == 1 else truth.argmax(1))).sum()
         return loss_sum, right
+
+    @property
+    def stands_still(self) -> bool:
+        """In fp16 the scaler leaves out a step whose gradients are not finite, and halves its scale: one step now and
+        then, as a rule. Below 2⁻²⁴ it has left out forty in a row, and comes to none any more."""
+        return self.scaler.get_scale() < 2**-24
 
     @property
     def lr(self) -> float:
@@ -125,7 +131,7 @@ class Trainer:
 
 
 @contextlib.contextmanager
-def _no_word_about_order() -> Iterator[None]:
+def no_word_about_order() -> Iterator[None]:
     """In fp16 the scaler often leaves out the first step, and torch takes that for steps in the wrong order."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler\.step\(\)` before")
