@@ -113,7 +113,8 @@ class _Files:
             raise CourseError(f"another process is training {self.checkpoint.stem} and holds {self.lock}: wait for "
                               "it, or stop it") from None
         except OSError as error:
-            raise CourseError(f"cannot write to {folder} ({error.strerror or error}): choose another folder") from error
+            raise CourseError(f"cannot write to {folder} ({error.strerror or error}): make that folder, or choose "
+                              "another one") from error
         try:
             yield
         finally:
@@ -295,5 +296,5 @@ def _main(recipe: Recipe, asked: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a file or pipe on Windows may not know every sign
+        stream.reconfigure(errors="replace", line_buffering=True)  # Windows' pipes lack signs; a log shows each epoch
     sys.exit(main())

@@ -391,7 +391,7 @@ def test_two_processes_do_not_train_the_same_run(real, tmp_path):
 
 
 def test_a_folder_whose_drive_is_not_there_is_not_made_in_its_place(real, tmp_path):
-    with pytest.raises(CourseError, match="cannot write to .*no drive/runs .*choose another folder"):
+    with pytest.raises(CourseError, match="cannot write to .*no drive/runs .*make that folder, or choose another"):
         training.run(TINY, real.rt, folder=tmp_path / "no drive" / "runs")
     assert not (tmp_path / "no drive").exists()
 

@@ -162,7 +162,8 @@ def fit(model: nn.Module, train_loader, val_loader, *, sizes: Sequence[int | Non
             _save(checkpoint, trainer, history, None, identity)
             report(_line(history.last, len(sizes)))
             after_epoch(history)
-        if stop():  # too late for a batch, but what comes after the training was not wanted either
+        _, asked = parallel.agree(torch.zeros((), device=precision.device), stop())
+        if asked:  # too late for a batch, but what comes after the training was not wanted either
             raise KeyboardInterrupt(f"stopped after the last epoch; saved in {checkpoint}")
     if trainer.average:
         model.load_state_dict(trainer.evaluated.state_dict())

@@ -50,7 +50,7 @@ class Muon(torch.optim.SGD):
     In groups with ``orthogonal=True`` the gradient with its momentum, a matrix of (out, in · height · width), gives
     way to the nearest orthogonal matrix, and filters keep the length they began with (unless that was zero): so the
     rate says how far they turn. Such a step costs the same for a batch of any size: 10 to 15 times the shorter side
-    squared times the longer one, in multiply-adds.
+    squared times the longer one, in multiply-adds. (torch.optim.Muon takes matrices, and no filters.)
     """
 
     @torch.no_grad()
