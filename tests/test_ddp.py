@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib.data import AlbumentationsLoader, BatchLoader, toy_shapes, transforms
+from course_lib.data import AlbumentationsLoader, Augment, BatchLoader, toy_shapes, transforms
 from course_lib.runtime import CourseError, Precision, seed_everything
 from course_lib.training import Extras, checkpoint, evaluate, fit, optim, parallel
 from course_lib.training.trainer import Trainer
@@ -44,7 +44,7 @@ def with_norms():
 def training(folder: Path | None = None, at_step=lambda steps: None, make=no_norm, **extras):
     """Two epochs with this process's part of every batch: the model, the history and each step's loss."""
     seed_everything(0)
-    loader = BatchLoader(toy_shapes("train", size=16, count=120), 20, augment=False, shuffle=True, seed=3)
+    loader = BatchLoader(toy_shapes("train", size=16, count=120), 20, augment=Augment(pad=2, cutout=0.3), seed=3)
     watch = BatchLoader(toy_shapes("tune", size=16, count=41), 20, augment=False)  # the last batch: one picture
     loader.shard = watch.shard = (parallel.rank(), parallel.processes())
     model, losses, agree, step = make(), [], parallel.agree, Trainer.step
@@ -65,7 +65,7 @@ def training(folder: Path | None = None, at_step=lambda steps: None, make=no_nor
         history = fit(model, loader, watch, sizes=(16,) * EPOCHS, optimizer=optimizer, extras=Extras(**extras),
                       scheduler=optim.one_cycle(optimizer, 0.1, EPOCHS * BATCHES), label_smoothing=0.1,
                       checkpoint=folder and folder / "training.pt", report=lambda line: None)
-    return SimpleNamespace(model=model, losses=losses, history=history)
+    return SimpleNamespace(model=model, losses=losses[:-1], history=history)  # the last one asks whether to stop
 
 
 # --- what the processes do ------------------------------------------------------------------------
@@ -101,6 +101,11 @@ def train_with_ctrl_c(folder):
     if parallel.rank() == 1:
         train_and_note(folder, at_step=lambda steps: steps == 8 and signal.raise_signal(signal.SIGINT))
     train_and_note(folder)
+
+
+def train_with_ctrl_c_at_the_end(folder):
+    train_and_note(folder, at_step=lambda steps: parallel.rank() == 1 and steps == EPOCHS * BATCHES - 1
+                   and signal.raise_signal(signal.SIGINT))
 
 
 def train_and_die(folder):
@@ -189,18 +194,28 @@ def test_the_parts_of_a_batch_make_up_the_batch(make, world):
         assert sorted(np.concatenate([part[number] for part in parts])) == sorted(batch)
 
 
-def test_each_process_augments_its_pictures_in_its_own_way():
-    """Pictures that are all the same: what differs is the augmentation."""
-    store = toy_shapes("train", size=16, count=40)
-    store.images[:] = store.images[0]
-    loader, seen = BatchLoader(store, 20, seed=3), []
+@pytest.mark.parametrize("how", [
+    {"cutout": 0.3, "brightness": 0.2, "contrast": 0.3, "min_area": 0.5}, {"resized_crop": (0.3, 1.0)},
+    {"flip": "alternating", "border": "zeros", "pad": 2}])
+def test_a_picture_is_augmented_alike_however_many_processes_share_its_batch(how):
+    loader = BatchLoader(toy_shapes("train", size=16, count=40), 20, seed=3, augment=Augment(**how))
+    whole, parts = list(loader), []
     for rank in (0, 1):
         loader.shard = (rank, 2)
-        seen.append(next(iter(loader))[0])
-    assert not torch.equal(*seen)
+        parts.append(list(loader))
+    for (x, labels), first, second in zip(whole, *parts, strict=True):
+        for rank, part in enumerate((first, second)):
+            assert torch.allclose(part[0], x[rank::2], atol=1e-5) and torch.equal(part[1], labels[rank::2])
 
 
 # --- nobody is left waiting -----------------------------------------------------------------------
+
+
+def test_ctrl_c_in_one_process_during_the_last_batch_ends_both_and_nothing_is_lost(together, tmp_path):
+    assert together(train_with_ctrl_c_at_the_end, tmp_path) == [1, 1]
+    assert len(checkpoint.load(tmp_path / "training.pt")["history"]["rows"]) == EPOCHS
+    assert together(train_and_note, tmp_path) == [0, 0]
+    assert checkpoint.load(tmp_path / "end0.pt")["losses"] == [], "reused"
 
 
 def test_ctrl_c_in_one_process_stops_both_at_one_batch_and_they_go_on_there(together, tmp_path):

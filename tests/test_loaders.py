@@ -14,7 +14,7 @@ import torchvision.transforms.v2.functional as tv
 from albumentations.pytorch import ToTensorV2
 
 from course_lib.data import AlbumentationsLoader, Augment, BatchLoader, ImageStore, transforms
-from course_lib.data.augment import crop, draw_boxes, resize_boxes
+from course_lib.data.augment import Lots, crop, draw_boxes, resize_boxes
 from course_lib.runtime import CourseError
 
 MEAN, STD = (0.48, 0.45, 0.40), (0.28, 0.27, 0.29)
@@ -120,6 +120,15 @@ def test_both_loaders_evaluate_the_same_bits(size, workers):
     store, results = make_store(noise(11)), []
     for loader in (batch_loader(store, 4, False), albumentations_loader(store, 4, False, workers=workers)):
         loader.picture_size = size
+        results.append(list(loader))
+    assert same(*results)
+
+
+def test_both_loaders_evaluate_the_same_bits_of_batches_that_are_normalised_in_parts():
+    """In parts of another length each: what the cache holds, and what one thread does beside workers."""
+    store, results = make_store(noise(60, size=64)), []
+    for loader in (batch_loader(store, 50, False), albumentations_loader(store, 50, False, workers=2)):
+        assert loader._at_once < 50 * 64 * 64 * 3
         results.append(list(loader))
     assert same(*results)
 
@@ -314,7 +323,8 @@ def check_places(places, pad):
 def whole_batch(images, pad):
     generator = torch.Generator().manual_seed(1)
     flip = torch.rand(len(images), generator=generator) < 0.5
-    picked = crop(torch.from_numpy(images).permute(0, 3, 1, 2), pad, images.shape[1], flip, generator)
+    lots = Lots(generator, len(images))
+    picked = crop(torch.from_numpy(images).permute(0, 3, 1, 2), pad, images.shape[1], flip, lots)
     return picked.permute(0, 2, 3, 1).contiguous().numpy()
 
 
@@ -406,7 +416,8 @@ def test_a_smaller_area_is_one_side_for_a_batch_and_a_place_for_each_picture(siz
 def test_a_resized_crop_is_torchvisions_for_every_box(size):
     images = torch.from_numpy(noise(60)).permute(0, 3, 1, 2)
     generator = torch.Generator().manual_seed(0)
-    boxes, flip = draw_boxes(images.shape, (0.1, 1.0), generator), torch.rand(60, generator=generator) < 0.5
+    lots = Lots(generator, 60)
+    boxes, flip = draw_boxes(images.shape, (0.1, 1.0), lots), lots.uniform(0, 1) < 0.5
     found = resize_boxes(images, boxes, flip, size)
     for picture, box, turned, other in zip(images, boxes.T.tolist(), flip, found, strict=True):
         expected = tv.resized_crop(picture.float(), *box, [size, size], antialias=True)
@@ -415,7 +426,7 @@ def test_a_resized_crop_is_torchvisions_for_every_box(size):
 
 def test_boxes_of_resized_crops_spread_over_area_shape_and_place():
     shape = torch.Size([4000, 3, 160, 160])
-    top, left, height, width = draw_boxes(shape, (0.2, 0.6), torch.Generator().manual_seed(0)).double()
+    top, left, height, width = draw_boxes(shape, (0.2, 0.6), Lots(torch.Generator().manual_seed(0), shape[0])).double()
     assert min(top.min(), left.min()) >= 0 and (top + height).max() <= 160 and (left + width).max() <= 160
     aspect = (width / height).log() / np.log(4 / 3)
     for value, low, high in ((height * width / 160**2, 0.2, 0.6), (aspect, -1, 1),

@@ -13,6 +13,33 @@ BORDERS = ("mirror", "zeros")
 LONGEST = 4 / 3  # a resized crop has sides of up to 4:3, upright or across (Szegedy et al. 2015)
 
 
+@dataclass
+class Lots:
+    """Random numbers (B,), one for each picture of a batch.
+
+    Of several processes that share a batch each draws for all ``pictures`` of it and takes its part: so a picture
+    looks the same however many processes there are.
+    """
+
+    generator: torch.Generator
+    pictures: int
+    shard: tuple[int, int] = (0, 1)  # rank, processes
+
+    def _part(self, all_of_them: torch.Tensor) -> torch.Tensor:
+        rank, processes = self.shard
+        return all_of_them[rank::processes]
+
+    def uniform(self, low: float, high: float) -> torch.Tensor:
+        return self._part(torch.empty(self.pictures).uniform_(low, high, generator=self.generator))
+
+    def integers(self, end: int) -> torch.Tensor:
+        return self._part(torch.randint(end, (self.pictures,), generator=self.generator))
+
+    def one(self, low: float, high: float) -> float:
+        """For the whole batch."""
+        return torch.empty(1).uniform_(low, high, generator=self.generator).item()
+
+
 @dataclass(frozen=True)
 class Augment:
     """What a training picture may look like; plain data, so that a recipe can hold it.
@@ -50,28 +77,28 @@ class Augment:
             if fault:
                 raise CourseError(f"Augment: {words}")
 
-    def cut(self, images: torch.Tensor, flip: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
+    def cut(self, images: torch.Tensor, flip: torch.Tensor, size: int, lots: Lots) -> torch.Tensor:
         """Crop and flip (B, 3, H, W): uint8 (B, 3, h, w), or after a resized crop float (B, 3, size, size).
 
         flip: bool (B,), the pictures to be mirrored.
         """
         if self.resized_crop:
-            boxes = draw_boxes(images.shape, self.resized_crop, generator)
+            boxes = draw_boxes(images.shape, self.resized_crop, lots)
             return resize_boxes(images, boxes, flip, size)
-        side = math.sqrt(torch.empty(1).uniform_(self.min_area, 1, generator=generator).item())
-        return crop(images, self.pad, round(side * images.shape[2]), flip, generator, self.border)
+        side = math.sqrt(lots.one(self.min_area, 1))
+        return crop(images, self.pad, round(side * images.shape[2]), flip, lots, self.border)
 
-    def tint(self, x: torch.Tensor, std: tuple[float, ...], generator: torch.Generator) -> torch.Tensor:
+    def tint(self, x: torch.Tensor, std: tuple[float, ...], lots: Lots) -> torch.Tensor:
         """Change the light of normalised pictures (B, 3, S, S) and cover a square of each, in place."""
         def draw(reach):
-            return to_device(torch.empty(len(x), 1, 1, 1).uniform_(-reach, reach, generator=generator), x.device)
+            return to_device(lots.uniform(-reach, reach).view(-1, 1, 1, 1), x.device)
 
         if self.brightness or self.contrast:
             factor, unit = 1 + draw(self.contrast), to_device(torch.tensor(std), x.device).view(3, 1, 1)
             shift = draw(self.brightness) / unit
             torch.addcmul(x.mean((2, 3), keepdim=True) * (1 - factor) + shift, x, factor, out=x)
         if self.cutout:
-            x.masked_fill_(to_device(draw_squares(x.shape, self.cutout, generator), x.device), 0)  # 0: the mean colour
+            x.masked_fill_(to_device(draw_squares(x.shape[-1], self.cutout, lots), x.device), 0)  # 0: the mean colour
         return x
 
 
@@ -80,7 +107,7 @@ def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
-def crop(images: torch.Tensor, pad: int, side: int, flip: torch.Tensor, generator: torch.Generator,
+def crop(images: torch.Tensor, pad: int, side: int, flip: torch.Tensor, lots: Lots,
          border: str = "mirror") -> torch.Tensor:
     """Cut a window of ``side`` pixels out of each padded picture, at a place of its own; flip some.
 
@@ -91,8 +118,8 @@ def crop(images: torch.Tensor, pad: int, side: int, flip: torch.Tensor, generato
     strip, apart = (mirrored if border == "mirror" else blackened)(images, pad)
     rows = strip.permute(0, 2, 3, 1).flatten(2)  # (B, H + 2·pad, length·3), as it lies in memory
     windows = rows.unfold(1, side, 1).unfold(2, side * 3, 3)  # (B, tops, lefts, side, side·3)
-    top = torch.randint(height + 2 * pad - side + 1, (len(images),), generator=generator)
-    left = torch.randint(width + 2 * pad - side + 1, (len(images),), generator=generator) + flip * apart
+    top = lots.integers(height + 2 * pad - side + 1)
+    left = lots.integers(width + 2 * pad - side + 1) + flip * apart
     drawn = take(windows, torch.arange(len(images)), top, left)  # (B, side, side·3)
     return drawn.unflatten(2, (side, 3)).permute(0, 3, 1, 2)
 
@@ -121,15 +148,15 @@ def take(array: torch.Tensor, *index: torch.Tensor) -> torch.Tensor:
     return array[tuple(to_device(i, array.device) for i in index)]
 
 
-def draw_boxes(shape: torch.Size, share: tuple[float, float], generator: torch.Generator) -> torch.Tensor:
+def draw_boxes(shape: torch.Size, share: tuple[float, float], lots: Lots) -> torch.Tensor:
     """Top, left, height, width in pixels, int64 (4, B): area and log of the aspect are uniform."""
-    count, _, full_height, full_width = shape
-    area = torch.empty(count).uniform_(*share, generator=generator) * full_height * full_width
-    stretch = torch.empty(count).uniform_(-1, 1, generator=generator).mul(math.log(LONGEST) / 2).exp()
+    full_height, full_width = shape[2:]
+    area = lots.uniform(*share) * full_height * full_width
+    stretch = lots.uniform(-1, 1).mul(math.log(LONGEST) / 2).exp()
     height = (area.sqrt() / stretch).round().long().clamp(1, full_height)
     width = (area.sqrt() * stretch).round().long().clamp(1, full_width)
-    places = torch.stack([full_height - height + 1, full_width - width + 1])
-    top, left = (torch.rand(2, count, generator=generator) * places).long()
+    top, left = ((lots.uniform(0, 1) * (full - side + 1)).long()
+                 for full, side in ((full_height, height), (full_width, width)))
     return torch.stack([top, left, height, width])
 
 
@@ -158,10 +185,9 @@ def resampling(start: torch.Tensor, length: torch.Tensor, size: int, full: int) 
     return weight / weight.sum(2, keepdim=True)
 
 
-def draw_squares(shape: torch.Size, share: float, generator: torch.Generator) -> torch.Tensor:
-    """bool (B, 1, S, S), True in one square a picture, wholly inside, whose side is ``share`` of S."""
-    side = round(share * shape[-1])
-    corner = torch.randint(shape[-1] - side + 1, (2, shape[0], 1), generator=generator)
-    pixel = torch.arange(shape[-1])
-    rows, columns = (pixel >= corner) & (pixel < corner + side)  # (B, S) each
+def draw_squares(size: int, share: float, lots: Lots) -> torch.Tensor:
+    """bool (B, 1, S, S), True in one square a picture, wholly inside, whose side is ``share`` of S, the ``size``."""
+    side, pixel = round(share * size), torch.arange(size)
+    corners = (lots.integers(size - side + 1)[:, None] for _ in range(2))
+    rows, columns = ((pixel >= corner) & (pixel < corner + side) for corner in corners)  # (B, S) each
     return (rows[:, :, None] & columns[:, None, :])[:, None]

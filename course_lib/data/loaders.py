@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from course_lib.data.augment import Augment, to_device
+from course_lib.data.augment import Augment, Lots, to_device
 from course_lib.data.store import ImageStore
 from course_lib.runtime import CourseError
 
@@ -123,15 +123,14 @@ class BatchLoader(StoreLoader):
         return torch.from_numpy(np.array(self.store.images)).to(self.device)
 
     def _augmented(self, images: torch.Tensor, rows: np.ndarray, number: int) -> torch.Tensor:
-        rank, _ = self.shard
-        generator = _generator(self.seed, self.epoch, number, *([0, rank] if rank else []))
+        lots = Lots(_generator(self.seed, self.epoch, number), len(rows) * self.shard[1], self.shard)
         if self.augment.flip == "alternating":
             flip = self._flip_first[rows] ^ bool(self.epoch % 2)
         else:
-            flip = torch.rand(len(rows), generator=generator) < 0.5
+            flip = lots.uniform(0, 1) < 0.5
         size = self.picture_size or images.shape[-1]
-        x = self.to_input(self.augment.cut(images, flip, size, generator), size)
-        return self.augment.tint(x, self.store.std, generator)
+        x = self.to_input(self.augment.cut(images, flip, size, lots), size)
+        return self.augment.tint(x, self.store.std, lots)
 
 
 def _generator(*keys: int) -> torch.Generator:
