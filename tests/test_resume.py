@@ -110,32 +110,35 @@ def undisturbed(run, tmp_path_factory):
 def kill_and_go_on(run, undisturbed, kind, moments, tmp_path, since="started"):
     """Of each run: killed at a moment (a share of its seconds, from ``since`` on), then run to its end."""
     whole, seconds = undisturbed(kind)
-    killed = epochs = 0
+    epochs = 0
     for number, moment in enumerate(moments):
         folder = tmp_path / str(number)
         folder.mkdir()
-        killed += run(folder, kind, kill_after=moment * seconds, since=since) == -signal.SIGKILL
+        while run(folder, kind, kill_after=moment * seconds, since=since) != -signal.SIGKILL:  # it was over before
+            moment *= 0.8
+            for left in folder.iterdir():
+                left.unlink()
         saved = checkpoint.load(folder / "training.pt")
         epochs += len(saved["history"]["rows"]) if saved else 0
         assert run(folder, kind) == 0
         same_end(folder, whole)
         assert sorted(path.name for path in folder.iterdir()) == ["end.pt", "training.pt"], "nothing is left lying"
-    return killed, epochs
+    return epochs
 
 
 @pytest.mark.parametrize("kind", LOADERS)
 def test_a_killed_run_ends_like_the_one_that_was_left_alone(run, undisturbed, kind, tmp_path):
     moments = np.random.default_rng(len(kind)).uniform(0.1, 0.7, 1)
-    killed, epochs = kill_and_go_on(run, undisturbed, kind, moments, tmp_path, since="training.pt")  # one epoch is over
-    assert killed == 1 and 0 < epochs < EPOCHS
+    epochs = kill_and_go_on(run, undisturbed, kind, moments, tmp_path, since="training.pt")  # one epoch is over
+    assert 0 < epochs < EPOCHS
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", LOADERS)
 def test_ten_kills_at_random_moments_change_nothing(run, undisturbed, kind, tmp_path):
     moments = np.random.default_rng(len(kind)).uniform(0.05, 0.95, 10)
-    killed, epochs = kill_and_go_on(run, undisturbed, kind, moments, tmp_path)
-    assert killed >= 8 and 5 < epochs < 50, "in the middle, most of them"
+    epochs = kill_and_go_on(run, undisturbed, kind, moments, tmp_path)
+    assert 5 < epochs < 55, "in the middle, most of them"
 
 
 # --- in the middle of a save ----------------------------------------------------------------------

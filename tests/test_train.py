@@ -107,6 +107,12 @@ def test_every_recipe_builds_its_network_optimizer_and_schedule(name):
     assert augments[-1] == Augment(**recipe.augment)
 
 
+def test_muons_rate_is_set_by_the_recipe():
+    groups = replace(TINY, optimizer="muon", turn=0.03).build_optimizer(TINY.build_model(10, torch.device("cpu"))
+                                                                        ).param_groups
+    assert groups[-1]["lr"] == pytest.approx(0.03 * TINY.lr) and groups[0]["lr"] == TINY.lr
+
+
 def test_an_unknown_optimizer_is_answered_with_those_there_are():
     with pytest.raises(CourseError, match="recipe tiny: unknown optimizer 'adam', expected one of sgd, muon"):
         replace(TINY, optimizer="adam").build_optimizer(nn.Linear(2, 2))
@@ -114,12 +120,12 @@ def test_an_unknown_optimizer_is_answered_with_those_there_are():
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_variant_is_one_thing_changed(name):
-    """But for Muon, which is given larger batches and fewer epochs, for what its step costs, and trials' pictures."""
+    """But for Muon, which is given larger batches and fewer epochs, for what its step costs."""
     of, _, ending = name.rpartition(".")
     was, now = asdict(RECIPES[of]), asdict(VARIANTS[name])
     changed = {key for key in now if now[key] != was[key]} - {"name", "about"}
     with_muon = {"optimizer", "batch_size", "lr", "sizes"}
-    assert len(changed) == 1 or (ending == "muon" and changed - {"data_options"} == with_muon)
+    assert len(changed) == 1 or (ending.startswith("muon") and changed - {"turn"} == with_muon)
 
 
 def test_a_variant_is_judged_on_the_tune_split_and_kept_with_the_others(real, tmp_path, capsys, monkeypatch):
@@ -141,6 +147,30 @@ def test_cutout_and_crops_by_area_begin_where_the_recipe_says():
 def test_extras_are_taken_from_the_recipe():
     wished = {"clip_norm": 1.0, "accumulate": 2, "averaging": 0.99, "mixup": 0.2, "cutmix": 1.0, "compile": True}
     assert replace(TINY, **wished).extras == Extras(**wished) and TINY.extras == Extras()
+
+
+def test_what_a_recipe_sets_reaches_the_training(real, monkeypatch):
+    wished = replace(TINY, clip_norm=1.0, accumulate=2, averaging=0.9, mixup=0.2, cutmix=0.3, label_smoothing=0.2,
+                     sizes=(16, 20), schedule="plateau", strong_from=1, augment={"cutout": 0.25, "pad": 2})
+    fit, seen = training.fit, {}
+
+    def watched(model, loader, watch, **how):
+        seen.update(how, loader=loader, first=loader.augment, watched=watch.augment)
+        return fit(model, loader, watch, **how)
+
+    monkeypatch.setattr(training, "fit", watched)
+    training.run(wished, real.rt)
+    assert seen["extras"] == Extras(clip_norm=1.0, accumulate=2, averaging=0.9, mixup=0.2, cutmix=0.3)
+    assert seen["label_smoothing"] == 0.2 and seen["sizes"] == (16, 20) and seen["watched"] is None
+    assert isinstance(seen["scheduler"], torch.optim.lr_scheduler.ReduceLROnPlateau)
+    assert seen["first"] == Augment(pad=2) and seen["loader"].augment == Augment(pad=2, cutout=0.25)
+
+
+def test_a_recipe_gives_warm_up_and_flat_part_as_shares_of_the_training():
+    recipe = replace(TINY, schedule="cosine", warm_up=0.25, flat=0.5, sizes=(16,) * 4, lr=0.1)
+    rates = optim.trace(lambda optimizer: recipe.build_schedule(optimizer, 10), 0.1, 40)
+    assert rates[0] == pytest.approx(0.1 / 25) and rates[5] < rates[9] < 0.1
+    assert rates[10:31] == pytest.approx([0.1] * 21) and 0.1 > rates[32] > rates[36] > rates[39] > 0
 
 
 @pytest.mark.parametrize("number", [10, 100])
@@ -567,14 +597,24 @@ def test_ctrl_c_ends_the_command_with_code_130_and_a_word(monkeypatch, capsys, m
 def test_the_command_goes_on_unless_told_to_train_anew(monkeypatch, argument, anew):
     run = Mock(return_value=training.Run(nn.Identity(), None, record()))
     monkeypatch.setattr(training, "run", run)
-    assert training.main(["tiny_imagenet", "--profile", "smoke", *argument]) == 0
-    assert run.call_args.kwargs["anew"] is anew
+    assert training.main(["tiny_imagenet", "--profile", "smoke", "--tensorboard", "curves", *argument]) == 0
+    assert run.call_args.kwargs["anew"] is anew and run.call_args.kwargs["tensorboard"] == Path("curves")
 
 
 # --- what is committed ----------------------------------------------------------------------------
 
 COMMITTED = [path for path in sorted((ROOT / "figures" / "results").glob("*/*.json"))
              if path.parent.name != "benchmarks"]
+
+
+@pytest.mark.parametrize("benchmark, ratio, least, most", [
+    ("loading", "ratio.albumentations", 3, 20), ("loading", "ratio.whole batches", 8, 100),
+    ("loading", "ratio.whole batches over albumentations", 2.5, 20), ("store_build", "ratio", 0.5, 1.3),
+    ("engine", "step.ratio", 0.8, 1.03), ("engine", "bf16.ratio", 1.5, 10)])
+def test_the_committed_benchmarks_meet_their_bars(benchmark, ratio, least, most):
+    """What lies beyond the other bound would be a mistake of the measurement."""
+    found = json.loads((ROOT / "figures" / "results" / "benchmarks" / f"{benchmark}.json").read_text())
+    assert least <= report._at(found, ratio) <= most
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: f"{path.parent.name}/{path.name}")

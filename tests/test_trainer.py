@@ -1,6 +1,7 @@
 """What a step may do besides: parts of a batch, clipping, averaged weights, mixed pictures, compiling."""
 
 import copy
+import functools
 import math
 import sys
 from types import SimpleNamespace
@@ -48,11 +49,11 @@ def change(model, before):
     return torch.cat([(p - q).flatten() for p, q in zip(model.parameters(), before.parameters(), strict=True)])
 
 
-def run(toys, model, extras=None, schedule=optim.constant, **options):
+def run(toys, model, extras=None, schedule=optim.constant, sizes=(16, 16), **options):
     """Two epochs of six steps with ``fit``: the history and the lines that were reported."""
     optimizer, lines = torch.optim.SGD(model.parameters(), 0.1), []
     history = fit(model, BatchLoader(toys.train, 20, seed=0), BatchLoader(toys.tune, 20, augment=False),
-                  sizes=(16, 16), optimizer=optimizer, scheduler=schedule(optimizer), extras=extras,
+                  sizes=sizes, optimizer=optimizer, scheduler=schedule(optimizer), extras=extras,
                   report=lines.append, **options)
     return SimpleNamespace(history=history, lines=lines, model=model)
 
@@ -217,6 +218,18 @@ def test_a_compiled_network_is_what_the_training_calls(toys, monkeypatch):
     assert len(calls) == 12
 
 
+def test_a_network_that_torch_really_compiles_trains_alike_at_every_size(toys, monkeypatch):
+    """With the backend that traces and generates no code: what a graph computes does not depend on a compiler here."""
+    counters = torch._dynamo.utils.counters
+    plain = run(toys, network(norm=True), sizes=(16, 12))
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    counters.clear()
+    found = run(toys, network(norm=True), Extras(compile=True), sizes=(16, 12))
+    assert counters["stats"]["unique_graphs"] >= 2 and not any("does not work" in line for line in found.lines)
+    for name in ("train_loss", "val_loss"):
+        assert found.history.column(name) == pytest.approx(plain.history.column(name), rel=1e-5)
+
+
 def test_an_error_of_the_network_itself_is_not_taken_for_one_of_the_compiler(toys, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda model: model)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
@@ -272,6 +285,16 @@ def test_curves_reach_tensorboard(toys, tmp_path, monkeypatch):
     again(history)
     again(history)
     assert [step for name, _, step in shown if name == "lr"] == [1, 2]
+
+
+def test_tensorboard_itself_reads_the_curves(toys, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    history = run(toys, network(), after_epoch=curves(tmp_path)).history
+    written = EventAccumulator(str(tmp_path)).Reload()
+    for name in ("train_loss", "val_top1", "lr"):
+        assert [event.step for event in written.Scalars(name)] == [1, 2]
+        assert [event.value for event in written.Scalars(name)] == pytest.approx(history.column(name), rel=1e-6)
 
 
 def test_without_tensorboard_there_is_a_clear_error_and_without_a_folder_nothing_is_imported(monkeypatch, tmp_path):

@@ -584,9 +584,12 @@ def test_a_checkpoint_of_another_form_is_not_taken(toys, path, monkeypatch):
         train(toys, path)
 
 
-def test_without_a_checkpoint_ctrl_c_stops_at_once(toys):
+def test_without_a_checkpoint_ctrl_c_stops_at_once(toys, monkeypatch):
+    steps, step = [], Trainer.step
+    monkeypatch.setattr(Trainer, "step", lambda self, *batch: steps.append(1) or step(self, *batch))
     with pytest.raises(KeyboardInterrupt):
         train(toys, ctrl_c_at=3)
+    assert len(steps) == 3
 
 
 def test_a_second_ctrl_c_stops_at_once(toys, path):
@@ -732,6 +735,18 @@ def test_a_save_that_fails_half_way_keeps_the_older_checkpoint_and_leaves_nothin
     assert [file.name for file in path.parent.iterdir()] == ["training.pt"]
     assert len(checkpoint.load(path)["history"]["rows"]) == 1
     assert_same_training(train(toys, path), whole)
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_takes_its_name(path, monkeypatch):
+    order = []
+
+    def noted(name, function):
+        monkeypatch.setattr(os, name, lambda *arguments: order.append(name) or function(*arguments))
+
+    noted("fsync", os.fsync)
+    noted("replace", os.replace)
+    checkpoint.save(path, {"steps": 1})
+    assert order == ["fsync", "replace"]
 
 
 def test_what_a_dead_process_left_of_a_save_is_swept_away_and_a_living_ones_is_not(path):

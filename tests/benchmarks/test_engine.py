@@ -22,7 +22,7 @@ from course_lib.records import RESULTS, write_json
 from course_lib.runtime import Precision
 from course_lib.training import History, Trainer, optim, train_one_epoch
 
-SIZE, BATCH, BATCHES, ROUNDS = 32, 64, 6, 9
+SIZE, BATCH, BATCHES, ROUNDS = 32, 64, 6, 25
 LR = 0.05
 CPU = torch.device("cpu")
 
@@ -59,10 +59,10 @@ def by_hand(model: nn.Module, precision: Precision):
 
     def epoch(batches):
         for x, labels in batches:
+            optimizer.zero_grad()  # before the forward pass, as the engine does: the gradients' memory is free again
             with torch.autocast("cpu", precision.dtype, enabled=precision.dtype is not None):
                 logits = model(x)
             loss = F.cross_entropy(logits.float(), labels)
-            optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             loss.item()
@@ -88,6 +88,8 @@ def figures():
     """Filled by each test, written when all are done."""
     found = {}
     yield found
+    if found.keys() != {"step", "bf16"}:
+        return  # a part of the tests, by -k, or a machine without bf16: the record stays whole
     versions = {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__}
     write_json(RESULTS / "benchmarks" / "engine.json", {
         "benchmark": "engine", "machine": this_cpu(),
