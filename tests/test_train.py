@@ -120,9 +120,10 @@ def test_an_unknown_optimizer_is_answered_with_those_there_are():
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_variant_is_one_thing_changed(name):
-    """But for Muon, which is given larger batches and fewer epochs, for what its step costs."""
+    """But for Muon, which is given larger batches and fewer epochs, for what its step costs; against a variant, too."""
     of, _, ending = name.rpartition(".")
-    was, now = asdict(RECIPES[of]), asdict(VARIANTS[name])
+    of, ending = (f"{of}.shorter", "") if ending.startswith("shorter_") else (of, ending)
+    was, now = asdict(find_recipe(of)), asdict(VARIANTS[name])
     changed = {key for key in now if now[key] != was[key]} - {"name", "about"}
     with_muon = {"optimizer", "batch_size", "lr", "sizes"}
     assert len(changed) == 1 or (ending.startswith("muon") and changed - {"turn"} == with_muon)
