@@ -1,28 +1,23 @@
 """Where am I: the platform, the profile, the device, the precision and the seeds.
 
-Two variables of the course's own are read, here and in ``data.places``: ``COURSE_PROFILE`` and ``COURSE_DATA``.
+Two variables of the course's own are read, here and in ``files``: ``COURSE_PROFILE`` and ``COURSE_DATA``.
 """
 
-import glob
 import os
 import platform as host
 import random
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
+
+from course_lib.files import CourseError
 
 PROFILES = ("smoke", "cpu", "gpu")
-WINDOWS = os.name == "nt"
-
-
-class CourseError(RuntimeError):
-    """An error that the course raises on purpose: its message names the cure."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +59,11 @@ class Runtime:
 
     def banner(self, *stores) -> str:
         """At most six lines: machine, profile and reason, then what each store describes of itself."""
-        budget = {"smoke": "a slice of the data, seconds", "cpu": "the whole data set, an hour or more",
-                  "gpu": "the whole data set, minutes"}[self.profile]
+        budget = {
+            "smoke": "a slice of the data, seconds",
+            "cpu": "the whole data set, an hour or more",
+            "gpu": "the whole data set, minutes",
+        }[self.profile]
         lines = [
             f"{self.platform} · {self.machine} · Python {host.python_version()}, torch {torch.__version__}",
             f"profile {self.profile} ({budget}): {self.reason}",
@@ -99,9 +97,13 @@ def _choose_profile(profile: str | None, usable: bool, why: str) -> tuple[str, s
     if asked is None:
         return ("gpu" if usable else "cpu"), why
     if asked not in PROFILES:
-        raise CourseError(f"unknown profile {asked!r} ({source}): expected one of {', '.join(PROFILES)}")
+        raise CourseError(
+            f"unknown profile {asked!r} ({source}): expected one of {', '.join(PROFILES)}"
+        )
     if asked == "gpu" and not usable:
-        raise CourseError(f"profile 'gpu' ({source}), but {why}. Choose 'cpu' or 'smoke', or mend the GPU.")
+        raise CourseError(
+            f"profile 'gpu' ({source}), but {why}. Choose 'cpu' or 'smoke', or mend the GPU."
+        )
     return asked, f"{source}; {why}"
 
 
@@ -119,7 +121,10 @@ def usable_gpu() -> tuple[bool, str]:
     kernels for (Kaggle's P100), and the first kernel then fails.
     """
     if not (torch.version.cuda or torch.version.hip):
-        return False, "this build of torch knows no CUDA (for an NVIDIA GPU see pytorch.org/get-started)"
+        return (
+            False,
+            "this build of torch knows no CUDA (for an NVIDIA GPU see pytorch.org/get-started)",
+        )
     if not torch.cuda.is_available():
         return False, "no CUDA GPU found"
     try:
@@ -128,8 +133,10 @@ def usable_gpu() -> tuple[bool, str]:
         return False, f"the GPU cannot be asked for its name ({str(error).splitlines()[0]})"
     built_for = torch.cuda.get_arch_list()
     if not _runs_on(major, minor, built_for):
-        return False, (f"{name} (sm_{major}{minor}) is not among the architectures of this torch build "
-                       f"({' '.join(built_for)}); on Kaggle choose the accelerator 'GPU T4 x2'")
+        return False, (
+            f"{name} (sm_{major}{minor}) is not among the architectures of this torch build "
+            f"({' '.join(built_for)}); on Kaggle choose the accelerator 'GPU T4 x2'"
+        )
     try:
         torch.ones(8, device="cuda").sum().item()
     except RuntimeError as error:
@@ -189,85 +196,22 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A name beside ``path`` to write to; the file is flushed and moved into place, or removed after an error.
-
-    So ``path`` is whole at every moment, or not there. What a process left that was killed while writing is
-    swept away by the next. Raises OSError.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f"{glob.escape(path.name)}.partial-*"):
-        owner = left.name.rpartition("-")[2]
-        if owner.isdecimal() and not _runs(int(owner)):
-            with suppress(OSError):  # Windows keeps what a living process holds open
-                left.unlink()
-    aside = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    try:
-        yield aside
-        with open(aside, "rb+") as file:
-            os.fsync(file.fileno())
-        move_into_place(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def move_into_place(aside: Path, path: Path) -> None:
-    """``os.replace``; Windows refuses it as long as a virus scanner reads what was just written: ten seconds at most.
-
-    Raises OSError.
-    """
-    give_up = time.monotonic() + (10 if WINDOWS else 0)
-    while True:
-        try:
-            return os.replace(aside, path)
-        except PermissionError:
-            if time.monotonic() >= give_up:
-                raise
-            time.sleep(0.1)
-
-
-def _runs(process: int) -> bool:
-    """Whether a process of that number runs. On Windows nobody may ask, for asking would end it."""
-    if WINDOWS:
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's
-        return True
-    return True
-
-
 def progress_bar(total: int, name: str, unit: str, shown: bool = True):
-    """A text bar on stdout that vanishes when done; without tqdm, a silent stand-in.
+    """A text bar on stdout that vanishes when done.
 
     Text, since widgets leave their state in the saved notebook; ``TQDM_DISABLE=1`` quietens it, and so does a
     stdout that is a file.
     """
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return _NoBar()
     ipython = sys.modules.get("IPython")
     in_notebook = ipython is not None and hasattr(ipython.get_ipython(), "kernel")
     somebody_looks = shown and (sys.stdout.isatty() or in_notebook)
-    return tqdm(total=total, desc=name, unit=unit, unit_scale=True, file=sys.stdout, leave=False,
-                dynamic_ncols=True, **({} if somebody_looks else {"disable": True}))
-
-
-class _NoBar:
-    """The part of tqdm that the course uses, doing nothing."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception) -> None:
-        pass
-
-    def update(self, n: int = 1) -> None:
-        pass
-
-    def set_postfix_str(self, text: str, refresh: bool = True) -> None:
-        pass
+    return tqdm(
+        total=total,
+        desc=name,
+        unit=unit,
+        unit_scale=True,
+        file=sys.stdout,
+        leave=False,
+        dynamic_ncols=True,
+        **({} if somebody_looks else {"disable": True}),
+    )

@@ -31,8 +31,11 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 def code_cells(notebook) -> list[tuple[int, nbformat.NotebookNode]]:
     """(index among all cells, cell) of every cell that holds code."""
-    return [(i, cell) for i, cell in enumerate(notebook.cells)
-            if cell.cell_type == "code" and cell.source.strip()]
+    return [
+        (i, cell)
+        for i, cell in enumerate(notebook.cells)
+        if cell.cell_type == "code" and cell.source.strip()
+    ]
 
 
 class ThisPython(KernelSpecManager):
@@ -75,9 +78,16 @@ def execute(notebook, folder: Path, profile: str) -> str | None:
     """
     clear(notebook)
     manager = AsyncKernelManager(kernel_spec_manager=ThisPython(), shutdown_wait_time=PATIENCE)
-    client = Client(notebook, km=manager, timeout=None, iopub_timeout=60, coalesce_streams=True,
-                    record_timing=False, store_widget_state=False,
-                    extra_arguments=["--log-level=CRITICAL"])
+    client = Client(
+        notebook,
+        km=manager,
+        timeout=None,
+        iopub_timeout=60,
+        coalesce_streams=True,
+        record_timing=False,
+        store_widget_state=False,
+        extra_arguments=["--log-level=CRITICAL"],
+    )
     environment = os.environ | {"COURSE_PROFILE": profile, "TQDM_DISABLE": "1"}
     with client.setup_kernel(cwd=str(folder), env=environment, cleanup_kc=True):
         try:
@@ -129,8 +139,10 @@ def last_headline(outputs) -> tuple[str, str]:
 def table(rows: list[tuple[str, ...]]) -> str:
     rows = [("notebook", "data", "minutes", "result"), *rows]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    return "\n".join("  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[-1]])
-                     for row in rows)
+    return "\n".join(
+        "  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[-1]])
+        for row in rows
+    )
 
 
 def choose(folder: Path, number: str | None) -> list[Path]:
@@ -168,8 +180,12 @@ def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--profile", choices=PROFILES, default=os.environ.get("COURSE_PROFILE"))
     parser.add_argument("--notebook", metavar="NN", help="number of one notebook, such as 02")
-    parser.add_argument("--out", type=Path, default=FOLDER.parent / "build" / "notebooks",
-                        help="folder for the executed copies, default build/notebooks")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=FOLDER.parent / "build" / "notebooks",
+        help="folder for the executed copies, default build/notebooks",
+    )
     parser.add_argument("--inplace", action="store_true", help="write into the notebooks instead")
     args = parser.parse_args(arguments)
     profile = args.profile or "smoke"

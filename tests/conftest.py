@@ -8,7 +8,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest  # noqa: E402
 
-from course_lib.data.sources import find  # noqa: E402
+from course_lib.data.download import find  # noqa: E402
 from course_lib.data.tiny_imagenet import TINY_IMAGENET  # noqa: E402
 
 HERE = {None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0"}

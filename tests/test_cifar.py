@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
-from course_lib import runtime, train
-from course_lib.data import BatchLoader, DataError, cifar10, cifar100, places, sources
-from course_lib.recipes import find_recipe
-from course_lib.runtime import CourseError
+from course_lib import files as places
+from course_lib import runtime
+from course_lib.data import BatchLoader, DataError, cifar10, cifar100, download
+from course_lib.experiments import run as train
+from course_lib.experiments.recipe import find_recipe
+from course_lib.files import CourseError
 
 TRAIN, TEST = 200, 40  # per file
 
@@ -33,10 +35,28 @@ class Format:
 
 
 FORMATS = {
-    "CIFAR-10": Format(cifar10, datasets.CIFAR10, "cifar-10-batches-py", tuple(f"data_batch_{i}" for i in range(1, 6)),
-                       "test_batch", "batches.meta", "labels", "label_names", 10),
-    "CIFAR-100": Format(cifar100, datasets.CIFAR100, "cifar-100-python", ("train",), "test", "meta", "fine_labels",
-                        "fine_label_names", 100),
+    "CIFAR-10": Format(
+        cifar10,
+        datasets.CIFAR10,
+        "cifar-10-batches-py",
+        tuple(f"data_batch_{i}" for i in range(1, 6)),
+        "test_batch",
+        "batches.meta",
+        "labels",
+        "label_names",
+        10,
+    ),
+    "CIFAR-100": Format(
+        cifar100,
+        datasets.CIFAR100,
+        "cifar-100-python",
+        ("train",),
+        "test",
+        "meta",
+        "fine_labels",
+        "fine_label_names",
+        100,
+    ),
 }
 
 
@@ -53,7 +73,9 @@ def write(form, folder, monkeypatch, learnable=False):
         data = rng.integers(0, 256, (count, 3072), dtype=np.uint8)
         labels = rng.permutation(np.arange(count) % form.classes).tolist()
         if learnable:
-            data[:, ::2] = np.random.default_rng(1).integers(0, 256, (form.classes, 1536), dtype=np.uint8)[labels]
+            data[:, ::2] = np.random.default_rng(1).integers(
+                0, 256, (form.classes, 1536), dtype=np.uint8
+            )[labels]
         written[name] = data, labels
         (folder / name).write_bytes(pickle.dumps({"data": data, form.labels: labels}, protocol=2))
     names = [f"thing_{i}" for i in range(form.classes)]
@@ -82,8 +104,11 @@ def form(request):
 
 def rows(written, *files):
     """{bytes of the picture as (32, 32, 3): label} of what was written."""
-    return {picture.reshape(3, 32, 32).transpose(1, 2, 0).tobytes(): label
-            for name in files for picture, label in zip(*written[name], strict=True)}
+    return {
+        picture.reshape(3, 32, 32).transpose(1, 2, 0).tobytes(): label
+        for name in files
+        for picture, label in zip(*written[name], strict=True)
+    }
 
 
 @pytest.mark.parametrize("folder", [None, "a copy/of it"])
@@ -92,14 +117,26 @@ def test_pictures_and_labels_are_those_of_the_files(form, home, monkeypatch, fol
     written = write(form, home / (folder or form.folder), monkeypatch)
     train, tune, val = (form.load(split) for split in ("train", "tune", "val"))
     total = 5 * TRAIN * form.classes // 10
-    assert (len(train), len(tune), len(val)) == (total * 0.9, total * 0.1, TEST * form.classes // 10)
-    seen = {image.tobytes(): label for found in (train, tune) for image, label in zip(found.images, found.labels,
-                                                                                      strict=True)}
+    assert (len(train), len(tune), len(val)) == (
+        total * 0.9,
+        total * 0.1,
+        TEST * form.classes // 10,
+    )
+    seen = {
+        image.tobytes(): label
+        for found in (train, tune)
+        for image, label in zip(found.images, found.labels, strict=True)
+    }
     assert seen == rows(written, *form.train)
-    assert {image.tobytes(): label for image, label in zip(val.images, val.labels, strict=True)} == rows(
-        written, form.test)
+    assert {
+        image.tobytes(): label for image, label in zip(val.images, val.labels, strict=True)
+    } == rows(written, form.test)
     for found in (train, tune, val):
-        assert found.is_real and found.images.shape[1:] == (32, 32, 3) and found.images.dtype == np.uint8
+        assert (
+            found.is_real
+            and found.images.shape[1:] == (32, 32, 3)
+            and found.images.dtype == np.uint8
+        )
         assert found.labels.dtype == np.int64 and found.classes[:2] == ["thing 0", "thing 1"]
         assert len(found.classes) == form.classes
     assert len(set(np.bincount(tune.labels, minlength=form.classes))) == 1, "as many of each class"
@@ -114,7 +151,7 @@ def test_a_store_feeds_the_loader(form, home, monkeypatch):
 
 
 def test_smoke_takes_every_twentieth_picture_and_never_downloads(form, home, monkeypatch, capsys):
-    monkeypatch.setattr(sources, "fetch", pytest.fail)
+    monkeypatch.setattr(download, "fetch", pytest.fail)
     assert not form.load("val", profile="smoke").is_real
     write(form, home / form.folder, monkeypatch)
     assert len(form.load("val", profile="smoke")) == TEST * form.classes // 10 // 20
@@ -129,14 +166,18 @@ def test_the_recipes_train_on_the_published_files_from_end_to_end(form, home, mo
     short = replace(whole, sizes=whole.sizes[:4], drops=(3,), batch_size=30)
     monkeypatch.setattr(train, "reference_rate", lambda rt: 50.0)
     record = train.run(short, runtime.setup("cpu"), quiet=True).record
-    assert record["is_real"] and record["dataset"] == f"CIFAR-{form.classes}" and record["epochs"] == 4
+    assert (
+        record["is_real"] and record["dataset"] == f"CIFAR-{form.classes}" and record["epochs"] == 4
+    )
     assert record["train_images"] == 900 and record["val_images"] == len(written[form.test][1])
     losses = [row["train_loss"] for row in record["history"]]
     assert losses[-1] < losses[0] - 0.02, losses
 
 
 def test_without_data_and_network_toy_shapes_of_32_pixels_are_drawn(form, monkeypatch, capsys):
-    monkeypatch.setattr(sources, "fetch", lambda source, home: (_ for _ in ()).throw(sources.Unreachable("none")))
+    monkeypatch.setattr(
+        download, "fetch", lambda source, home: (_ for _ in ()).throw(download.Unreachable("none"))
+    )
     found = form.load("tune")
     assert not found.is_real and found.images.shape[1:] == (32, 32, 3)
     assert "TOY SHAPES" in capsys.readouterr().out

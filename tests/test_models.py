@@ -20,15 +20,41 @@ from course_lib.models.session_resnet import TrimmedConv3x3
 pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = list_models()
 DEEP = [name for name in NAMES if int(re.sub(r"\D", "", name) or 0) > 100]
-SESSION = [{"stem": "strided", "logit_scale": 0.125}, {"stem": "strided", "block": "basic", "zero_init_residual": True},
-           {"residual_in": ()}, {"residual_in": (1, 2, 3)}, {"in_channels": 1}]
+SESSION = [
+    {"stem": "strided", "logit_scale": 0.125},
+    {"stem": "strided", "block": "basic", "zero_init_residual": True},
+    {"residual_in": ()},
+    {"residual_in": (1, 2, 3)},
+    {"in_channels": 1},
+]
 OPTIONS = [  # what every ResNet takes
-    {"shortcut": "A"}, {"shortcut": "C"}, {"shortcut": "conv"}, {"shortcut": "D"}, {"width": 2}, {"drop_rate": 0.3},
-    {"drop_path": 0.3}, {"se": True}, {"zero_init_residual": True}, {"in_channels": 1}, {"stem": "imagenet"},
+    {"shortcut": "A"},
+    {"shortcut": "C"},
+    {"shortcut": "conv"},
+    {"shortcut": "D"},
+    {"width": 2},
+    {"drop_rate": 0.3},
+    {"drop_path": 0.3},
+    {"se": True},
+    {"zero_init_residual": True},
+    {"in_channels": 1},
+    {"stem": "imagenet"},
     {"stem": "small"},
-    {"shortcut": "D", "width": 2, "drop_rate": 0.1, "drop_path": 0.1, "se": True, "zero_init_residual": True}]
-OF_LAMBDA = [{"lambda_stages": ("c5",)}, {"lambda_stages": ()}, {"dim_k": 8, "heads": 2, "dim_u": 2, "r": 5},
-             {"r": None, "size": (32, 32)}]
+    {
+        "shortcut": "D",
+        "width": 2,
+        "drop_rate": 0.1,
+        "drop_path": 0.1,
+        "se": True,
+        "zero_init_residual": True,
+    },
+]
+OF_LAMBDA = [
+    {"lambda_stages": ("c5",)},
+    {"lambda_stages": ()},
+    {"dim_k": 8, "heads": 2, "dim_u": 2, "r": 5},
+    {"r": None, "size": (32, 32)},
+]
 SIZES = {"imagenet": 32, "small": 8}  # pictures just large enough for three or four halvings
 BLOCKS = [BasicBlock, Bottleneck, PreActBasicBlock, PreActBottleneck]
 
@@ -49,9 +75,17 @@ def pictures(count=4, size=32, channels=3):
 # --- names and options ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wrong, meant", [("resnet18_smal", "resnet18_small"), ("sesion_resnet", "session_resnet"),
-                                          ("ResNet50", "resnet50"), ("resnet19", "resnet18"),
-                                          ("preact_resnet51", "preact_resnet50"), ("senet_18", "se_resnet18")])
+@pytest.mark.parametrize(
+    "wrong, meant",
+    [
+        ("resnet18_smal", "resnet18_small"),
+        ("sesion_resnet", "session_resnet"),
+        ("ResNet50", "resnet50"),
+        ("resnet19", "resnet18"),
+        ("preact_resnet51", "preact_resnet50"),
+        ("senet_18", "se_resnet18"),
+    ],
+)
 def test_an_unknown_name_is_answered_with_the_nearest(wrong, meant):
     with pytest.raises(ValueError, match=f"unknown model '{wrong}'.*nearest.*{meant}"):
         create_model(wrong)
@@ -63,20 +97,31 @@ def test_a_name_like_no_other_is_answered_with_all():
     assert all(name in str(caught.value) for name in list_models())
 
 
-@pytest.mark.parametrize("name, option, expected", [
-    ("resnet18", {"steam": "small"}, "resnet18 has no option 'steam'; it has .*stem, width, shortcut"),
-    ("session_resnet", {"width": 2}, "session_resnet has no option 'width'; it has .*logit_scale"),
-    ("resnet50", {"block": "basic"}, "resnet50 has no option 'block'"),
-    ("preact_resnet20", {"shortcut": "E"}, "shortcut 'E'.*A, B, C, conv, D"),
-    ("wide_resnet28", {"width": 1.5}, "width is 1.5: expected a whole number"),
-    ("wide_resnet28", {"width": 0}, "width is 0"),
-    ("resnet20", {"drop_rate": 1.5}, "drop_rate is 1.5: expected a probability"),
-    ("resnet20", {"drop_path": -0.1}, "drop_path is -0.1: expected a probability"),
-    ("resnet18", {"stem": "tiny"}, "stem 'tiny'.*imagenet, small"),
-    ("session_resnet", {"stem": "imagenet"}, "stem 'imagenet'.*small, strided"),
-    ("session_resnet", {"block": "bottleneck"}, "block 'bottleneck'.*pair, basic"),
-    ("session_resnet", {"zero_init_residual": True}, "zero_init_residual needs block='basic'"),
-])
+@pytest.mark.parametrize(
+    "name, option, expected",
+    [
+        (
+            "resnet18",
+            {"steam": "small"},
+            "resnet18 has no option 'steam'; it has .*stem, width, shortcut",
+        ),
+        (
+            "session_resnet",
+            {"width": 2},
+            "session_resnet has no option 'width'; it has .*logit_scale",
+        ),
+        ("resnet50", {"block": "basic"}, "resnet50 has no option 'block'"),
+        ("preact_resnet20", {"shortcut": "E"}, "shortcut 'E'.*A, B, C, conv, D"),
+        ("wide_resnet28", {"width": 1.5}, "width is 1.5: expected a whole number"),
+        ("wide_resnet28", {"width": 0}, "width is 0"),
+        ("resnet20", {"drop_rate": 1.5}, "drop_rate is 1.5: expected a probability"),
+        ("resnet20", {"drop_path": -0.1}, "drop_path is -0.1: expected a probability"),
+        ("resnet18", {"stem": "tiny"}, "stem 'tiny'.*imagenet, small"),
+        ("session_resnet", {"stem": "imagenet"}, "stem 'imagenet'.*small, strided"),
+        ("session_resnet", {"block": "bottleneck"}, "block 'bottleneck'.*pair, basic"),
+        ("session_resnet", {"zero_init_residual": True}, "zero_init_residual needs block='basic'"),
+    ],
+)
 def test_an_option_that_cannot_be_is_named_with_what_can(name, option, expected):
     with pytest.raises(ValueError, match=expected):
         create_model(name, 10, **option)
@@ -84,20 +129,36 @@ def test_an_option_that_cannot_be_is_named_with_what_can(name, option, expected)
 
 def test_the_options_of_a_name_are_listed_with_their_defaults():
     assert model_options("wide_resnet28")["width"] == 10 and model_options("resnet18")["width"] == 1
-    assert model_options("resnet18_small")["stem"] == "small" and model_options("session_resnet")["logit_scale"] == 1.0
+    assert (
+        model_options("resnet18_small")["stem"] == "small"
+        and model_options("session_resnet")["logit_scale"] == 1.0
+    )
 
 
 def test_the_names_are_those_of_the_papers():
     """A name that is lost would shrink every test below without a word."""
-    plain = [f"resnet{depth}" for depth in (18, 34, 50, 101, 152, 200, 20, 32, 44, 56, 110, 164, 1001, 1202)]
-    plain += [f"resnet{depth}_small" for depth in (18, 34, 50, 101)] + [f"wide_resnet{n}" for n in (16, 28, 40)]
+    plain = [
+        f"resnet{depth}"
+        for depth in (18, 34, 50, 101, 152, 200, 20, 32, 44, 56, 110, 164, 1001, 1202)
+    ]
+    plain += [f"resnet{depth}_small" for depth in (18, 34, 50, 101)] + [
+        f"wide_resnet{n}" for n in (16, 28, 40)
+    ]
     lambdas = [f"lambda_resnet{depth}" for depth in (18, 26, 34, 50, 101, 152)]
-    assert set(NAMES) == {*plain, *(f"preact_{name}" for name in plain), "se_resnet18", "se_resnet50",
-                          "session_resnet", *lambdas}
+    assert set(NAMES) == {
+        *plain,
+        *(f"preact_{name}" for name in plain),
+        "se_resnet18",
+        "se_resnet50",
+        "session_resnet",
+        *lambdas,
+    }
 
 
-@pytest.mark.parametrize("name, options", [("resnet18", OPTIONS), ("session_resnet", SESSION),
-                                           ("lambda_resnet18", OPTIONS + OF_LAMBDA)])
+@pytest.mark.parametrize(
+    "name, options",
+    [("resnet18", OPTIONS), ("session_resnet", SESSION), ("lambda_resnet18", OPTIONS + OF_LAMBDA)],
+)
 def test_every_option_is_tried_below(name, options):
     assert set(model_options(name)) <= {option for each in options for option in each}
 
@@ -122,12 +183,22 @@ def live(make, channels=3, size=32):
         assert torch.equal(copy(x), logits)
         copy.replace_head(7)
         assert copy.head.out_features == 7 and copy(x).shape == (4, 7)
-        body = {key: value for key, value in copy.state_dict().items() if not key.startswith(copy.head_name)}
-        assert all(body[key].data_ptr() == value.data_ptr() for key, value in model.state_dict().items() if key in body)
+        body = {
+            key: value
+            for key, value in copy.state_dict().items()
+            if not key.startswith(copy.head_name)
+        }
+        assert all(
+            body[key].data_ptr() == value.data_ptr()
+            for key, value in model.state_dict().items()
+            if key in body
+        )
         assert len(body) == len(model.state_dict()) - len(list(model.head.parameters()))
         model.to(memory_format=torch.channels_last)
         x = x.contiguous(memory_format=torch.channels_last)
-        torch.testing.assert_close(model(x), logits, rtol=1e-3, atol=1e-3 * logits.abs().max().item())
+        torch.testing.assert_close(
+            model(x), logits, rtol=1e-3, atol=1e-3 * logits.abs().max().item()
+        )
         assert model.features(x).is_contiguous(memory_format=torch.channels_last)
 
 
@@ -161,8 +232,10 @@ def assert_runs_in_bf16(model, x, labels):
 
 def assert_features_are_the_last_stage(model, x):
     seen = []
-    hooks = [stage.register_forward_hook(lambda module, inputs, output: seen.append(output))
-             for stage in model.stages.values()]
+    hooks = [
+        stage.register_forward_hook(lambda module, inputs, output: seen.append(output))
+        for stage in model.stages.values()
+    ]
     maps = model.features(x)
     for hook in hooks:
         hook.remove()
@@ -185,7 +258,9 @@ def from_the_identity_on(name):
 @pytest.mark.parametrize("name", [name for name in DEEP if name.startswith(("resnet", "lambda"))])
 def test_deep_networks_learn(name):
     model = build(name, **from_the_identity_on(name))
-    assert_learns(model, pictures(size=SIZES[model_options(name)["stem"]]), torch.tensor([0, 1, 2, 0]))
+    assert_learns(
+        model, pictures(size=SIZES[model_options(name)["stem"]]), torch.tensor([0, 1, 2, 0])
+    )
 
 
 def options_of(name):
@@ -193,30 +268,57 @@ def options_of(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, options", [(name, options) for name in NAMES if name != "session_resnet"
-                                           for options in options_of(name)], ids=lambda value: show(value) or value)
+@pytest.mark.parametrize(
+    "name, options",
+    [(name, options) for name in NAMES if name != "session_resnet" for options in options_of(name)],
+    ids=lambda value: show(value) or value,
+)
 def test_every_network_lives_with_every_option(name, options):
     size = 32 if "size" in options else SIZES[{**model_options(name), **options}["stem"]]
-    live(lambda: create_model(name, 10, **options | from_the_identity_on(name)), options.get("in_channels", 3), size)
-    if from_the_identity_on(name):  # without that start their gradients are large, but must stay finite
-        assert_runs_in_bf16(build(name, **options), pictures(4, size, options.get("in_channels", 3)),
-                            torch.tensor([0, 1, 2, 0]))
+    live(
+        lambda: create_model(name, 10, **options | from_the_identity_on(name)),
+        options.get("in_channels", 3),
+        size,
+    )
+    if from_the_identity_on(
+        name
+    ):  # without that start their gradients are large, but must stay finite
+        assert_runs_in_bf16(
+            build(name, **options),
+            pictures(4, size, options.get("in_channels", 3)),
+            torch.tensor([0, 1, 2, 0]),
+        )
 
 
 @pytest.mark.parametrize("options", SESSION, ids=show)
 def test_the_session_resnet_lives_with_every_option(options):
-    live(lambda: create_model("session_resnet", 10, **options), options.get("in_channels", 3), size=16)
+    live(
+        lambda: create_model("session_resnet", 10, **options),
+        options.get("in_channels", 3),
+        size=16,
+    )
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=show)
 @pytest.mark.parametrize("block", BLOCKS)
 def test_resnets_of_every_block_live_with_every_option(block, options):
     """Small ones: the names differ from them in depth and channels only."""
-    live(lambda: ResNet(block, (1, 2), 16, 10, **{"stem": "small", **options}), options.get("in_channels", 3))
+    live(
+        lambda: ResNet(block, (1, 2), 16, 10, **{"stem": "small", **options}),
+        options.get("in_channels", 3),
+    )
 
 
-FAMILIES = ["session_resnet", "resnet18", "resnet18_small", "resnet20", "preact_resnet20", "wide_resnet16",
-            "se_resnet18", "lambda_resnet18"]
+FAMILIES = [
+    "session_resnet",
+    "resnet18",
+    "resnet18_small",
+    "resnet20",
+    "preact_resnet20",
+    "wide_resnet16",
+    "se_resnet18",
+    "lambda_resnet18",
+]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -232,7 +334,9 @@ def test_a_network_compiles_whole(name):
 def test_a_network_in_training_compiles_whole(name):
     torch.compiler.reset()
     model = build(name)
-    F.cross_entropy(torch.compile(model, backend="aot_eager", fullgraph=True)(pictures(2)), torch.arange(2)).backward()
+    F.cross_entropy(
+        torch.compile(model, backend="aot_eager", fullgraph=True)(pictures(2)), torch.arange(2)
+    ).backward()
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
@@ -243,7 +347,10 @@ def test_a_compiled_network_has_the_same_gradients(name, backend):
     if backend == "inductor" and not (shutil.which("g++") or shutil.which("clang++")):
         pytest.skip("inductor needs a C++ compiler")
     torch.compiler.reset()
-    model, x = build(name).double(), pictures(4).double()  # in single precision, rounding opens other ReLUs
+    model, x = (
+        build(name).double(),
+        pictures(4).double(),
+    )  # in single precision, rounding opens other ReLUs
     gradients = []
     for network in (model, torch.compile(model, backend=backend)):
         model.zero_grad()
@@ -273,7 +380,9 @@ def test_the_logit_scale_is_a_factor_on_the_logits():
         torch.testing.assert_close(eighth(pictures(2)), one(pictures(2)) / 8)
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"])
+@pytest.mark.parametrize(
+    "layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"]
+)
 @pytest.mark.parametrize("size", [(1, 1), (1, 3), (2, 2), (3, 2), (3, 3), (4, 4), (2, 5)], ids=str)
 def test_the_trimmed_convolution_is_a_convolution(size, layout):
     torch.manual_seed(0)
@@ -284,8 +393,12 @@ def test_the_trimmed_convolution_is_a_convolution(size, layout):
     gradients = torch.autograd.grad((found * weigh).sum(), (x, conv.weight))
     expected = F.conv2d(x, conv.weight, padding=1)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-    torch.testing.assert_close(gradients, torch.autograd.grad((expected * weigh).sum(), (x, conv.weight)),
-                               atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        gradients,
+        torch.autograd.grad((expected * weigh).sum(), (x, conv.weight)),
+        atol=1e-5,
+        rtol=0,
+    )
 
 
 def test_a_strided_trimmed_convolution_and_autocast():
@@ -307,18 +420,25 @@ def test_tiny_maps_cost_no_products_with_the_padding():
 # --- the whitening stem ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name, options, count", [("session_resnet", {"stem": "strided"}, 54), ("resnet18", {}, 64)])
+@pytest.mark.parametrize(
+    "name, options, count", [("session_resnet", {"stem": "strided"}, 54), ("resnet18", {}, 64)]
+)
 def test_whitening_filters_answer_with_equal_variance_and_no_correlation(name, options, count):
     """3×3×3 patches have 27 directions, each set with both signs; 7×7×3 have more than there are filters."""
-    model, x = build(name, **options), F.avg_pool2d(pictures(64, 66), 3, 1)  # smooth, as pictures are
+    model, x = (
+        build(name, **options),
+        F.avg_pool2d(pictures(64, 66), 3, 1),
+    )  # smooth, as pictures are
     conv = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
     before = conv.weight.detach().clone()
     assert whiten_stem(model, x, floor=0.0) == count
     filters = conv.weight.detach()
-    assert torch.equal(filters[count // 2:count], -filters[:count // 2])
+    assert torch.equal(filters[count // 2 : count], -filters[: count // 2])
     assert torch.equal(filters[count:], before[count:])
     with torch.inference_mode():
-        answers = F.conv2d(x, filters[:count // 2], stride=4).transpose(0, 1).flatten(1)  # (filters, places)
+        answers = (
+            F.conv2d(x, filters[: count // 2], stride=4).transpose(0, 1).flatten(1)
+        )  # (filters, places)
     np.testing.assert_allclose(np.cov(answers.double().numpy()), np.eye(count // 2), atol=0.02)
 
 
@@ -330,6 +450,9 @@ def test_a_whitened_stem_goes_on_learning():
 
 
 def test_the_floor_keeps_directions_that_hardly_occur_from_being_blown_up():
-    model, flat = build("session_resnet"), torch.rand(16, 3, 1, 1).expand(16, 3, 32, 32)  # plain pictures: rank 3
+    model, flat = (
+        build("session_resnet"),
+        torch.rand(16, 3, 1, 1).expand(16, 3, 32, 32),
+    )  # plain pictures: rank 3
     whiten_stem(model, flat + 1e-4 * pictures(16))
     assert model.stem[0].weight.flatten(1).norm(dim=1).max() <= 0.05**-0.5 * 1.01

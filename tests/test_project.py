@@ -32,14 +32,31 @@ ABOVE["exercises"] = set(ABOVE)
 
 NOT_CORE = {"data.transforms", "training.lr_finder"}
 CORE_ROOMS = {"runtime", "models", "data", "training", "recipes", "records", "train"}
-NOT_FOR_THE_CORE = ["albumentations", "pytorch_grad_cam", "torch_lr_finder", "matplotlib",
-                    "torchvision", "tqdm", "cv2", "sklearn", "IPython"]
+NOT_FOR_THE_CORE = [
+    "albumentations",
+    "pytorch_grad_cam",
+    "torch_lr_finder",
+    "matplotlib",
+    "torchvision",
+    "tqdm",
+    "cv2",
+    "sklearn",
+    "IPython",
+]
 
 # What comes along with a requirement, by import name.
-COMES_WITH = {"cv2": "albumentations", "filelock": "torch", "sklearn": "grad-cam",
-              "nbformat": "jupyter", "nbclient": "jupyter", "ipykernel": "jupyter",
-              "jupyter_client": "jupyter", "jupyter_core": "jupyter", "IPython": "jupyter",
-              "packaging": "pytest"}
+COMES_WITH = {
+    "cv2": "albumentations",
+    "filelock": "torch",
+    "sklearn": "grad-cam",
+    "nbformat": "jupyter",
+    "nbclient": "jupyter",
+    "ipykernel": "jupyter",
+    "jupyter_client": "jupyter",
+    "jupyter_core": "jupyter",
+    "IPython": "jupyter",
+    "packaging": "pytest",
+}
 
 
 @cache
@@ -60,7 +77,7 @@ def imports(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = package[:len(package) - node.level + 1] if node.level else []
+            base = package[: len(package) - node.level + 1] if node.level else []
             origin = ".".join([*base, *filter(None, [node.module])])
             yield from (f"{origin}.{alias.name}" for alias in node.names)
 
@@ -85,10 +102,13 @@ def test_the_core_imports_with_torch_numpy_and_pillow_alone():
     names = [name.removeprefix("course_lib.") for name in names]
     core = [n for n in names if n.split(".")[0] in CORE_ROOMS and n not in NOT_CORE]
     assert len(core) > 5
-    script = "\n".join([
-        "import importlib, sys",
-        f"sys.modules.update(dict.fromkeys({NOT_FOR_THE_CORE}))",  # None: the import raises
-        f"[importlib.import_module('course_lib.' + name) for name in {core}]"])
+    script = "\n".join(
+        [
+            "import importlib, sys",
+            f"sys.modules.update(dict.fromkeys({NOT_FOR_THE_CORE}))",  # None: the import raises
+            f"[importlib.import_module('course_lib.' + name) for name in {core}]",
+        ]
+    )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -113,12 +133,26 @@ def test_files_and_functions_stay_short():
 def code_lines(path):
     """Lines that hold code. Docstrings, comments and blank lines are there for the reader, and free."""
     text = path.read_text(encoding="utf-8")
-    strings = {line for node in ast.walk(ast.parse(text))
-               if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-               for line in range(node.lineno, node.end_lineno + 1)}
-    silent = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
-    code = {line for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type not in silent
-            for line in range(token.start[0], token.end[0] + 1)}
+    strings = {
+        line
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        for line in range(node.lineno, node.end_lineno + 1)
+    }
+    silent = {
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENDMARKER,
+    }
+    code = {
+        line
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type not in silent
+        for line in range(token.start[0], token.end[0] + 1)
+    }
     return len(code - strings)
 
 
@@ -150,16 +184,19 @@ def requirements(name):
     return found
 
 
-@pytest.mark.parametrize("name, good, bad", [
-    ("torch", ["2.10.0", "2.11.0", "2.15.0"], ["2.9.1", "2.13.0"]),
-    ("torchvision", ["0.25.0", "0.29.2"], ["0.24.1"]),
-    ("albumentations", ["2.0.8"], ["2.0.7", "2.1.0"]),
-    ("torch-lr-finder", ["0.2.2"], ["0.2.1", "0.3.0"]),
-    ("grad-cam", ["1.5.7"], ["1.5.5", "1.6.0"]),
-    ("matplotlib", ["3.10.0", "3.11.2"], ["3.9.4"]),
-    ("numpy", ["2.0.2", "2.4.6"], ["1.26.4"]),
-    ("nbval", ["0.11.0"], ["0.10.0", "0.12.0"]),
-])
+@pytest.mark.parametrize(
+    "name, good, bad",
+    [
+        ("torch", ["2.10.0", "2.11.0", "2.15.0"], ["2.9.1", "2.13.0"]),
+        ("torchvision", ["0.25.0", "0.29.2"], ["0.24.1"]),
+        ("albumentations", ["2.0.8"], ["2.0.7", "2.1.0"]),
+        ("torch-lr-finder", ["0.2.2"], ["0.2.1", "0.3.0"]),
+        ("grad-cam", ["1.5.7"], ["1.5.5", "1.6.0"]),
+        ("matplotlib", ["3.10.0", "3.11.2"], ["3.9.4"]),
+        ("numpy", ["2.0.2", "2.4.6"], ["1.26.4"]),
+        ("nbval", ["0.11.0"], ["0.10.0", "0.12.0"]),
+    ],
+)
 def test_requirements_hold_their_bounds(name, good, bad):
     allowed = requirements("requirements.txt")[name].specifier
     assert all(allowed.contains(version) for version in good)
@@ -173,9 +210,14 @@ def test_the_package_asks_for_what_the_learner_has():
         assert str(requirement) == str(learner[canonicalize_name(requirement.name)])
 
 
-@pytest.mark.parametrize("folder, file", [("course_lib", "requirements.txt"),
-                                          ("notebooks", "requirements.txt"),
-                                          ("tests", "requirements-dev.txt")])
+@pytest.mark.parametrize(
+    "folder, file",
+    [
+        ("course_lib", "requirements.txt"),
+        ("notebooks", "requirements.txt"),
+        ("tests", "requirements-dev.txt"),
+    ],
+)
 def test_every_import_is_declared(folder, file):
     paths = sorted((ROOT / folder).rglob("*.py"))
     ours = {"course_lib", *(name for p in paths for name in (p.stem, p.parent.name))}
@@ -222,8 +264,13 @@ def checkout(tmp_path):
         """(exit code, what the environment's Python was asked to do, everything printed)."""
         (folder / "log").unlink(missing_ok=True)
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
-        done = subprocess.run(["make", *arguments], cwd=folder, text=True, capture_output=True,
-                              env=environment | {"REFUSE": refuse})
+        done = subprocess.run(
+            ["make", *arguments],
+            cwd=folder,
+            text=True,
+            capture_output=True,
+            env=environment | {"REFUSE": refuse},
+        )
         log = (folder / "log").read_text() if (folder / "log").exists() else ""
         return done.returncode, log, done.stdout + done.stderr
 
@@ -256,7 +303,9 @@ def test_a_failed_install_is_tried_again(checkout, target):
 @needs_make
 def test_make_test_lints_tests_and_compares_the_notebooks(checkout):
     log = checkout("test")[1]
-    steps = [log.index(s) for s in ("requirements-dev.txt", "ruff check", "pytest --ign", "--nbval")]
+    steps = [
+        log.index(s) for s in ("requirements-dev.txt", "ruff check", "pytest --ign", "--nbval")
+    ]
     assert steps == sorted(steps)
 
 
@@ -285,8 +334,15 @@ def test_a_python_that_is_too_old_or_too_new_is_named(checkout, tmp_path):
     shutil.rmtree(checkout.folder / ".venv")
     code, _, text = checkout("run", f"PYTHON={unfit}")
     assert code != 0 and "needs Python 3.11 to 3.14" in text and "this is Python 3.9.2" in text
-    for condition in set(re.findall(r"sys.exit\((.*?)\)['\n]", (ROOT / "Makefile").read_text(encoding="utf-8"))):
-        for version, refused in {(3, 10, 9): True, (3, 11, 0): False, (3, 14, 2): False, (3, 15, 0): True}.items():
+    for condition in set(
+        re.findall(r"sys.exit\((.*?)\)['\n]", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    ):
+        for version, refused in {
+            (3, 10, 9): True,
+            (3, 11, 0): False,
+            (3, 14, 2): False,
+            (3, 15, 0): True,
+        }.items():
             assert eval(condition, {"sys": SimpleNamespace(version_info=version)}) is refused
     code, _, text = checkout("run", "PYTHON=no-such-python")
     assert code != 0 and "No Python at 'no-such-python'" in text

@@ -10,21 +10,45 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from course_lib import records, report
-from course_lib.runtime import CourseError
+from course_lib.experiments import record as records
+from course_lib.files import CourseError
+from course_lib.report import pages as report
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def record(top1=0.5, seconds=2000.0, rate=50.0, **changes):
     """A made-up record of two epochs; top-1 on tune is 0.02 below that on the official set."""
-    rows = [{"epoch": epoch, "picture_size": 32, "train_loss": 3.0, "train_top1": 0.3, "val_loss": 2.5,
-             "val_top1": tune, "lr": 0.1, "seconds": 0.4 * seconds, "eval_seconds": 1.0}
-            for epoch, tune in ((1, top1 / 2), (2, top1 - 0.02))]
-    return {"recipe": "tiny_imagenet", "seed": 0, "profile": "cpu", "dataset": "TinyImageNet", "is_real": True,
-            "settings": {"about": "ten epochs"}, "train_images": 95_000, "device": "a laptop",
-            "processes": 1, "epochs": 2, "seconds": seconds, "reference_rate": rate, "history": rows,
-            "final": {"val_loss": 2.5, "val_top1": top1, "val_top5": top1 + 0.2}} | changes
+    rows = [
+        {
+            "epoch": epoch,
+            "picture_size": 32,
+            "train_loss": 3.0,
+            "train_top1": 0.3,
+            "val_loss": 2.5,
+            "val_top1": tune,
+            "lr": 0.1,
+            "seconds": 0.4 * seconds,
+            "eval_seconds": 1.0,
+        }
+        for epoch, tune in ((1, top1 / 2), (2, top1 - 0.02))
+    ]
+    return {
+        "recipe": "tiny_imagenet",
+        "seed": 0,
+        "profile": "cpu",
+        "dataset": "TinyImageNet",
+        "is_real": True,
+        "settings": {"about": "ten epochs"},
+        "train_images": 95_000,
+        "device": "a laptop",
+        "processes": 1,
+        "epochs": 2,
+        "seconds": seconds,
+        "reference_rate": rate,
+        "history": rows,
+        "final": {"val_loss": 2.5, "val_top1": top1, "val_top5": top1 + 0.2},
+    } | changes
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +63,9 @@ def repository(tmp_path, monkeypatch):
 def commit_results(name, *runs):
     """As if these runs lay in figures/results."""
     for number, content in enumerate(runs):
-        records.write_json(records.RESULTS / name / f"{content.get('profile', 'cpu')}-seed{number}.json", content)
+        records.write_json(
+            records.RESULTS / name / f"{content.get('profile', 'cpu')}-seed{number}.json", content
+        )
 
 
 def cells(table, start):
@@ -61,9 +87,19 @@ TOP1, PRICES, MINUTES = [50.0, 52.0, 57.0], [1.0, 1.1, 0.96], np.array([2000, 22
 def test_a_row_shows_mean_and_spread_number_of_seeds_price_minutes_and_machine():
     commit_results("tiny_imagenet", *THREE)
     assert cells(report.runs_table("tiny_imagenet"), "`tiny_imagenet`") == [
-        "`tiny_imagenet`", "2", spread(TOP1, 1) + " %", spread(np.array(TOP1) + 20, 1) + " %", "3",
-        spread(PRICES, 2), spread(MINUTES, 0), "a laptop"]
-    assert cells(report.minutes_table("quick", "tiny_imagenet"), "a laptop")[1:] == ["–", spread(MINUTES, 0) + " min"]
+        "`tiny_imagenet`",
+        "2",
+        spread(TOP1, 1) + " %",
+        spread(np.array(TOP1) + 20, 1) + " %",
+        "3",
+        spread(PRICES, 2),
+        spread(MINUTES, 0),
+        "a laptop",
+    ]
+    assert cells(report.minutes_table("quick", "tiny_imagenet"), "a laptop")[1:] == [
+        "–",
+        spread(MINUTES, 0) + " min",
+    ]
 
 
 def test_one_run_has_no_spread_and_says_so():
@@ -73,10 +109,16 @@ def test_one_run_has_no_spread_and_says_so():
 
 
 def test_machines_and_numbers_of_processes_have_rows_of_their_own():
-    commit_results("tiny_imagenet", record(0.50), record(0.60, device="a card"), record(0.55, processes=2))
+    commit_results(
+        "tiny_imagenet", record(0.50), record(0.60, device="a card"), record(0.55, processes=2)
+    )
     table = report.runs_table("tiny_imagenet")
     rows = [line for line in table.splitlines() if "`tiny_imagenet`" in line]
-    assert [re.findall(r"\| (a [^|]*) \|$", row)[0] for row in rows] == ["a laptop", "a card", "a laptop, 2 processes"]
+    assert [re.findall(r"\| (a [^|]*) \|$", row)[0] for row in rows] == [
+        "a laptop",
+        "a card",
+        "a laptop, 2 processes",
+    ]
     assert "±" not in table
 
 
@@ -90,17 +132,24 @@ def test_ablations_are_judged_on_the_tune_split_and_need_no_look_at_the_official
         return record(settings={"about": about}, **changes)
 
     commit_results("ablations/quick", variant("as it is", final=None))
-    commit_results("ablations/quick.linear", variant("a linear descent", top1=0.52), variant("…", top1=0.56))
+    commit_results(
+        "ablations/quick.linear", variant("a linear descent", top1=0.52), variant("…", top1=0.56)
+    )
     commit_results("ablations/quicker", variant("another recipe"))
     assert report.ablations_table("quick").splitlines()[2:] == [
         "| as it is | 2 | 95,000 | 48.0 % | 1 | 1.00 | 33 | a laptop |",
-        f"| a linear descent | 2 | 95,000 | {spread([50, 54], 1)} % | 2 | 1.00 | 33 | a laptop |"]
+        f"| a linear descent | 2 | 95,000 | {spread([50, 54], 1)} % | 2 | 1.00 | 33 | a laptop |",
+    ]
 
 
-@pytest.mark.parametrize("change", [{"is_real": False}, {"profile": "smoke"}, {"reference_rate": None}])
+@pytest.mark.parametrize(
+    "change", [{"is_real": False}, {"profile": "smoke"}, {"reference_rate": None}]
+)
 def test_nothing_measured_on_toy_shapes_in_smoke_or_without_a_rate_is_shown(change):
     commit_results("tiny_imagenet", record(0.987) | change)
-    assert "98.7" not in report.runs_table("tiny_imagenet") and "a laptop" not in report.minutes_table("tiny_imagenet")
+    assert "98.7" not in report.runs_table(
+        "tiny_imagenet"
+    ) and "a laptop" not in report.minutes_table("tiny_imagenet")
     with pytest.raises(CourseError, match="found none"):
         report.number("tiny_imagenet top1")
 
@@ -108,29 +157,46 @@ def test_nothing_measured_on_toy_shapes_in_smoke_or_without_a_rate_is_shown(chan
 # --- numbers --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("asked, expected", [
-    ("tiny_imagenet top1", spread(TOP1, 1) + " %"), ("tiny_imagenet/cpu top5", spread([70, 72, 77], 1) + " %"),
-    ("tiny_imagenet price", spread(PRICES, 2)), ("tiny_imagenet minutes", spread(MINUTES, 0)),
-    ("tiny_imagenet epochs", "2"), ("tiny_imagenet tune", spread([48, 50, 55], 1) + " %"),
-    ("tiny_imagenet/cpu-seed1 top1", "52.0 %"),
-    ("tiny_imagenet history.1.val_top1 .0%", spread([25, 26, 28.5], 0) + " %"),
-    ("tiny_imagenet history.-1.val_loss .2f", "2.50"), ("benchmarks/loading ratio.whole batches .1f", "5.1")])
+@pytest.mark.parametrize(
+    "asked, expected",
+    [
+        ("tiny_imagenet top1", spread(TOP1, 1) + " %"),
+        ("tiny_imagenet/cpu top5", spread([70, 72, 77], 1) + " %"),
+        ("tiny_imagenet price", spread(PRICES, 2)),
+        ("tiny_imagenet minutes", spread(MINUTES, 0)),
+        ("tiny_imagenet epochs", "2"),
+        ("tiny_imagenet tune", spread([48, 50, 55], 1) + " %"),
+        ("tiny_imagenet/cpu-seed1 top1", "52.0 %"),
+        ("tiny_imagenet history.1.val_top1 .0%", spread([25, 26, 28.5], 0) + " %"),
+        ("tiny_imagenet history.-1.val_loss .2f", "2.50"),
+        ("benchmarks/loading ratio.whole batches .1f", "5.1"),
+    ],
+)
 def test_a_number_is_the_mean_over_the_runs_of_its_source(asked, expected):
     commit_results("tiny_imagenet", *THREE)
-    records.write_json(records.RESULTS / "benchmarks" / "loading.json",
-                        {"machine": "a laptop", "ratio": {"whole batches": 5.119}})
+    records.write_json(
+        records.RESULTS / "benchmarks" / "loading.json",
+        {"machine": "a laptop", "ratio": {"whole batches": 5.119}},
+    )
     assert report.number(asked) == expected
     assert report.fill(f"It is <!-- run: {asked} --><!-- end --> here.") == (
-        f"It is <!-- run: {asked} -->{expected}<!-- end --> here.")
+        f"It is <!-- run: {asked} -->{expected}<!-- end --> here."
+    )
 
 
-@pytest.mark.parametrize("asked, said", [
-    ("nobody top1", "expected runs on one machine in figures/results/nobody, found none"),
-    ("tiny_imagenet top1", "found a laptop, a card; RECIPE/PROFILE"),
-    ("tiny_imagenet/cpu top3", "expected one of top1, "),
-    ("tiny_imagenet/cpu final.val_top3 .1%", "val_top3"), ("tiny_imagenet/cpu history.9.lr .1f", "index"),
-    ("tiny_imagenet/cpu final .1f", "expected one of"), ("tiny_imagenet/cpu", "expected one of"),
-    ("tiny_imagenet/cpu final.val_top1 percent", "expected one of")])
+@pytest.mark.parametrize(
+    "asked, said",
+    [
+        ("nobody top1", "expected runs on one machine in figures/results/nobody, found none"),
+        ("tiny_imagenet top1", "found a laptop, a card; RECIPE/PROFILE"),
+        ("tiny_imagenet/cpu top3", "expected one of top1, "),
+        ("tiny_imagenet/cpu final.val_top3 .1%", "val_top3"),
+        ("tiny_imagenet/cpu history.9.lr .1f", "index"),
+        ("tiny_imagenet/cpu final .1f", "expected one of"),
+        ("tiny_imagenet/cpu", "expected one of"),
+        ("tiny_imagenet/cpu final.val_top1 percent", "expected one of"),
+    ],
+)
 def test_a_number_that_cannot_be_drawn_is_an_error_that_says_why(asked, said):
     commit_results("tiny_imagenet", record(), record(device="a card", profile="gpu"))
     with pytest.raises(CourseError, match=re.escape(asked) + ".*" + re.escape(said)):
@@ -156,8 +222,11 @@ def test_a_marked_table_is_replaced_and_nothing_else(asked):
 
 def test_two_tables_on_a_page_are_both_drawn_and_what_lies_between_stays():
     page = PAGE.format(ASKED[0], "old\n") + "between\n" + PAGE.format(ASKED[1], "old\n")
-    assert report.fill(page) == (PAGE.format(ASKED[0], report.runs_table("tiny_imagenet") + "\n") + "between\n"
-                                 + PAGE.format(ASKED[1], report.minutes_table("tiny_imagenet") + "\n"))
+    assert report.fill(page) == (
+        PAGE.format(ASKED[0], report.runs_table("tiny_imagenet") + "\n")
+        + "between\n"
+        + PAGE.format(ASKED[1], report.minutes_table("tiny_imagenet") + "\n")
+    )
 
 
 def test_an_unknown_table_is_named_with_those_there_are():
@@ -165,9 +234,15 @@ def test_an_unknown_table_is_named_with_those_there_are():
         report.fill(PAGE.format("imagenette", ""))
 
 
-@pytest.mark.parametrize("text", ["<!-- run: tiny_imagenet top1 -->5 % and no end.",
-                                  "It is <!-- run: tiny_imagenet top1 -->5 %, and <!-- run: tiny_imagenet price -->1"
-                                  "<!-- end -->.", "<!-- table: runs tiny_imagenet -->\n| a | b |\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!-- run: tiny_imagenet top1 -->5 % and no end.",
+        "It is <!-- run: tiny_imagenet top1 -->5 %, and <!-- run: tiny_imagenet price -->1"
+        "<!-- end -->.",
+        "<!-- table: runs tiny_imagenet -->\n| a | b |\n",
+    ],
+)
 def test_a_marker_without_an_end_is_an_error_and_swallows_no_text(text):
     commit_results("tiny_imagenet", record())
     with pytest.raises(CourseError, match=r"<!-- (run|table): \w+.* --> has no <!-- end -->"):
@@ -176,10 +251,16 @@ def test_a_marker_without_an_end_is_an_error_and_swallows_no_text(text):
 
 def a_notebook(table):
     page = PAGE.format(ASKED[1], table)
-    output = nbformat.v4.new_output("stream", text=f"µ 1e-05 – 漢 <!-- table: {ASKED[1]} -->\nold\n<!-- end -->\n")
-    code = nbformat.v4.new_code_cell(f'print("""{page}""")', execution_count=1, outputs=[output], id="code")
+    output = nbformat.v4.new_output(
+        "stream", text=f"µ 1e-05 – 漢 <!-- table: {ASKED[1]} -->\nold\n<!-- end -->\n"
+    )
+    code = nbformat.v4.new_code_cell(
+        f'print("""{page}""")', execution_count=1, outputs=[output], id="code"
+    )
     text = nbformat.v4.new_markdown_cell(page, id="text")
-    return nbformat.v4.new_notebook(cells=[text, code], metadata={"colab": {"gpuType": "T4"}, "µ": 0.1})
+    return nbformat.v4.new_notebook(
+        cells=[text, code], metadata={"colab": {"gpuType": "T4"}, "µ": 0.1}
+    )
 
 
 def test_in_a_notebook_only_markdown_cells_change_and_every_other_byte_stays():
@@ -197,7 +278,9 @@ def pages(repository):
     (repository / "notebooks").mkdir()
     (repository / "README.md").write_text(
         PAGE.format(ASKED[0], "old\n") + "<!-- figure: tiny_imagenet -->\n<!-- end -->\n\n"
-        "It is <!-- run: tiny_imagenet top1 -->old<!-- end -->.\n", encoding="utf-8")
+        "It is <!-- run: tiny_imagenet top1 -->old<!-- end -->.\n",
+        encoding="utf-8",
+    )
     nbformat.write(a_notebook("old\n"), repository / "notebooks" / "02.ipynb")
     commit_results("tiny_imagenet", record())
     return repository
@@ -219,8 +302,13 @@ def test_what_was_redrawn_passes_the_check_and_stays_as_it_is(pages, capsys):
     assert report.main([]) == 0
     after = texts(pages)
     readme = after["README.md"].decode()
-    assert "| 50.0 % |" in readme and "It is <!-- run: tiny_imagenet top1 -->50.0 %<!-- end -->." in readme
-    assert re.search(r"!\[Tune accuracy .* from 25.0 % to 48.0 %, .* 1.00\]\(figures/tiny_imagenet.png\)", readme)
+    assert (
+        "| 50.0 % |" in readme
+        and "It is <!-- run: tiny_imagenet top1 -->50.0 %<!-- end -->." in readme
+    )
+    assert re.search(
+        r"!\[Tune accuracy .* from 25.0 % to 48.0 %, .* 1.00\]\(figures/tiny_imagenet.png\)", readme
+    )
     capsys.readouterr()
     assert report.main(["--check"]) == 0 == report.main([])
     assert texts(pages) == after and not capsys.readouterr().out
@@ -257,7 +345,9 @@ def test_curves_end_at_the_price_of_the_whole_run_and_count_decoding_first():
 
 
 def test_where_nothing_was_measured_no_figure_is_drawn_and_none_is_missed(repository):
-    Image.new("RGB", (5, 5)).save(repository / "figures" / "tiny_imagenet.png")  # of records that are gone
+    Image.new("RGB", (5, 5)).save(
+        repository / "figures" / "tiny_imagenet.png"
+    )  # of records that are gone
     report.draw_figures()
     assert not report.stale_figures() and not list(repository.glob("figures/*.png"))
 
@@ -275,11 +365,17 @@ def test_a_marker_that_cannot_be_filled_is_one_line_and_leaves_the_pages(reposit
     page = repository / "README.md"
     page.write_text("It took <!-- run: nothing minutes -->5<!-- end --> minutes.")
     assert report.main([]) == 1
-    assert capsys.readouterr().err.startswith("error: run: nothing minutes") and ">5<" in page.read_text()
+    assert (
+        capsys.readouterr().err.startswith("error: run: nothing minutes")
+        and ">5<" in page.read_text()
+    )
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "figures" / "results" / "ablations").glob("*/*.json")),
-                         ids=lambda path: f"{path.parent.name}/{path.name}")
+@pytest.mark.parametrize(
+    "path",
+    sorted((ROOT / "figures" / "results" / "ablations").glob("*/*.json")),
+    ids=lambda path: f"{path.parent.name}/{path.name}",
+)
 def test_a_committed_ablation_is_real_measured_and_said_in_words(path):
     found = json.loads(path.read_text())
     assert found["is_real"] and found["reference_rate"] > 0 and found["profile"] != "smoke"

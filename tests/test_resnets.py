@@ -13,8 +13,12 @@ from course_lib.models.blocks import BasicBlock, Bottleneck, PreActBasicBlock, P
 from course_lib.models.layers import shortcut
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-SHORTCUTS = {"A": torch_resnet.IdentityShortcut, "B": torch_resnet.ProjectionShortcut,
-             "C": torch_resnet.FullProjectionShortcut, "conv": torch_resnet.ConvolutionShortcut}
+SHORTCUTS = {
+    "A": torch_resnet.IdentityShortcut,
+    "B": torch_resnet.ProjectionShortcut,
+    "C": torch_resnet.FullProjectionShortcut,
+    "conv": torch_resnet.ConvolutionShortcut,
+}
 
 
 def parameters(model):
@@ -31,8 +35,12 @@ def lived_in(model):
     """Norms as after a training: fresh ones, of scale 1 and shift 0, would hide a mix-up."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            for value, low, high in ((module.weight, 0.5, 1), (module.bias, -0.1, 0.1),
-                                     (module.running_mean, -0.1, 0.1), (module.running_var, 0.8, 1.2)):
+            for value, low, high in (
+                (module.weight, 0.5, 1),
+                (module.bias, -0.1, 0.1),
+                (module.running_mean, -0.1, 0.1),
+                (module.running_var, 0.8, 1.2),
+            ):
                 nn.init.uniform_(value, low, high)
     return model.eval()
 
@@ -44,18 +52,28 @@ def pictures(count=2, size=32):
 # --- sizes ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name, num_classes, options, count", [
-    ("session_resnet", 10, {}, 6_573_120), ("session_resnet", 200, {}, 6_670_400),
-    ("session_resnet", 10, {"stem": "strided"}, 6_573_120),  # a stride costs no weight
-    ("resnet18_small", 10, {}, 11_173_962), ("resnet18_small", 200, {}, 11_271_432),
-    ("resnet18", 10, {}, 11_181_642), ("resnet18", 1000, {}, 11_689_512), ("resnet50", 1000, {}, 25_557_032),
-    ("resnet20", 10, {}, 272_474), ("resnet20", 10, {"shortcut": "A"}, 269_722),
-])
+@pytest.mark.parametrize(
+    "name, num_classes, options, count",
+    [
+        ("session_resnet", 10, {}, 6_573_120),
+        ("session_resnet", 200, {}, 6_670_400),
+        ("session_resnet", 10, {"stem": "strided"}, 6_573_120),  # a stride costs no weight
+        ("resnet18_small", 10, {}, 11_173_962),
+        ("resnet18_small", 200, {}, 11_271_432),
+        ("resnet18", 10, {}, 11_181_642),
+        ("resnet18", 1000, {}, 11_689_512),
+        ("resnet50", 1000, {}, 25_557_032),
+        ("resnet20", 10, {}, 272_474),
+        ("resnet20", 10, {"shortcut": "A"}, 269_722),
+    ],
+)
 def test_networks_have_the_published_number_of_parameters(name, num_classes, options, count):
     assert parameters(on_paper(name, num_classes, **options)) == count
 
 
-@pytest.mark.parametrize("name, millions", [("wide_resnet16", 11.0), ("wide_resnet28", 36.5), ("wide_resnet40", 8.9)])
+@pytest.mark.parametrize(
+    "name, millions", [("wide_resnet16", 11.0), ("wide_resnet28", 36.5), ("wide_resnet40", 8.9)]
+)
 def test_wide_resnets_have_the_size_of_the_papers_tables(name, millions):
     """Zagoruyko & Komodakis 2016, tables 4 and 5: WRN-16-8, WRN-28-10, WRN-40-4."""
     for prefix in ("", "preact_"):
@@ -64,7 +82,12 @@ def test_wide_resnets_have_the_size_of_the_papers_tables(name, millions):
 
 def torch_resnet_of(name, options):
     kind, depth = name.removesuffix("_small").split("resnet")
-    title = {"": "ResNet", "preact_": "PreActResNet", "wide_": "WideResNet", "preact_wide_": "PreActWideResNet"}[kind]
+    title = {
+        "": "ResNet",
+        "preact_": "PreActResNet",
+        "wide_": "WideResNet",
+        "preact_wide_": "PreActWideResNet",
+    }[kind]
     options = {**options, "shortcut": SHORTCUTS[options.get("shortcut", "B")]}
     if name.endswith("_small"):
         options["small_images"] = True
@@ -73,8 +96,14 @@ def torch_resnet_of(name, options):
     return model
 
 
-OF_TORCH_RESNET = [name for name in list_models() if not name.startswith(("se_", "session", "lambda"))]
-SHALLOW = [kind + name for name in ("resnet18", "resnet50", "resnet20", "wide_resnet16") for kind in ("", "preact_")]
+OF_TORCH_RESNET = [
+    name for name in list_models() if not name.startswith(("se_", "session", "lambda"))
+]
+SHALLOW = [
+    kind + name
+    for name in ("resnet18", "resnet50", "resnet20", "wide_resnet16")
+    for kind in ("", "preact_")
+]
 
 
 def assert_counts_agree(name, **options):
@@ -101,8 +130,15 @@ def test_with_every_shortcut_and_width_too(name, width, kind):
     assert_counts_agree(name, shortcut=kind, width=width)
 
 
-@pytest.mark.parametrize("name, millions", [("resnet1001", 10.3), ("resnet1202", 19.4), ("preact_resnet1001", 10.3),
-                                            ("preact_resnet1202", 19.4)])
+@pytest.mark.parametrize(
+    "name, millions",
+    [
+        ("resnet1001", 10.3),
+        ("resnet1202", 19.4),
+        ("preact_resnet1001", 10.3),
+        ("preact_resnet1202", 19.4),
+    ],
+)
 def test_a_thousand_layers_have_the_size_of_torch_resnets_table(name, millions):
     assert round(parameters(on_paper(name)) / 1e6, 1) == millions
 
@@ -111,7 +147,9 @@ def test_a_thousand_layers_have_the_size_of_torch_resnets_table(name, millions):
 def test_for_grey_and_for_small_pictures_too(name):
     small = {"stem": "small"} if model_options(name)["stem"] == "imagenet" else {}
     with torch.device("meta"):
-        theirs = torch_resnet_of(name, {"in_planes": 1, "width": 1, **({"small_images": True} if small else {})})
+        theirs = torch_resnet_of(
+            name, {"in_planes": 1, "width": 1, **({"small_images": True} if small else {})}
+        )
         assert parameters(on_paper(name, in_channels=1, width=1, **small)) == parameters(theirs)
 
 
@@ -120,19 +158,32 @@ def test_the_summary_counts_torchvisions_parameters_and_operations(depth):
     published = torchvision.models.get_model_weights(f"resnet{depth}").DEFAULT.meta
     ours = summary(on_paper(f"resnet{depth}", 1000), 224)
     assert ours.parameters == published["num_params"]
-    assert round(ours.multiply_adds / 1e9, 3) == published["_ops"]  # 1.814 for resnet18, 4.089 for resnet50
+    assert (
+        round(ours.multiply_adds / 1e9, 3) == published["_ops"]
+    )  # 1.814 for resnet18, 4.089 for resnet50
 
 
 # --- torchvision and timm -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name, options, theirs", [
-    *((name, {}, getattr(torchvision.models, name))
-      for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")),
-    ("resnet50", {"width": 2}, torchvision.models.wide_resnet50_2),
-    ("resnet18", {"shortcut": "D"}, lambda: timm.models.resnet.ResNet(timm.models.resnet.BasicBlock, (2, 2, 2, 2),
-                                                                     avg_down=True)),
-    ("se_resnet50", {}, timm.models.resnet.seresnet50)])
+@pytest.mark.parametrize(
+    "name, options, theirs",
+    [
+        *(
+            (name, {}, getattr(torchvision.models, name))
+            for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+        ),
+        ("resnet50", {"width": 2}, torchvision.models.wide_resnet50_2),
+        (
+            "resnet18",
+            {"shortcut": "D"},
+            lambda: timm.models.resnet.ResNet(
+                timm.models.resnet.BasicBlock, (2, 2, 2, 2), avg_down=True
+            ),
+        ),
+        ("se_resnet50", {}, timm.models.resnet.seresnet50),
+    ],
+)
 def test_state_dicts_agree_with_torchvision_and_timm(name, options, theirs):
     with torch.device("meta"):
         theirs = theirs().state_dict()
@@ -143,15 +194,28 @@ def test_state_dicts_agree_with_torchvision_and_timm(name, options, theirs):
 
 def test_se_resnet18_has_the_size_of_timms():
     with torch.device("meta"):
-        assert parameters(on_paper("se_resnet18", 1000)) == parameters(timm.models.senet.legacy_seresnet18())
+        assert parameters(on_paper("se_resnet18", 1000)) == parameters(
+            timm.models.senet.legacy_seresnet18()
+        )
 
 
-@pytest.mark.parametrize("name, options, make", [
-    *((name, {}, getattr(torchvision.models, name))
-      for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")),
-    ("resnet18", {"shortcut": "D"}, lambda num_classes: timm.models.resnet.ResNet(
-        timm.models.resnet.BasicBlock, (2, 2, 2, 2), num_classes, avg_down=True)),
-    ("se_resnet50", {}, timm.models.resnet.seresnet50)])
+@pytest.mark.parametrize(
+    "name, options, make",
+    [
+        *(
+            (name, {}, getattr(torchvision.models, name))
+            for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+        ),
+        (
+            "resnet18",
+            {"shortcut": "D"},
+            lambda num_classes: timm.models.resnet.ResNet(
+                timm.models.resnet.BasicBlock, (2, 2, 2, 2), num_classes, avg_down=True
+            ),
+        ),
+        ("se_resnet50", {}, timm.models.resnet.seresnet50),
+    ],
+)
 def test_with_their_weights_the_outputs_are_theirs(name, options, make):
     torch.manual_seed(0)
     theirs, ours = lived_in(make(num_classes=10)), on_paper(name, **options).eval()
@@ -175,15 +239,22 @@ def test_gradients_are_torchvisions_too():
 
 
 @pytest.mark.parametrize("kind", SHORTCUTS)
-@pytest.mark.parametrize("name, width", [("resnet18", 1), ("resnet20", 1), ("resnet164", 2), ("wide_resnet16", 3)])
+@pytest.mark.parametrize(
+    "name, width", [("resnet18", 1), ("resnet20", 1), ("resnet164", 2), ("wide_resnet16", 3)]
+)
 @pytest.mark.parametrize("prefix", ["", "preact_"])
 def test_with_torch_resnets_weights_the_outputs_are_its_own(prefix, name, width, kind):
     torch.manual_seed(0)
     options = {"shortcut": kind, "width": width}
-    theirs, ours = lived_in(torch_resnet_of(prefix + name, options)), on_paper(prefix + name, **options).eval()
+    theirs, ours = (
+        lived_in(torch_resnet_of(prefix + name, options)),
+        on_paper(prefix + name, **options).eval(),
+    )
     if prefix:
         activate_before_the_first_split(theirs)
-    state = zip(ours.state_dict(), theirs.state_dict().values(), strict=True)  # the layers come in the same order
+    state = zip(
+        ours.state_dict(), theirs.state_dict().values(), strict=True
+    )  # the layers come in the same order
     ours.load_state_dict(dict(state), assign=True)
     with torch.inference_mode():
         torch.testing.assert_close(ours(pictures()), theirs(pictures()), rtol=1e-4, atol=1e-5)
@@ -193,7 +264,9 @@ def activate_before_the_first_split(model):
     """As in the paper (He et al. 2016, appendix); torch-resnet has it only where the first shortcut holds weights."""
     first = model.layers[0][0]
     if not first.shortcut.requires_activation:
-        first.shortcut = nn.Sequential(first.shortcut)  # hides the flag by which the block hands it its raw input
+        first.shortcut = nn.Sequential(
+            first.shortcut
+        )  # hides the flag by which the block hands it its raw input
         first.shortcut.requires_activation = True
 
 
@@ -202,13 +275,26 @@ def activate_before_the_first_split(model):
 
 @pytest.mark.parametrize("kind", ["A", "B", "C", "conv", "D"])
 def test_a_shortcut_has_the_shape_of_a_strided_convolution_and_weights_only_where_needed(kind):
-    for inside, outside, stride, side in ((8, 8, 1, 7), (8, 16, 1, 7), (8, 16, 2, 7), (16, 8, 2, 8), (8, 8, 2, 1)):
+    for inside, outside, stride, side in (
+        (8, 8, 1, 7),
+        (8, 16, 1, 7),
+        (8, 16, 2, 7),
+        (16, 8, 2, 8),
+        (8, 8, 2, 1),
+    ):
         way = shortcut(kind, inside, outside, stride)
-        assert way(torch.rand(2, inside, side, side)).shape == (2, outside, -(-side // stride), -(-side // stride))
+        assert way(torch.rand(2, inside, side, side)).shape == (
+            2,
+            outside,
+            -(-side // stride),
+            -(-side // stride),
+        )
         same = (inside, stride) == (outside, 1)
         bare = shortcut(kind, inside, outside, stride, norm=False)
         same = (inside, stride) == (outside, 1)
-        kernel = 0 if kind == "A" or (same and kind != "C") else 9 if kind == "conv" else 1  # weights a channel pair
+        kernel = (
+            0 if kind == "A" or (same and kind != "C") else 9 if kind == "conv" else 1
+        )  # weights a channel pair
         assert parameters(bare) == inside * outside * kernel
         assert parameters(way) - parameters(bare) == 2 * outside * (kernel > 0)
 
@@ -216,7 +302,11 @@ def test_a_shortcut_has_the_shape_of_a_strided_convolution_and_weights_only_wher
 def test_shortcut_a_keeps_every_second_pixel_and_pads_or_drops_channels():
     x = torch.arange(2.0 * 3 * 4 * 4).view(2, 3, 4, 4)
     wide, narrow = shortcut("A", 3, 5, 2)(x), shortcut("A", 3, 2, 2)(x)
-    assert torch.equal(wide[:, :3], x[:, :, ::2, ::2]) and wide[:, 3:].abs().sum() == 0 and wide.shape[1] == 5
+    assert (
+        torch.equal(wide[:, :3], x[:, :, ::2, ::2])
+        and wide[:, 3:].abs().sum() == 0
+        and wide.shape[1] == 5
+    )
     assert torch.equal(narrow, x[:, :2, ::2, ::2])
 
 
@@ -247,11 +337,17 @@ def test_a_block_that_starts_as_the_identity_passes_on_its_input_and_learns(bloc
     assert getattr(unit, unit.last).weight.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("name, blocks", [("resnet18", 5), ("resnet50", 12), ("preact_resnet18", 5),
-                                          ("preact_resnet50", 12)])
+@pytest.mark.parametrize(
+    "name, blocks",
+    [("resnet18", 5), ("resnet50", 12), ("preact_resnet18", 5), ("preact_resnet50", 12)],
+)
 def test_with_zero_init_residual_every_block_whose_shape_stays_starts_as_the_identity(name, blocks):
     model = create_model(name, 10, zero_init_residual=True)
-    plain = [module for module in model.modules() if isinstance(getattr(module, "downsample", None), nn.Identity)]
+    plain = [
+        module
+        for module in model.modules()
+        if isinstance(getattr(module, "downsample", None), nn.Identity)
+    ]
     assert len(plain) == blocks
     for block in plain:
         x = torch.rand(2, block.conv1.in_channels, 4, 4)
@@ -286,7 +382,9 @@ def test_drop_path_lets_whole_pictures_around_the_branch_in_training(block):
 def test_drop_path_grows_in_proportion_to_the_depth():
     """Huang et al. 2016, equation 4: block l of L is dropped with probability p l / L."""
     model = on_paper("preact_resnet20", drop_path=0.5)
-    rates = [block.drop_path.p for stage in (model.layer1, model.layer2, model.layer3) for block in stage]
+    rates = [
+        block.drop_path.p for stage in (model.layer1, model.layer2, model.layer3) for block in stage
+    ]
     assert rates == pytest.approx([0.5 * number / 9 for number in range(1, 10)])
 
 
@@ -295,7 +393,9 @@ def test_squeeze_and_excitation_scales_channels_between_nothing_and_all():
     unit.se.register_forward_hook(lambda module, inputs, output: seen.append(output / inputs[0]))
     unit(x)
     scale = seen[0].flatten(2)
-    torch.testing.assert_close(scale, scale[:, :, :1].expand_as(scale), rtol=1e-3, atol=1e-4)  # one for the map
+    torch.testing.assert_close(
+        scale, scale[:, :, :1].expand_as(scale), rtol=1e-3, atol=1e-4
+    )  # one for the map
     assert 0 < scale.min() < scale.max() < 1
 
 
@@ -318,7 +418,11 @@ def test_the_summary_has_a_row_for_each_layer_and_leaves_the_model_as_it_was():
     rows = {layer.name: layer for layer in table.layers}
     assert list(rows) == ["conv1", "bn1", "layer1", "layer2", "layer3", "avgpool", "fc"]
     assert rows["conv1"].multiply_adds == 9 * 16 * 32 * 32 and rows["conv1"].shape == (16, 32, 32)
-    assert rows["layer3"].shape == (64, 8, 8) and rows["fc"].parameters == 650 and rows["fc"].kind == "Linear"
+    assert (
+        rows["layer3"].shape == (64, 8, 8)
+        and rows["fc"].parameters == 650
+        and rows["fc"].kind == "Linear"
+    )
     assert sum(layer.parameters for layer in table.layers) == table.parameters == parameters(model)
     assert sum(layer.multiply_adds for layer in table.layers) == table.multiply_adds
     assert model.training and not any(module._forward_hooks for module in model.modules())
@@ -334,20 +438,32 @@ def test_the_summary_looks_as_deep_as_it_is_told(depth, rows):
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 9])
-@pytest.mark.parametrize("name", ["session_resnet", "preact_resnet50", "se_resnet18", "lambda_resnet18",
-                                  "lambda_resnet50"])
+@pytest.mark.parametrize(
+    "name",
+    ["session_resnet", "preact_resnet50", "se_resnet18", "lambda_resnet18", "lambda_resnet50"],
+)
 def test_the_rows_of_a_summary_add_up(name, depth):
     table = summary(on_paper(name), 64, depth)
-    assert sum(layer.parameters for layer in table.layers) == table.parameters == parameters(on_paper(name))
+    assert (
+        sum(layer.parameters for layer in table.layers)
+        == table.parameters
+        == parameters(on_paper(name))
+    )
     assert sum(layer.multiply_adds for layer in table.layers) == table.multiply_adds
-    assert ("LambdaLayer" in {layer.kind for layer in table.layers}) == (name.startswith("lambda") and depth > 2)
+    assert ("LambdaLayer" in {layer.kind for layer in table.layers}) == (
+        name.startswith("lambda") and depth > 2
+    )
 
 
 def test_the_summary_gives_every_part_its_mode_back():
     model = create_model("resnet20", 10)
     model.layer1.eval()
     summary(model, 32)
-    assert model.training and model.layer2.training and not any(part.training for part in model.layer1.modules())
+    assert (
+        model.training
+        and model.layer2.training
+        and not any(part.training for part in model.layer1.modules())
+    )
 
 
 def test_the_summary_prints_a_table_with_the_totals():

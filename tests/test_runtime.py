@@ -15,7 +15,8 @@ import torch
 
 from course_lib import runtime
 from course_lib.data import toy_shapes
-from course_lib.runtime import PROFILES, CourseError
+from course_lib.files import CourseError
+from course_lib.runtime import PROFILES
 
 FROM_70 = ["sm_70", "sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
 NO_GPU = (False, "no CUDA GPU found")
@@ -33,6 +34,7 @@ def nowhere(monkeypatch):
 @pytest.fixture
 def gpu(monkeypatch):
     """``gpu("Tesla P100", (6, 0), built_for, kernel)``: this machine has that card; ``kernel`` runs in its place."""
+
     def pretend(name, capability, built_for=FROM_70, kernel=lambda: None):
         ones = torch.ones
 
@@ -40,8 +42,12 @@ def gpu(monkeypatch):
             kernel()
             return ones(*args, **kwargs)
 
-        for function, value in (("is_available", True), ("get_device_name", name),
-                                ("get_device_capability", capability), ("get_arch_list", built_for)):
+        for function, value in (
+            ("is_available", True),
+            ("get_device_name", name),
+            ("get_device_capability", capability),
+            ("get_arch_list", built_for),
+        ):
             monkeypatch.setattr(torch.cuda, function, lambda *_, value=value: value)
         monkeypatch.setattr(torch, "ones", fake_ones)
         monkeypatch.setattr(torch.version, "cuda", "13.0")
@@ -77,7 +83,9 @@ def test_a_notebook_opened_by_hand_takes_the_gpu_if_there_is_one(monkeypatch, us
 
 
 @pytest.mark.parametrize("profile", ["smoke", "cpu"])
-def test_the_argument_wins_over_the_variable_and_the_variable_over_the_machine(monkeypatch, profile):
+def test_the_argument_wins_over_the_variable_and_the_variable_over_the_machine(
+    monkeypatch, profile
+):
     other = "cpu" if profile == "smoke" else "smoke"
     monkeypatch.setenv("COURSE_PROFILE", other)
     by_argument, by_variable = runtime.setup(profile), runtime.setup()
@@ -127,17 +135,24 @@ def test_kaggles_p100_is_found_out_and_the_better_accelerator_named(gpu):
         assert part in why
 
 
-@pytest.mark.parametrize("capability, built_for, usable", [
-    ((7, 5), FROM_70, True),
-    ((7, 5), ["sm_70", "sm_80"], True),  # machine code runs on later minors of its major version
-    ((8, 9), ["sm_80", "sm_90"], True),
-    ((8, 0), ["sm_75", "sm_86"], False),  # never on earlier minors
-    ((9, 0), ["sm_80", "sm_86"], False),  # nor on the next major version
-    ((9, 0), ["sm_80", "compute_80"], True),  # PTX is compiled there for anything newer
-    ((13, 0), [*FROM_70, "compute_120"], True),
-    ((6, 0), [*FROM_70, "compute_120"], False),
-    ((12, 0), ["sm_90", "sm_120"], True),
-])
+@pytest.mark.parametrize(
+    "capability, built_for, usable",
+    [
+        ((7, 5), FROM_70, True),
+        (
+            (7, 5),
+            ["sm_70", "sm_80"],
+            True,
+        ),  # machine code runs on later minors of its major version
+        ((8, 9), ["sm_80", "sm_90"], True),
+        ((8, 0), ["sm_75", "sm_86"], False),  # never on earlier minors
+        ((9, 0), ["sm_80", "sm_86"], False),  # nor on the next major version
+        ((9, 0), ["sm_80", "compute_80"], True),  # PTX is compiled there for anything newer
+        ((13, 0), [*FROM_70, "compute_120"], True),
+        ((6, 0), [*FROM_70, "compute_120"], False),
+        ((12, 0), ["sm_90", "sm_120"], True),
+    ],
+)
 def test_a_card_is_usable_if_its_architecture_was_built_for(gpu, capability, built_for, usable):
     gpu("some card", capability, built_for)
     assert runtime.usable_gpu()[0] is usable
@@ -154,7 +169,10 @@ def test_a_card_that_fails_at_its_first_kernel_is_not_used_and_the_cause_is_told
         raise RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later")
 
     gpu("Tesla T4", (7, 5), kernel=fail)
-    assert runtime.usable_gpu() == (False, "Tesla T4 failed at its first kernel (CUDA error: out of memory)")
+    assert runtime.usable_gpu() == (
+        False,
+        "Tesla T4 failed at its first kernel (CUDA error: out of memory)",
+    )
     assert runtime.setup().device.type == "cpu"
 
 
@@ -175,7 +193,9 @@ def test_windows_is_asked_again_while_a_scanner_holds_a_file(tmp_path, monkeypat
     assert runtime.os.replace.call_count == 4
     clock = iter(range(100))
     monkeypatch.setattr(runtime.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(runtime.os, "replace", Mock(side_effect=PermissionError(13, "Access is denied")))
+    monkeypatch.setattr(
+        runtime.os, "replace", Mock(side_effect=PermissionError(13, "Access is denied"))
+    )
     with pytest.raises(PermissionError):
         runtime.move_into_place(tmp_path / "aside", tmp_path / "there")
     assert runtime.os.replace.call_count == 10, "ten seconds"
@@ -187,15 +207,27 @@ def test_windows_is_asked_again_while_a_scanner_holds_a_file(tmp_path, monkeypat
 
 def test_a_driver_that_does_not_answer_is_told(gpu, monkeypatch):
     gpu("Tesla T4", (7, 5))
-    monkeypatch.setattr(torch.cuda, "get_device_name", Mock(side_effect=RuntimeError("CUDA unknown error\nmore")))
-    assert runtime.usable_gpu() == (False, "the GPU cannot be asked for its name (CUDA unknown error)")
+    monkeypatch.setattr(
+        torch.cuda, "get_device_name", Mock(side_effect=RuntimeError("CUDA unknown error\nmore"))
+    )
+    assert runtime.usable_gpu() == (
+        False,
+        "the GPU cannot be asked for its name (CUDA unknown error)",
+    )
 
 
-@pytest.mark.parametrize("name, capability, precision", [("Tesla T4", (7, 5), "fp16"), ("A100", (8, 0), "bf16")])
+@pytest.mark.parametrize(
+    "name, capability, precision", [("Tesla T4", (7, 5), "fp16"), ("A100", (8, 0), "bf16")]
+)
 def test_setup_with_a_gpu_says_what_it_found(gpu, name, capability, precision):
     gpu(name, capability)
     rt = runtime.setup()
-    assert (rt.profile, rt.device.type, rt.machine, rt.precision.name) == ("gpu", "cuda", name, precision)
+    assert (rt.profile, rt.device.type, rt.machine, rt.precision.name) == (
+        "gpu",
+        "cuda",
+        name,
+        precision,
+    )
     assert name in rt.banner()
 
 
@@ -217,7 +249,9 @@ def test_ampere_computes_in_bf16_without_a_scaler(gpu):
     assert precision.dtype is torch.bfloat16 and not precision.scaler().is_enabled()
 
 
-@pytest.mark.parametrize("has, name, dtype", [(True, "bf16", torch.bfloat16), (False, "fp32", torch.float32)])
+@pytest.mark.parametrize(
+    "has, name, dtype", [(True, "bf16", torch.bfloat16), (False, "fp32", torch.float32)]
+)
 def test_a_cpu_computes_in_bf16_only_where_the_chip_does(monkeypatch, has, name, dtype):
     monkeypatch.setattr(runtime, "cpu_has_bf16", lambda: has)
     precision = runtime.pick_precision(torch.device("cpu"))
@@ -226,17 +260,28 @@ def test_a_cpu_computes_in_bf16_only_where_the_chip_does(monkeypatch, has, name,
         assert torch.nn.functional.linear(torch.ones(2, 4), torch.ones(3, 4)).dtype is dtype
 
 
-@pytest.mark.parametrize("flags, has", [("avx512f avx512_bf16", True), ("avx512f amx_bf16", True),
-                                        ("avx2 avx512f", False), ("", False)])
+@pytest.mark.parametrize(
+    "flags, has",
+    [
+        ("avx512f avx512_bf16", True),
+        ("avx512f amx_bf16", True),
+        ("avx2 avx512f", False),
+        ("", False),
+    ],
+)
 def test_an_older_torch_reads_the_chip_from_the_system(monkeypatch, flags, has):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     monkeypatch.setattr(runtime, "_cpuinfo", lambda key: flags)
     assert runtime.cpu_has_bf16() is has
 
 
-@pytest.mark.skipif(host.machine() != "x86_64" or not Path("/proc/cpuinfo").exists(), reason="Linux on x86 only")
+@pytest.mark.skipif(
+    host.machine() != "x86_64" or not Path("/proc/cpuinfo").exists(), reason="Linux on x86 only"
+)
 def test_what_torch_says_of_this_chip_is_what_the_system_says():
-    flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)[1].split()
+    flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)[
+        1
+    ].split()
     assert runtime.cpu_has_bf16() == ("avx512_bf16" in flags or "amx_bf16" in flags)
 
 
@@ -268,9 +313,19 @@ def test_the_banner_has_at_most_six_lines_and_says_what_runs_why_and_on_what(sto
     lines = rt.banner(*[store] * stores).splitlines()
     assert len(lines) == 3 + min(stores, 3)
     text = "\n".join(lines)
-    for part in ("local", "smoke", "argument", NO_GPU[1], torch.__version__, rt.precision.name, "seed 3"):
+    for part in (
+        "local",
+        "smoke",
+        "argument",
+        NO_GPU[1],
+        torch.__version__,
+        rt.precision.name,
+        "seed 3",
+    ):
         assert part in text
-    assert text.count("toy shapes val: 20 drawn (toy) pictures, 16×16, 10 classes") == min(stores, 3)
+    assert text.count("toy shapes val: 20 drawn (toy) pictures, 16×16, 10 classes") == min(
+        stores, 3
+    )
 
 
 def test_the_description_of_a_machine_is_plain_text_fit_for_a_result_file():

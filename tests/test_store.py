@@ -22,16 +22,37 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from course_lib.data import DataError, places, published, store, toy_shapes
+from course_lib import files
+from course_lib.data import DataError, decode, splits, toy_shapes
 from course_lib.data import tiny_imagenet as load
-from course_lib.runtime import CourseError
+from course_lib.files import CourseError
 
-FORKS = sys.platform == "linux" and sys.version_info < (3, 14)  # as multiprocessing does there by default
-tiny = importlib.import_module("course_lib.data.tiny_imagenet")  # the name in the package is the function's
+FORKS = sys.platform == "linux" and sys.version_info < (
+    3,
+    14,
+)  # as multiprocessing does there by default
+tiny = importlib.import_module(
+    "course_lib.data.tiny_imagenet"
+)  # the name in the package is the function's
 
 CLASSES, PER_CLASS, PER_CLASS_VAL, TUNE = 12, 30, 4, 25
-WNIDS = [f"n{number:08}" for number in (7749582, 1443537, 9428293, 2124075, 4285008, 1443536, 3649909, 2002724,
-                                        3100240, 12267677, 2841315, 9193705)]  # as published: not sorted
+WNIDS = [
+    f"n{number:08}"
+    for number in (
+        7749582,
+        1443537,
+        9428293,
+        2124075,
+        4285008,
+        1443536,
+        3649909,
+        2002724,
+        3100240,
+        12267677,
+        2841315,
+        9193705,
+    )
+]  # as published: not sorted
 NAMES = {wnid: f"thing {wnid[-3:]}" for wnid in WNIDS}
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -48,7 +69,9 @@ class Truth:
 def write_picture(path, rng, grey):
     """A smooth random picture, as a camera gives it: JPEG at 64×64, some of one channel."""
     coarse = rng.integers(0, 256, (8, 8) if grey else (8, 8, 3), dtype=np.uint8)
-    Image.fromarray(coarse).resize((64, 64), Image.Resampling.BICUBIC).save(path, "JPEG", quality=90)
+    Image.fromarray(coarse).resize((64, 64), Image.Resampling.BICUBIC).save(
+        path, "JPEG", quality=90
+    )
 
 
 def a_box(rng):
@@ -59,7 +82,11 @@ def a_box(rng):
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory):
     """The data set, drawn once. One picture in ten is grey."""
-    root, rng, truth = tmp_path_factory.mktemp("published") / "tiny-imagenet-200", np.random.default_rng(0), ({}, {})
+    root, rng, truth = (
+        tmp_path_factory.mktemp("published") / "tiny-imagenet-200",
+        np.random.default_rng(0),
+        ({}, {}),
+    )
     for wnid in WNIDS:
         (root / "train" / wnid / "images").mkdir(parents=True)
         names = [f"{wnid}_{i}.JPEG" for i in range(PER_CLASS)]
@@ -69,7 +96,9 @@ def truth(tmp_path_factory):
         lines = ["\t".join(map(str, [name, *truth[1][name]])) for name in names]
         (root / "train" / wnid / f"{wnid}_boxes.txt").write_text("\n".join(lines) + "\n")
     (root / "val" / "images").mkdir(parents=True)
-    val = [(f"val_{i}.JPEG", WNIDS[i * 5 % CLASSES]) for i in range(CLASSES * PER_CLASS_VAL)]  # mixed, one flat folder
+    val = [
+        (f"val_{i}.JPEG", WNIDS[i * 5 % CLASSES]) for i in range(CLASSES * PER_CLASS_VAL)
+    ]  # mixed, one flat folder
     for i, (name, wnid) in enumerate(val):
         write_picture(root / "val" / "images" / name, rng, grey=i % 10 == 0)
         truth[0][name], truth[1][name] = wnid, a_box(rng)
@@ -85,12 +114,15 @@ def truth(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def home(truth, tmp_path, monkeypatch):
     """COURSE_DATA: a folder of this test's own, with the data set in it. The profile takes it whole."""
-    counts = {"train/*/images/*.JPEG": CLASSES * PER_CLASS, "val/images/*.JPEG": CLASSES * PER_CLASS_VAL,
-              "train/*/*_boxes.txt": CLASSES}
+    counts = {
+        "train/*/images/*.JPEG": CLASSES * PER_CLASS,
+        "val/images/*.JPEG": CLASSES * PER_CLASS_VAL,
+        "train/*/*_boxes.txt": CLASSES,
+    }
     monkeypatch.setattr(tiny, "TINY_IMAGENET", replace(tiny.TINY_IMAGENET, counts=counts))
-    monkeypatch.setattr(places, "REPO", tmp_path / "repo")
-    monkeypatch.setattr(places, "KAGGLE_INPUT", tmp_path / "no kaggle")
-    monkeypatch.setattr(places, "SPARE", tmp_path / "no spare")
+    monkeypatch.setattr(files, "REPO", tmp_path / "repo")
+    monkeypatch.setattr(files, "KAGGLE_INPUT", tmp_path / "no kaggle")
+    monkeypatch.setattr(files, "SPARE", tmp_path / "no spare")
     monkeypatch.setenv("COURSE_PROFILE", "cpu")
     (tmp_path / "repo").mkdir()
     (tmp_path / "repo" / "pyproject.toml").touch()
@@ -111,8 +143,8 @@ def own(home, truth):
 @pytest.fixture
 def several_tasks(monkeypatch):
     """As with many pictures: several tasks, so that several processes write to one file."""
-    monkeypatch.setattr(store, "CHUNK", 64)
-    monkeypatch.setattr(store, "_cores", lambda: 2)
+    monkeypatch.setattr(decode, "CHUNK", 64)
+    monkeypatch.setattr(decode, "_cores", lambda: 2)
 
 
 def built(home, part="train"):
@@ -121,8 +153,9 @@ def built(home, part="train"):
 
 def left_behind(home):
     """Whatever lies in the store's folder, but for locks."""
-    return sorted(p.name for p in (home / "stores").rglob("*") if p.is_file() and p.suffix != ".lock") + sorted(
-        p.name for p in (home / "stores").rglob("*.building-*"))
+    return sorted(
+        p.name for p in (home / "stores").rglob("*") if p.is_file() and p.suffix != ".lock"
+    ) + sorted(p.name for p in (home / "stores").rglob("*.building-*"))
 
 
 def pillow(path):
@@ -146,7 +179,11 @@ def forbidden():
 def test_pixels_labels_boxes_and_names_are_those_of_the_files(truth, several_tasks, split, part):
     found, names = load(split), originals(truth, part)
     classes = sorted(WNIDS)
-    assert found.images.dtype == np.uint8 and found.labels.dtype == np.int64 and found.boxes.dtype == np.int16
+    assert (
+        found.images.dtype == np.uint8
+        and found.labels.dtype == np.int64
+        and found.boxes.dtype == np.int16
+    )
     assert found.classes == [NAMES[wnid] for wnid in classes]
     for image, label, box in zip(found.images, found.labels, found.boxes, strict=True):
         name = names.pop(image.tobytes())  # each picture is one of Pillow's, and comes once
@@ -159,7 +196,9 @@ def test_pixels_labels_boxes_and_names_are_those_of_the_files(truth, several_tas
 def test_grey_pictures_get_three_equal_channels(truth):
     found = load("val")
     equal = (found.images == found.images[..., :1]).all((1, 2, 3))
-    with_one_channel = [Image.open(path).mode == "L" for path in sorted(truth.root.glob("val/images/*.JPEG"))]
+    with_one_channel = [
+        Image.open(path).mode == "L" for path in sorted(truth.root.glob("val/images/*.JPEG"))
+    ]
     assert equal.sum() == sum(with_one_channel) > 0
 
 
@@ -172,7 +211,11 @@ def test_a_store_says_what_it_is():
     assert found.is_real and (found.name, found.split, len(found)) == ("TinyImageNet", "val", 48)
     assert found.describe() == "TinyImageNet val: 48 real pictures, 64×64, 12 classes"
     assert found.prepare_seconds > 0
-    assert found.mean == (0.4802, 0.4481, 0.3975) and found.std == (0.2764, 0.2689, 0.2816)  # published
+    assert found.mean == (0.4802, 0.4481, 0.3975) and found.std == (
+        0.2764,
+        0.2689,
+        0.2816,
+    )  # published
 
 
 def test_tune_is_held_out_of_train_with_as_many_of_each_class(truth):
@@ -235,12 +278,16 @@ def test_a_store_travels_to_a_worker_as_a_place_in_a_file(split, steps):
 def test_a_store_in_memory_travels_as_it_is():
     found = toy_shapes("val", count=10, size=16)
     arrived = pickle.loads(pickle.dumps(found))
-    assert np.array_equal(arrived.images, found.images) and np.array_equal(arrived.masks, found.masks)
+    assert np.array_equal(arrived.images, found.images) and np.array_equal(
+        arrived.masks, found.masks
+    )
 
 
-def test_the_smoke_profile_takes_few_pictures_of_the_same_classes_and_never_downloads(home, monkeypatch):
-    locate = Mock(wraps=published.locate)
-    monkeypatch.setattr(published, "locate", locate)
+def test_the_smoke_profile_takes_few_pictures_of_the_same_classes_and_never_downloads(
+    home, monkeypatch
+):
+    locate = Mock(wraps=splits.locate)
+    monkeypatch.setattr(splits, "locate", locate)
     monkeypatch.setattr(tiny, "SMOKE_CLASSES", 6)
     monkeypatch.setattr(tiny, "SMOKE_PER_CLASS", 27)
     train, val = load("train", profile="smoke"), load("val", profile="smoke")
@@ -260,10 +307,12 @@ def test_an_unknown_split_is_named_with_those_there_are(split):
 # --- decoded once ---------------------------------------------------------------------------------
 
 
-def test_the_second_opening_decodes_nothing_and_reads_no_picture_before_it_is_asked_for(home, monkeypatch):
+def test_the_second_opening_decodes_nothing_and_reads_no_picture_before_it_is_asked_for(
+    home, monkeypatch
+):
     first = load("train")
     copy = np.array(first.images)
-    for owner, name in ((Image, "open"), (published, "locate"), (store, "_build")):
+    for owner, name in ((Image, "open"), (splits, "locate"), (decode, "_build")):
         monkeypatch.setattr(owner, name, forbidden())
     started = time.perf_counter()
     again = load("train")
@@ -287,14 +336,16 @@ def _open_at_once(barrier, answers):
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="the test forks")
-def test_of_two_processes_that_start_at_once_one_builds_and_both_read_the_same(home, monkeypatch, several_tasks):
-    build = store._build
+def test_of_two_processes_that_start_at_once_one_builds_and_both_read_the_same(
+    home, monkeypatch, several_tasks
+):
+    build = decode._build
 
     def counted(*args):
         (home / f"built by {os.getpid()}").touch()
         build(*args)
 
-    monkeypatch.setattr(store, "_build", counted)
+    monkeypatch.setattr(decode, "_build", counted)
     context = multiprocessing.get_context("fork")
     barrier, answers = context.Barrier(2), context.Queue()
     both = [context.Process(target=_open_at_once, args=(barrier, answers)) for _ in range(2)]
@@ -315,7 +366,7 @@ def test_a_store_that_lost_bytes_is_built_anew(home, file, kept):
     expected = np.array(load("train").images)
     path = built(home) / file
     content = path.read_bytes()
-    path.write_bytes(content[:int(len(content) * kept)])
+    path.write_bytes(content[: int(len(content) * kept)])
     assert np.array_equal(load("train").images, expected)
     assert path.stat().st_size >= len(content) * 0.9
 
@@ -330,9 +381,9 @@ def test_a_store_that_lost_a_file_is_built_anew(home, file):
 def test_a_store_of_an_older_format_is_built_anew(home):
     load("val")
     path = built(home, "val") / "meta.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": store.FORMAT - 1}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": decode.FORMAT - 1}))
     assert len(load("val")) == CLASSES * PER_CLASS_VAL
-    assert json.loads(path.read_text())["format"] == store.FORMAT
+    assert json.loads(path.read_text())["format"] == decode.FORMAT
 
 
 def test_what_a_killed_builder_left_is_no_store_and_is_swept_away(home):
@@ -346,11 +397,13 @@ def test_what_a_killed_builder_left_is_no_store_and_is_swept_away(home):
 # --- broken pictures ------------------------------------------------------------------------------
 
 
-def test_broken_pictures_are_all_named_nothing_is_left_and_mending_them_is_enough(own, home, several_tasks):
+def test_broken_pictures_are_all_named_nothing_is_left_and_mending_them_is_enough(
+    own, home, several_tasks
+):
     pictures = sorted(own.glob("train/*/images/*.JPEG"))
     whole = {pictures[i]: pictures[i].read_bytes() for i in (50, 180, 181)}
     cut, empty, text = whole
-    cut.write_bytes(whole[cut][:len(whole[cut]) // 2])
+    cut.write_bytes(whole[cut][: len(whole[cut]) // 2])
     empty.write_bytes(b"")
     text.write_bytes(b"<html>404</html>")
     with pytest.raises(DataError) as caught:
@@ -394,7 +447,9 @@ def test_broken_pictures_on_a_read_only_mount_ask_for_another_copy(own, home, mo
     (own / "val" / "images" / "val_7.JPEG").write_bytes(b"")
     with monkeypatch.context() as context:
         make_read_only(context, own)
-        with pytest.raises(DataError, match="1 of 48 pictures(.|\n)*read-only: attach another copy") as caught:
+        with pytest.raises(
+            DataError, match="1 of 48 pictures(.|\n)*read-only: attach another copy"
+        ) as caught:
             load("val")
     assert "delete" not in str(caught.value).lower() and left_behind(home) == []
 
@@ -414,19 +469,27 @@ def _slow(image, size):
 def decode_all(truth, home, fit):
     """All 360 train pictures through ``fit``, in two processes."""
     paths = [str(path) for path in truth.root.glob("train/*/images/*.JPEG")]
-    listing = store.Listing(paths, np.zeros(len(paths), np.int64), ["only"])
-    return store.decode_once(built(home), lambda: listing, (64, 64), fit)
+    listing = decode.Listing(paths, np.zeros(len(paths), np.int64), ["only"])
+    return decode.decode_once(built(home), lambda: listing, (64, 64), fit)
 
 
-def test_a_process_that_is_killed_is_told_with_a_cure_and_not_waited_for(truth, home, several_tasks):
-    with pytest.raises(DataError, match="one of the 2 processes that decode was killed.*memory.*run again"):
+def test_a_process_that_is_killed_is_told_with_a_cure_and_not_waited_for(
+    truth, home, several_tasks
+):
+    with pytest.raises(
+        DataError, match="one of the 2 processes that decode was killed.*memory.*run again"
+    ):
         decode_all(truth, home, _killed)
     assert left_behind(home) == [] == multiprocessing.active_children()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-@pytest.mark.parametrize("to_all", [True, False], ids=["as a terminal sends it", "to the parent alone"])
-def test_ctrl_c_stops_the_decoding_at_once_and_quietly(truth, home, several_tasks, monkeypatch, capfd, to_all):
+@pytest.mark.parametrize(
+    "to_all", [True, False], ids=["as a terminal sends it", "to the parent alone"]
+)
+def test_ctrl_c_stops_the_decoding_at_once_and_quietly(
+    truth, home, several_tasks, monkeypatch, capfd, to_all
+):
     def ctrl_c(count):
         workers = multiprocessing.active_children() if to_all else []
         for worker in workers:
@@ -435,13 +498,18 @@ def test_ctrl_c_stops_the_decoding_at_once_and_quietly(truth, home, several_task
             assert time.perf_counter() - started < 9
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store, "CHUNK", 4)
-    monkeypatch.setattr(store, "_collect", lambda results, bar: [ctrl_c(count) for count, _ in results])
+    monkeypatch.setattr(decode, "CHUNK", 4)
+    monkeypatch.setattr(
+        decode, "_collect", lambda results, bar: [ctrl_c(count) for count, _ in results]
+    )
     started = time.perf_counter()
     with pytest.raises(KeyboardInterrupt):
         decode_all(truth, home, _slow)
     assert time.perf_counter() - started < 9, "all pictures would take 18 seconds"
-    assert left_behind(home) == [] == multiprocessing.active_children() and "Traceback" not in capfd.readouterr().err
+    assert (
+        left_behind(home) == [] == multiprocessing.active_children()
+        and "Traceback" not in capfd.readouterr().err
+    )
 
 
 # --- disks ----------------------------------------------------------------------------------------
@@ -452,8 +520,12 @@ def test_a_store_that_cannot_be_opened_now_is_not_built_anew(home, monkeypatch):
     load("train")
     before = (built(home) / "images.npy").stat()
     with monkeypatch.context() as context:
-        context.setattr(store.np, "load", Mock(side_effect=OSError(errno.EMFILE, "Too many open files")))
-        with pytest.raises(DataError, match="cannot be read now .*Too many open files.*left as it is"):
+        context.setattr(
+            decode.np, "load", Mock(side_effect=OSError(errno.EMFILE, "Too many open files"))
+        )
+        with pytest.raises(
+            DataError, match="cannot be read now .*Too many open files.*left as it is"
+        ):
             load("train")
     load("train")
     assert (built(home) / "images.npy").stat() == before
@@ -461,7 +533,7 @@ def test_a_store_that_cannot_be_opened_now_is_not_built_anew(home, monkeypatch):
 
 def says_it_is_full(monkeypatch):
     usage = shutil.disk_usage(".")
-    monkeypatch.setattr(store.shutil, "disk_usage", lambda path: usage._replace(free=1_000_000))
+    monkeypatch.setattr(decode.shutil, "disk_usage", lambda path: usage._replace(free=1_000_000))
 
 
 def is_full_while_decoding(monkeypatch):
@@ -469,19 +541,32 @@ def is_full_while_decoding(monkeypatch):
         def write(self, content):
             raise FULL
 
-    monkeypatch.setattr(store, "open", lambda path, mode: (OnFullDisk if mode == "r+b" else builtins.open)(path, mode),
-                        raising=False)
+    monkeypatch.setattr(
+        decode,
+        "open",
+        lambda path, mode: (OnFullDisk if mode == "r+b" else builtins.open)(path, mode),
+        raising=False,
+    )
 
 
 def is_full_at_the_last_file(monkeypatch):
-    monkeypatch.setattr(store.np, "savez", Mock(side_effect=FULL))
+    monkeypatch.setattr(decode.np, "savez", Mock(side_effect=FULL))
 
 
-@pytest.mark.parametrize("how", [
-    says_it_is_full, is_full_at_the_last_file,
-    pytest.param(is_full_while_decoding, marks=pytest.mark.skipif(
-        not FORKS, reason="what is patched here has to be inherited"))])
-def test_a_full_disk_is_told_in_megabytes_with_the_folder_and_leaves_nothing(home, monkeypatch, several_tasks, how):
+@pytest.mark.parametrize(
+    "how",
+    [
+        says_it_is_full,
+        is_full_at_the_last_file,
+        pytest.param(
+            is_full_while_decoding,
+            marks=pytest.mark.skipif(not FORKS, reason="what is patched here has to be inherited"),
+        ),
+    ],
+)
+def test_a_full_disk_is_told_in_megabytes_with_the_folder_and_leaves_nothing(
+    home, monkeypatch, several_tasks, how
+):
     needed = CLASSES * PER_CLASS * 64 * 64 * 3 / 1e6
     with monkeypatch.context() as context:
         how(context)
@@ -490,21 +575,31 @@ def test_a_full_disk_is_told_in_megabytes_with_the_folder_and_leaves_nothing(hom
     for part in ("disk is full", f"needs {needed:.0f} MB", str(built(home).parent), "COURSE_DATA"):
         assert part in str(caught.value)
     assert left_behind(home) == []
-    assert len(load("train")) == CLASSES * (PER_CLASS - TUNE), "with room again, the next call succeeds"
+    assert len(load("train")) == CLASSES * (PER_CLASS - TUNE), (
+        "with room again, the next call succeeds"
+    )
 
 
 def make_read_only(monkeypatch, folder):
     """As a read-only mount does it: nothing below ``folder`` can be made, whatever the permission bits say."""
+
     def guarded(function, writes):
         def call(path, *args, **kwargs):
             if isinstance(path, str | Path) and Path(path).is_relative_to(folder) and writes(*args):
                 raise OSError(errno.EROFS, "Read-only file system", str(path))
             return function(path, *args, **kwargs)
+
         return call
 
     monkeypatch.setattr(os, "mkdir", guarded(os.mkdir, lambda *_: True))
-    monkeypatch.setattr(os, "open", guarded(os.open, lambda flags, *_: flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)))
-    monkeypatch.setattr(builtins, "open", guarded(builtins.open, lambda mode="r", *_: set(mode) & set("wax+")))
+    monkeypatch.setattr(
+        os,
+        "open",
+        guarded(os.open, lambda flags, *_: flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)),
+    )
+    monkeypatch.setattr(
+        builtins, "open", guarded(builtins.open, lambda mode="r", *_: set(mode) & set("wax+"))
+    )
 
 
 @pytest.mark.parametrize("exists", [True, False])
@@ -524,14 +619,14 @@ def test_a_store_on_a_read_only_disk_can_be_read(home, monkeypatch):
     load("val")
     with monkeypatch.context() as context:
         make_read_only(context, home)
-        found = store.decode_once(built(home, "val"), forbidden(), (64, 64))
+        found = decode.decode_once(built(home, "val"), forbidden(), (64, 64))
     assert len(found.images) == CLASSES * PER_CLASS_VAL
 
 
 def test_a_script_without_a_guard_is_told_so_where_processes_start_it_anew(home, monkeypatch):
     """Its children would wait for the lock that their parent holds."""
     monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
-    with pytest.raises(DataError, match="if __name__ == \"__main__\""):
+    with pytest.raises(DataError, match='if __name__ == "__main__"'):
         load("val")
 
 
@@ -540,7 +635,7 @@ def test_a_store_of_an_older_version_is_no_real_part_of_anything(home, monkeypat
     for split in ("train", "val"):
         load(split, profile="smoke")
     for path in home.glob("stores/*/*/meta.json"):
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"format": store.FORMAT - 1}))
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"format": decode.FORMAT - 1}))
     (home / "tiny-imagenet-200").unlink()
     assert not load("train", profile="smoke").is_real
 
@@ -550,24 +645,27 @@ def test_a_store_of_an_older_version_is_no_real_part_of_anything(home, monkeypat
 
 @pytest.mark.parametrize("split", ["train", "tune", "val"])
 @pytest.mark.parametrize("profile", ["smoke", "cpu"])
-def test_without_data_and_network_toy_shapes_are_drawn_and_nobody_can_miss_it(home, monkeypatch, capsys, split,
-                                                                              profile):
+def test_without_data_and_network_toy_shapes_are_drawn_and_nobody_can_miss_it(
+    home, monkeypatch, capsys, split, profile
+):
     draw = Mock(return_value="toy")
-    monkeypatch.setattr(published, "locate", lambda source, download: None)
-    monkeypatch.setattr(published, "toy_shapes", draw)
+    monkeypatch.setattr(splits, "locate", lambda source, download: None)
+    monkeypatch.setattr(splits, "toy_shapes", draw)
     assert load(split, profile=profile) == "toy"
     draw.assert_called_once_with(split, size=64)
     said = capsys.readouterr().out
     assert "NO TINYIMAGENET HERE" in said and "TOY SHAPES" in said and "README" in said
     assert left_behind(home) == []
     (home / "tiny-imagenet-200").unlink()
-    assert load(split, profile=profile) == "toy" and capsys.readouterr().out == "", "said and drawn once is enough"
+    assert load(split, profile=profile) == "toy" and capsys.readouterr().out == "", (
+        "said and drawn once is enough"
+    )
     draw.assert_called_once()
 
 
 def test_data_that_arrives_later_takes_the_place_of_the_toy_shapes(home, truth, monkeypatch):
     (home / "tiny-imagenet-200").unlink()
-    monkeypatch.setattr(published, "toy_shapes", lambda split, **options: "toy")
+    monkeypatch.setattr(splits, "toy_shapes", lambda split, **options: "toy")
     assert load("val", profile="smoke") == "toy"
     (home / "tiny-imagenet-200").symlink_to(truth.root, target_is_directory=True)
     assert load("val", profile="smoke").is_real
@@ -583,7 +681,7 @@ def test_toy_shapes_never_stand_beside_real_pictures(home, first, then):
 
 
 def test_the_toy_shapes_that_stand_in_say_that_they_are_not_real(monkeypatch):
-    monkeypatch.setattr(published, "locate", lambda source, download: None)
+    monkeypatch.setattr(splits, "locate", lambda source, download: None)
     found = load("tune")
     assert not found.is_real and found.split == "tune" and len(found.classes) == 10
     assert "toy" in found.describe()

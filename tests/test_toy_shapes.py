@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from course_lib.data import toy_shapes as draw
-from course_lib.data.sources import DataError
+from course_lib.data.download import DataError
 from course_lib.data.toy_shapes import COLOURS, SHAPES, TEXTURES
 
 PER_CLASS = {"train": 200, "tune": 40, "val": 40}
@@ -71,10 +71,16 @@ def test_up_to_a_thousand_classes_have_names_of_their_own():
     assert len(set(draw("val", num_classes=1000, count=1).classes)) == 1000
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"num_classes": 1001}, "1001.*1 to 1000 classes"), ({"num_classes": 0}, "1 to 1000"),
-    ({"size": 8}, "at least 16"), ({"count": 0}, "count is 0: expected at least one"),
-    ({"split": "test"}, "'test'.*train, tune, val")])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_classes": 1001}, "1001.*1 to 1000 classes"),
+        ({"num_classes": 0}, "1 to 1000"),
+        ({"size": 8}, "at least 16"),
+        ({"count": 0}, "count is 0: expected at least one"),
+        ({"split": "test"}, "'test'.*train, tune, val"),
+    ],
+)
 def test_arguments_out_of_range_are_refused_with_the_range(options, message):
     with pytest.raises(DataError, match=message):
         draw(**{"split": "val"} | options)
@@ -101,9 +107,15 @@ def test_places_and_scales_vary_over_the_whole_picture(train):
     assert (centres.std(0) > 8).all() and np.abs(centres.mean(0) - 31.5).max() < 3
 
 
-@pytest.mark.parametrize(("shape", "least", "most"), [
-    ("circle", np.pi / 4, np.pi / 4), ("square", 0.67, 1), ("triangle", 0.46, 0.5),
-    ("diamond", 0.5, 0.53)])
+@pytest.mark.parametrize(
+    ("shape", "least", "most"),
+    [
+        ("circle", np.pi / 4, np.pi / 4),
+        ("square", 0.67, 1),
+        ("triangle", 0.46, 0.5),
+        ("diamond", 0.5, 0.53),
+    ],
+)
 def test_a_mask_fills_the_share_of_its_box_that_geometry_says(shape, least, most):
     """One limit is the upright shape, the other the greatest tilt, 14 degrees, by trigonometry."""
     store = draw("val", count=100, size=160)
@@ -136,7 +148,8 @@ def test_a_small_network_learns_far_more_than_chance_in_seconds():
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
     (x, y), (unseen_x, unseen_y) = (
         (torch.from_numpy(store.images).permute(0, 3, 1, 2) / 255, torch.from_numpy(store.labels))
-        for store in (draw("train", count=600, size=32), draw("val", count=300, size=32)))
+        for store in (draw("train", count=600, size=32), draw("val", count=300, size=32))
+    )
     for _ in range(4):
         for batch in torch.randperm(len(x)).split(25):
             optimizer.zero_grad()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from course_lib.runtime import CourseError
+from course_lib.files import CourseError
 
 FLIPS = ("random", "alternating")
 BORDERS = ("mirror", "zeros")
@@ -67,12 +67,27 @@ class Augment:
         least, most = self.resized_crop or (1, 1)
         for fault, words in (
             (self.flip not in FLIPS, f"flip is {self.flip!r}: expected one of {', '.join(FLIPS)}"),
-            (self.border not in BORDERS, f"border is {self.border!r}: expected one of {', '.join(BORDERS)}"),
+            (
+                self.border not in BORDERS,
+                f"border is {self.border!r}: expected one of {', '.join(BORDERS)}",
+            ),
             (self.pad < 0, f"pad is {self.pad}: expected 0 or more pixels"),
-            (not 0 < self.min_area <= 1, f"min_area is {self.min_area}: expected a share above 0, at most 1"),
-            (not 0 < least <= most <= 1, f"resized_crop is {self.resized_crop}: expected 0 < least <= most <= 1"),
-            (not 0 <= self.cutout < 1, f"cutout is {self.cutout}: expected a share of the side below 1"),
-            (min(self.brightness, self.contrast) < 0, "brightness and contrast are shares: expected 0 or more"),
+            (
+                not 0 < self.min_area <= 1,
+                f"min_area is {self.min_area}: expected a share above 0, at most 1",
+            ),
+            (
+                not 0 < least <= most <= 1,
+                f"resized_crop is {self.resized_crop}: expected 0 < least <= most <= 1",
+            ),
+            (
+                not 0 <= self.cutout < 1,
+                f"cutout is {self.cutout}: expected a share of the side below 1",
+            ),
+            (
+                min(self.brightness, self.contrast) < 0,
+                "brightness and contrast are shares: expected 0 or more",
+            ),
         ):
             if fault:
                 raise CourseError(f"Augment: {words}")
@@ -90,25 +105,41 @@ class Augment:
 
     def tint(self, x: torch.Tensor, std: tuple[float, ...], lots: Lots) -> torch.Tensor:
         """Change the light of normalised pictures (B, 3, S, S) and cover a square of each, in place."""
+
         def draw(reach):
             return to_device(lots.uniform(-reach, reach).view(-1, 1, 1, 1), x.device)
 
         if self.brightness or self.contrast:
-            factor, unit = 1 + draw(self.contrast), to_device(torch.tensor(std), x.device).view(3, 1, 1)
+            factor, unit = (
+                1 + draw(self.contrast),
+                to_device(torch.tensor(std), x.device).view(3, 1, 1),
+            )
             shift = draw(self.brightness) / unit
             torch.addcmul(x.mean((2, 3), keepdim=True) * (1 - factor) + shift, x, factor, out=x)
         if self.cutout:
-            x.masked_fill_(to_device(draw_squares(x.shape[-1], self.cutout, lots), x.device), 0)  # 0: the mean colour
+            x.masked_fill_(
+                to_device(draw_squares(x.shape[-1], self.cutout, lots), x.device), 0
+            )  # 0: the mean colour
         return x
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """A GPU copies out of pinned memory while the CPU goes on; for any other it would have to wait."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    return (
+        tensor.pin_memory().to(device, non_blocking=True)
+        if device.type == "cuda"
+        else tensor.to(device)
+    )
 
 
-def crop(images: torch.Tensor, pad: int, side: int, flip: torch.Tensor, lots: Lots,
-         border: str = "mirror") -> torch.Tensor:
+def crop(
+    images: torch.Tensor,
+    pad: int,
+    side: int,
+    flip: torch.Tensor,
+    lots: Lots,
+    border: str = "mirror",
+) -> torch.Tensor:
     """Cut a window of ``side`` pixels out of each padded picture, at a place of its own; flip some.
 
     uint8 (B, 3, H, W) → (B, 3, side, side). In a strip that holds a picture and its mirror image every crop, flipped
@@ -130,9 +161,13 @@ def mirrored(images: torch.Tensor, pad: int) -> tuple[torch.Tensor, int]:
     And by how much a flipped crop lies further to the right than the same crop of the picture.
     """
     height, width = images.shape[2:]
-    tall = torch.cat([images[:, :, 1:pad + 1].flip(2), images, images[:, :, height - 1 - pad:-1].flip(2)], 2)
+    tall = torch.cat(
+        [images[:, :, 1 : pad + 1].flip(2), images, images[:, :, height - 1 - pad : -1].flip(2)], 2
+    )
     turned = tall.flip(3)
-    return torch.cat([turned[..., width - 1 - pad:-1], tall, turned[..., 1:], tall[..., 1:pad + 1]], 3), width - 1
+    return torch.cat(
+        [turned[..., width - 1 - pad : -1], tall, turned[..., 1:], tall[..., 1 : pad + 1]], 3
+    ), width - 1
 
 
 def blackened(images: torch.Tensor, pad: int) -> tuple[torch.Tensor, int]:
@@ -155,12 +190,16 @@ def draw_boxes(shape: torch.Size, share: tuple[float, float], lots: Lots) -> tor
     stretch = lots.uniform(-1, 1).mul(math.log(LONGEST) / 2).exp()
     height = (area.sqrt() / stretch).round().long().clamp(1, full_height)
     width = (area.sqrt() * stretch).round().long().clamp(1, full_width)
-    top, left = ((lots.uniform(0, 1) * (full - side + 1)).long()
-                 for full, side in ((full_height, height), (full_width, width)))
+    top, left = (
+        (lots.uniform(0, 1) * (full - side + 1)).long()
+        for full, side in ((full_height, height), (full_width, width))
+    )
     return torch.stack([top, left, height, width])
 
 
-def resize_boxes(images: torch.Tensor, boxes: torch.Tensor, flip: torch.Tensor, size: int) -> torch.Tensor:
+def resize_boxes(
+    images: torch.Tensor, boxes: torch.Tensor, flip: torch.Tensor, size: int
+) -> torch.Tensor:
     """Stretch a box of each picture to ``size`` × ``size``, antialiased: float (B, 3, size, size), in 0..255.
 
     A resize is linear in rows and in columns: two matrix products for a batch in which every box differs.
@@ -178,7 +217,10 @@ def resampling(start: torch.Tensor, length: torch.Tensor, size: int, full: int) 
     Triangle weights, widened where the picture shrinks, as in ``F.interpolate(…, antialias=True)``.
     """
     start, step = start[:, None, None], (length / size)[:, None, None]
-    pixel, target = torch.arange(full, device=start.device), torch.arange(size, device=start.device)[:, None]
+    pixel, target = (
+        torch.arange(full, device=start.device),
+        torch.arange(size, device=start.device)[:, None],
+    )
     centre = start + (target + 0.5) * step - 0.5
     weight = (1 - (pixel - centre).abs() / step.clamp(min=1)).clamp(min=0)  # (B, size, full)
     weight *= (pixel >= start) & (pixel < start + length[:, None, None])
@@ -189,5 +231,7 @@ def draw_squares(size: int, share: float, lots: Lots) -> torch.Tensor:
     """bool (B, 1, S, S), True in one square a picture, wholly inside, whose side is ``share`` of S, the ``size``."""
     side, pixel = round(share * size), torch.arange(size)
     corners = (lots.integers(size - side + 1)[:, None] for _ in range(2))
-    rows, columns = ((pixel >= corner) & (pixel < corner + side) for corner in corners)  # (B, S) each
+    rows, columns = (
+        (pixel >= corner) & (pixel < corner + side) for corner in corners
+    )  # (B, S) each
     return (rows[:, :, None] & columns[:, None, :])[:, None]

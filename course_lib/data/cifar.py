@@ -5,10 +5,10 @@ Source: A. Krizhevsky, "Learning multiple layers of features from tiny images", 
 
 import numpy as np
 
-from course_lib.data.places import DataError
-from course_lib.data.published import hold_out, load_or_draw, root_of
-from course_lib.data.sources import Source, cure_for
+from course_lib.data.download import Source, cure_for
+from course_lib.data.splits import hold_out, load_or_draw, root_of
 from course_lib.data.store import ImageStore
+from course_lib.files import DataError
 
 CIFAR10 = Source(
     name="CIFAR-10",
@@ -59,7 +59,9 @@ def _cifar(source: Source, split: str, profile: str | None) -> ImageStore:
 
         root = root_of(source, smoke)
         official = datasets.CIFAR10 if source is CIFAR10 else datasets.CIFAR100
-        here = type(official.__name__, (official,), {"base_folder": root.name})  # whatever the folder is called
+        here = type(
+            official.__name__, (official,), {"base_folder": root.name}
+        )  # whatever the folder is called
         try:
             published = here(root.parent, train=split != "val")
         except RuntimeError as error:  # torchvision checks the MD5 of each file
@@ -71,7 +73,9 @@ def _cifar(source: Source, split: str, profile: str | None) -> ImageStore:
             rows = np.sort(train if split == "train" else tune)  # the published, mixed order
             images, labels = images[rows], labels[rows]
         classes = [name.replace("_", " ") for name in published.classes]
-        store = ImageStore(source.name, split, images, labels, classes, *STATISTICS[source.name], is_real=True)
+        store = ImageStore(
+            source.name, split, images, labels, classes, *STATISTICS[source.name], is_real=True
+        )
         return store.every(SMOKE_EVERY) if smoke else store
 
     return load_or_draw(source, split, profile, load, size=32)

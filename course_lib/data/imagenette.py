@@ -10,30 +10,40 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from course_lib.data.places import DataError
-from course_lib.data.published import decode_part, hold_out, load_or_draw, rows_of
-from course_lib.data.sources import Source, cure_for
-from course_lib.data.store import ImageStore, Listing
-from course_lib.runtime import CourseError
+from course_lib.data.decode import Listing
+from course_lib.data.download import Source, cure_for
+from course_lib.data.splits import decode_part, hold_out, load_or_draw, rows_of
+from course_lib.data.store import ImageStore
+from course_lib.files import CourseError, DataError
 
-IMAGENETTE = {side: Source(
-    name=f"Imagenette ({side} px)",
-    folder=f"imagenette2-{side}",
-    urls=(f"https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-{side}.tgz",),
-    sha256=sha256,
-    bytes=size,
-    counts={"train/*/*.JPEG": 9_469, "val/*/*.JPEG": 3_925},
-    markers=("train/n01440764/", "val/n01440764/"),
-    not_named=tuple(f"imagenette2-{other}" for other in (160, 320) if other != side),
-) for side, sha256, size in (
-    (160, "64d0c4859f35a461889e0147755a999a48b49bf38a7e0f9bd27003f10db02fe5", 99_003_388),
-    (320, "569b4497c98db6dd29f335d1f109cf315fe127053cedf69010d047f0188e158c", 341_663_724),
-)}
+IMAGENETTE = {
+    side: Source(
+        name=f"Imagenette ({side} px)",
+        folder=f"imagenette2-{side}",
+        urls=(f"https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-{side}.tgz",),
+        sha256=sha256,
+        bytes=size,
+        counts={"train/*/*.JPEG": 9_469, "val/*/*.JPEG": 3_925},
+        markers=("train/n01440764/", "val/n01440764/"),
+        not_named=tuple(f"imagenette2-{other}" for other in (160, 320) if other != side),
+    )
+    for side, sha256, size in (
+        (160, "64d0c4859f35a461889e0147755a999a48b49bf38a7e0f9bd27003f10db02fe5", 99_003_388),
+        (320, "569b4497c98db6dd29f335d1f109cf315fe127053cedf69010d047f0188e158c", 341_663_724),
+    )
+}
 
 CLASSES = {
-    "n01440764": "tench", "n02102040": "English springer", "n02979186": "cassette player", "n03000684": "chain saw",
-    "n03028079": "church", "n03394916": "French horn", "n03417042": "garbage truck", "n03425413": "gas pump",
-    "n03445777": "golf ball", "n03888257": "parachute",
+    "n01440764": "tench",
+    "n02102040": "English springer",
+    "n02979186": "cassette player",
+    "n03000684": "chain saw",
+    "n03028079": "church",
+    "n03394916": "French horn",
+    "n03417042": "garbage truck",
+    "n03425413": "gas pump",
+    "n03445777": "golf ball",
+    "n03888257": "parachute",
 }
 NOISE = (0, 1, 5, 25, 50)  # percent of the train labels that are wrong, drawn anew for each level
 MEAN, STD = (0.4624, 0.4579, 0.4303), (0.2799, 0.2772, 0.2990)  # over all train pixels, at 160 px
@@ -41,7 +51,9 @@ TUNE_PER_CLASS = 50  # 500 pictures of 9,469: one standard error is 1.3 points a
 SMOKE_PER_CLASS = {"train": 200, "val": 40}  # the 50 of tune included
 
 
-def imagenette(split: str, noise: int = 0, size: int = 160, *, profile: str | None = None) -> ImageStore:
+def imagenette(
+    split: str, noise: int = 0, size: int = 160, *, profile: str | None = None
+) -> ImageStore:
     """One split of Imagenette, decoded once to the middle ``size`` × ``size`` pixels of each picture.
 
     split: ``"train"`` (8,969), ``"tune"`` (500 held out of train) or ``"val"`` (3,925 official). noise: percent of
@@ -51,17 +63,30 @@ def imagenette(split: str, noise: int = 0, size: int = 160, *, profile: str | No
     ``tiny_imagenet``. Raises CourseError for an unknown split, noise or size, DataError for a broken data set.
     """
     if noise not in NOISE:
-        raise CourseError(f"noise is {noise!r}: expected one of {', '.join(map(str, NOISE))} percent")
+        raise CourseError(
+            f"noise is {noise!r}: expected one of {', '.join(map(str, NOISE))} percent"
+        )
     if not 16 <= size <= max(IMAGENETTE):
         raise CourseError(f"size is {size!r}: expected 16 to {max(IMAGENETTE)} pixels")
     source = IMAGENETTE[min(side for side in IMAGENETTE if side >= size)]
 
     def load(smoke):
-        found = decode_part(source, f"imagenette_{size}", split, smoke, _listing, (size, size), middle_square)
+        found = decode_part(
+            source, f"imagenette_{size}", split, smoke, _listing, (size, size), middle_square
+        )
         rows = rows_of(split, len(found.classes) * TUNE_PER_CLASS)
         labels = found.labels[rows, NOISE.index(noise if split == "train" else 0)].copy()
-        return ImageStore("Imagenette", split, found.images[rows], labels, found.classes, MEAN, STD, is_real=True,
-                          prepare_seconds=found.seconds)
+        return ImageStore(
+            "Imagenette",
+            split,
+            found.images[rows],
+            labels,
+            found.classes,
+            MEAN,
+            STD,
+            is_real=True,
+            prepare_seconds=found.seconds,
+        )
 
     return load_or_draw(source, split, profile, load, size=min(size, 64))
 
@@ -73,7 +98,9 @@ def middle_square(image: Image.Image, shape: tuple[int, int]) -> Image.Image:
     """
     side, shortest = shape[0], min(image.size)
     if shortest != side:
-        image = image.resize([edge * side // shortest for edge in image.size], Image.Resampling.BICUBIC)
+        image = image.resize(
+            [edge * side // shortest for edge in image.size], Image.Resampling.BICUBIC
+        )
     left, top = (round((edge - side) / 2) for edge in image.size)
     return image.crop((left, top, left + side, top + side))
 
@@ -82,8 +109,10 @@ def _listing(root: Path, part: str, smoke: bool) -> Listing:
     """Labels int64 (N, 5), a column for each level of noise."""
     files = sorted(root.glob("*noisy_imagenette.csv"))  # one, or one for train and one for val
     if not files:
-        raise DataError(f"{root} has no noisy_imagenette.csv, which lists pictures and labels: it is part of the "
-                        f"published archive. {cure_for(root, 'Delete the folder and run again.')}")
+        raise DataError(
+            f"{root} has no noisy_imagenette.csv, which lists pictures and labels: it is part of the "
+            f"published archive. {cure_for(root, 'Delete the folder and run again.')}"
+        )
     numbers, paths, labels = {wnid: number for number, wnid in enumerate(CLASSES)}, [], []
     for file in files:
         for row in csv.DictReader(file.read_text().splitlines()):

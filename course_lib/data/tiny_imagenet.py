@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from course_lib.data.published import decode_part, hold_out, load_or_draw, rows_of
-from course_lib.data.sources import Source
-from course_lib.data.store import ImageStore, Listing
-from course_lib.runtime import CourseError
+from course_lib.data.decode import Listing
+from course_lib.data.download import Source
+from course_lib.data.splits import decode_part, hold_out, load_or_draw, rows_of
+from course_lib.data.store import ImageStore
+from course_lib.files import CourseError
 
 TINY_IMAGENET = Source(
     name="TinyImageNet",
@@ -25,8 +26,11 @@ TINY_IMAGENET = Source(
     ),
     sha256="6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821",
     bytes=248_100_043,
-    counts={"train/*/images/*.JPEG": 100_000, "val/images/*.JPEG": 10_000,
-            "train/*/*_boxes.txt": 200},
+    counts={
+        "train/*/images/*.JPEG": 100_000,
+        "val/images/*.JPEG": 10_000,
+        "train/*/*_boxes.txt": 200,
+    },
     markers=("wnids.txt", "words.txt", "train/", "val/val_annotations.txt"),
 )
 MEAN, STD = (0.4802, 0.4481, 0.3975), (0.2764, 0.2689, 0.2816)  # over all train pixels
@@ -34,7 +38,9 @@ TUNE_PER_CLASS = 25  # of 500: 5,000 pictures, one standard error is 0.7 points 
 SMOKE_CLASSES, SMOKE_PER_CLASS = 10, 225  # as many as the toy shapes have
 
 
-def tiny_imagenet(split: str, *, held_out: int = TUNE_PER_CLASS, profile: str | None = None) -> ImageStore:
+def tiny_imagenet(
+    split: str, *, held_out: int = TUNE_PER_CLASS, profile: str | None = None
+) -> ImageStore:
     """One split of TinyImageNet, decoded.
 
     split: ``"train"`` (95,000), ``"tune"`` (5,000 held out of train, for every choice) or ``"val"``
@@ -45,13 +51,25 @@ def tiny_imagenet(split: str, *, held_out: int = TUNE_PER_CLASS, profile: str | 
     data set or a full disk.
     """
     if not 1 <= held_out <= TUNE_PER_CLASS:
-        raise CourseError(f"held_out is {held_out}: expected 1 to {TUNE_PER_CLASS} pictures of each class")
+        raise CourseError(
+            f"held_out is {held_out}: expected 1 to {TUNE_PER_CLASS} pictures of each class"
+        )
 
     def load(smoke):
         found = decode_part(TINY_IMAGENET, "tiny_imagenet", split, smoke, _listing, (64, 64))
         rows = rows_of(split, len(found.classes) * held_out)
-        return ImageStore(TINY_IMAGENET.name, split, found.images[rows], found.labels[rows], found.classes, MEAN, STD,
-                          is_real=True, boxes=found.boxes[rows], prepare_seconds=found.seconds)
+        return ImageStore(
+            TINY_IMAGENET.name,
+            split,
+            found.images[rows],
+            found.labels[rows],
+            found.classes,
+            MEAN,
+            STD,
+            is_real=True,
+            boxes=found.boxes[rows],
+            prepare_seconds=found.seconds,
+        )
 
     return load_or_draw(TINY_IMAGENET, split, profile, load, size=64)
 
@@ -66,7 +84,9 @@ def _listing(root: Path, part: str, smoke: bool) -> Listing:
         order = hold_out(labels, TUNE_PER_CLASS, SMOKE_PER_CLASS if smoke else None)
         rows = [rows[i] for i in np.concatenate(order)]
     paths, labels, boxes = zip(*rows, strict=True)
-    return Listing(list(paths), np.array(labels, np.int64), _names(root, wnids), np.array(boxes, np.int16))
+    return Listing(
+        list(paths), np.array(labels, np.int64), _names(root, wnids), np.array(boxes, np.int16)
+    )
 
 
 def _train_rows(root: Path, wnids: list[str]) -> list[tuple]:
@@ -84,8 +104,11 @@ def _val_rows(root: Path, wnids: list[str]) -> list[tuple]:
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
     lines = (root / "val" / "val_annotations.txt").read_text().splitlines()
     rows = (line.split("\t") for line in lines)
-    return [(str(root / "val" / "images" / name), label_of[wnid], [int(edge) for edge in box])
-            for name, wnid, *box in rows if wnid in label_of]
+    return [
+        (str(root / "val" / "images" / name), label_of[wnid], [int(edge) for edge in box])
+        for name, wnid, *box in rows
+        if wnid in label_of
+    ]
 
 
 def _names(root: Path, wnids: list[str]) -> list[str]:

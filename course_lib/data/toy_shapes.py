@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 
-from course_lib.data.places import DataError
 from course_lib.data.store import ImageStore
+from course_lib.files import DataError
 
 PER_CLASS = {"train": 200, "tune": 40, "val": 40}
 SMALLEST = 16  # pixels; below that no texture can be seen
@@ -76,15 +76,22 @@ TEXTURES = {
 }
 
 COLOURS = {
-    "red": (0.90, 0.12, 0.14), "blue": (0.15, 0.33, 0.95), "yellow": (1.00, 0.86, 0.10),
-    "green": (0.12, 0.68, 0.22), "purple": (0.56, 0.18, 0.78), "orange": (1.00, 0.50, 0.05),
-    "cyan": (0.10, 0.82, 0.90), "pink": (1.00, 0.52, 0.74), "brown": (0.58, 0.33, 0.14),
+    "red": (0.90, 0.12, 0.14),
+    "blue": (0.15, 0.33, 0.95),
+    "yellow": (1.00, 0.86, 0.10),
+    "green": (0.12, 0.68, 0.22),
+    "purple": (0.56, 0.18, 0.78),
+    "orange": (1.00, 0.50, 0.05),
+    "cyan": (0.10, 0.82, 0.90),
+    "pink": (1.00, 0.52, 0.74),
+    "brown": (0.58, 0.33, 0.14),
     "white": (0.98, 0.98, 0.98),
 }
 
 
-def toy_shapes(split: str, *, num_classes: int = 10, size: int = 64, count: int | None = None,
-               seed: int = 0) -> ImageStore:
+def toy_shapes(
+    split: str, *, num_classes: int = 10, size: int = 64, count: int | None = None, seed: int = 0
+) -> ImageStore:
     """Draw ``count`` pictures of ``size`` × ``size`` pixels, with boxes and masks.
 
     split: "train", "tune" or "val", which share no picture. count: pictures in all; by default 200 a
@@ -109,8 +116,18 @@ def toy_shapes(split: str, *, num_classes: int = 10, size: int = 64, count: int 
         rng = np.random.default_rng((*stream, index))
         images[index], masks[index] = _draw(rng, *classes[label], size)
     names = [f"{texture} {colour} {shape}" for shape, texture, colour in classes]
-    return ImageStore("toy shapes", split, images, labels, names, MEAN, STD, is_real=False,
-                      boxes=_boxes(masks), masks=masks)
+    return ImageStore(
+        "toy shapes",
+        split,
+        images,
+        labels,
+        names,
+        MEAN,
+        STD,
+        is_real=False,
+        boxes=_boxes(masks),
+        masks=masks,
+    )
 
 
 def _classes(num_classes: int) -> list[tuple[str, str, str]]:
@@ -118,21 +135,27 @@ def _classes(num_classes: int) -> list[tuple[str, str, str]]:
     shapes, textures, colours = list(SHAPES), list(TEXTURES), list(COLOURS)
     ten, most = len(shapes), len(shapes) * len(textures) * len(colours)
     if not 1 <= num_classes <= most:
-        raise DataError(f"num_classes is {num_classes}: toy shapes have 1 to {most} classes "
-                        f"({ten} shapes × {len(textures)} textures × {len(colours)} colours)")
+        raise DataError(
+            f"num_classes is {num_classes}: toy shapes have 1 to {most} classes "
+            f"({ten} shapes × {len(textures)} textures × {len(colours)} colours)"
+        )
     steps = [(k % ten, k // ten % ten, k // ten**2) for k in range(num_classes)]
-    return [(shapes[i], textures[(i + j) % ten], colours[(i + 3 * j + k) % ten])
-            for i, j, k in steps]
+    return [
+        (shapes[i], textures[(i + j) % ten], colours[(i + 3 * j + k) % ten]) for i, j, k in steps
+    ]
 
 
 def _labels(count: int, num_classes: int, stream: tuple[int, int]) -> np.ndarray:
-    rng = np.random.default_rng((*stream, 0, 1))  # the fourth number keeps it apart from the pictures
+    rng = np.random.default_rng(
+        (*stream, 0, 1)
+    )  # the fourth number keeps it apart from the pictures
     runs = [rng.permutation(num_classes) for _ in range(-(-count // num_classes))]
     return np.concatenate(runs)[:count].astype(np.int64)
 
 
-def _draw(rng: np.random.Generator, shape: str, texture: str, colour: str,
-          size: int) -> tuple[np.ndarray, np.ndarray]:
+def _draw(
+    rng: np.random.Generator, shape: str, texture: str, colour: str, size: int
+) -> tuple[np.ndarray, np.ndarray]:
     """One picture, uint8 (size, size, 3), and its mask, bool (size, size)."""
     across = np.arange(size, dtype=np.float32) + 0.5  # pixel centres
     down = across[:, None]
@@ -177,6 +200,7 @@ def _column(colours: np.ndarray) -> np.ndarray:
 
 def _boxes(masks: np.ndarray) -> np.ndarray:
     """Tight boxes of masks (N, H, W): int16 (N, 4), x0, y0, x1, y1, both ends inside."""
+
     def ends(hit):  # (N, length) -> first and last True
         return hit.argmax(1), hit.shape[1] - 1 - hit[:, ::-1].argmax(1)
 

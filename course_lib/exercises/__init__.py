@@ -6,11 +6,11 @@ goes on with the student's code where it is right, and with the reference where 
 
 from collections.abc import Callable
 
-from course_lib.exercises import onecycle
+from course_lib.exercises import session2
 from course_lib.exercises.checker import check
-from course_lib.runtime import CourseError
+from course_lib.files import CourseError
 
-EXERCISES = {task.reference.__name__: task for task in [*onecycle.EXERCISES]}
+EXERCISES = {task.reference.__name__: task for task in [*session2.EXERCISES]}
 
 __all__ = ["EXERCISES", "exercise"]
 

@@ -41,9 +41,15 @@ class Exercise:
 
     reference: Callable
     hint: str
-    cases: Callable[[], list[tuple]]  # (end of the sentence "it goes wrong when …", *args), smallest first
-    edits: list[tuple[str, str, str]]  # (cause, what stands in the reference, what a student writes there)
-    read: Callable[[Any, list], Any] = read_tensor  # (result, args) → what is compared, or words why it cannot be
+    cases: Callable[
+        [], list[tuple]
+    ]  # (end of the sentence "it goes wrong when …", *args), smallest first
+    edits: list[
+        tuple[str, str, str]
+    ]  # (cause, what stands in the reference, what a student writes there)
+    read: Callable[[Any, list], Any] = (
+        read_tensor  # (result, args) → what is compared, or words why it cannot be
+    )
 
     @property
     def mistakes(self) -> dict[str, Callable]:
@@ -64,7 +70,9 @@ class Exercise:
         except Exception as error:
             message = re.sub("0x[0-9a-f]+", "0x…", str(error))  # addresses differ from run to run
             stub = isinstance(error, NotImplementedError) and not message
-            return UNFINISHED if stub else f"it raises {type(error).__name__}: {message}".rstrip(": .")
+            return (
+                UNFINISHED if stub else f"it raises {type(error).__name__}: {message}".rstrip(": .")
+            )
         return UNFINISHED if result is None or result is ... else self.read(result, args)
 
 
@@ -87,9 +95,15 @@ def check(task: Exercise, answer: Callable) -> str:
         for differ in (_values_differ, _dtypes_differ):
             for failing, (expected, got) in enumerate(zip(right, results, strict=True)):
                 if difference := differ(expected, got):
-                    args = zip(inspect.signature(task.reference).parameters, cases[failing][1:], strict=False)
-                    return (f"{wrong}{_cause(task, cases, results, failing)}.\n  Smallest input that shows it: "
-                            f"{', '.join(f'{name}={_show(arg)}' for name, arg in args)}\n  {difference}.")
+                    args = zip(
+                        inspect.signature(task.reference).parameters,
+                        cases[failing][1:],
+                        strict=False,
+                    )
+                    return (
+                        f"{wrong}{_cause(task, cases, results, failing)}.\n  Smallest input that shows it: "
+                        f"{', '.join(f'{name}={_show(arg)}' for name, arg in args)}\n  {difference}."
+                    )
     return f"✓ {name}: right. Your code is used from here on."
 
 
@@ -99,7 +113,11 @@ def _cause(task: Exercise, cases: list[tuple], results: list, failing: int) -> s
         return results[failing]
     for words, mistaken in task.mistakes.items():
         pairs = zip(task.results(mistaken, cases), results, strict=True)
-        both = {number: pair for number, pair in enumerate(pairs) if not any(isinstance(one, str) for one in pair)}
+        both = {
+            number: pair
+            for number, pair in enumerate(pairs)
+            if not any(isinstance(one, str) for one in pair)
+        }
         if failing in both and not any(_values_differ(*pair) for pair in both.values()):
             return words
     return f"it goes wrong when {cases[failing][0]}"
@@ -110,7 +128,11 @@ def _values_differ(expected: Any, got: Any) -> str:
     if isinstance(got, str):
         return f"Expected {_show(expected)}"
     if not isinstance(expected, torch.Tensor):
-        same = math.isclose(expected, got, abs_tol=1e-5) if isinstance(expected, float) else expected == got
+        same = (
+            math.isclose(expected, got, abs_tol=1e-5)
+            if isinstance(expected, float)
+            else expected == got
+        )
     elif expected.shape != got.shape:
         return f"Expected shape {tuple(expected.shape)}, got {tuple(got.shape)}"
     else:
@@ -124,7 +146,11 @@ def _values_differ(expected: Any, got: Any) -> str:
 
 def _dtypes_differ(expected: Any, got: Any) -> str:
     """The same for dtypes: they count where whole numbers, such as pixels, are asked for."""
-    if not isinstance(expected, torch.Tensor) or expected.is_floating_point() or expected.dtype == got.dtype:
+    if (
+        not isinstance(expected, torch.Tensor)
+        or expected.is_floating_point()
+        or expected.dtype == got.dtype
+    ):
         return ""
     return f"Expected {expected.dtype}, got {got.dtype}"
 
@@ -133,7 +159,11 @@ def _show(value: Any) -> str:
     if isinstance(value, torch.Tensor) and value.numel() > SHOWN:
         return f"{value.dtype} {tuple(value.shape)}"
     if isinstance(value, torch.Tensor):
-        return str((value.double().numpy().round(4) if value.is_floating_point() else value).tolist())
+        return str(
+            (value.double().numpy().round(4) if value.is_floating_point() else value).tolist()
+        )
     if isinstance(value, nn.Module):
-        return " – ".join(type(layer).__name__ for layer in value.modules() if not list(layer.children()))
+        return " – ".join(
+            type(layer).__name__ for layer in value.modules() if not list(layer.children())
+        )
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -9,5 +9,16 @@ from course_lib.models.session_resnet import SessionResNet
 from course_lib.models.summary import Summary, summary
 from course_lib.models.whitening import whiten_stem
 
-__all__ = ["Classifier", "LambdaLayer", "LambdaResNet", "ResNet", "SessionResNet", "Summary", "create_model",
-           "list_models", "model_options", "summary", "whiten_stem"]
+__all__ = [
+    "Classifier",
+    "LambdaLayer",
+    "LambdaResNet",
+    "ResNet",
+    "SessionResNet",
+    "Summary",
+    "create_model",
+    "list_models",
+    "model_options",
+    "summary",
+    "whiten_stem",
+]

@@ -52,8 +52,18 @@ class Residual(nn.Module):
     last: str  # the layer whose weight, at zero, shuts the branch
     shortcut_norm = True
 
-    def __init__(self, in_channels: int, channels: int, stride: int = 1, *, width: int = 1, shortcut: str = "B",
-                 drop_rate: float = 0.0, drop_path: float = 0.0, se: bool = False) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int = 1,
+        *,
+        width: int = 1,
+        shortcut: str = "B",
+        drop_rate: float = 0.0,
+        drop_path: float = 0.0,
+        se: bool = False,
+    ) -> None:
         super().__init__()
         inner = channels * width
         self.out_channels = channels * self.expansion if self.expansion else inner
@@ -63,7 +73,9 @@ class Residual(nn.Module):
         self.dropout = nn.Dropout(drop_rate)
         self.se = _squeeze_excitation(self.out_channels) if se else nn.Identity()
         self.drop_path = _stochastic_depth(drop_path) if drop_path else nn.Identity()
-        self.downsample = layers.shortcut(shortcut, in_channels, self.out_channels, stride, norm=self.shortcut_norm)
+        self.downsample = layers.shortcut(
+            shortcut, in_channels, self.out_channels, stride, norm=self.shortcut_norm
+        )
 
     def add_branch(self, in_channels: int, inner: int, out_channels: int, stride: int) -> None:
         raise NotImplementedError
@@ -80,7 +92,9 @@ class Residual(nn.Module):
         if self.keeps_shape and isinstance(self.downsample, nn.Sequential):
             nn.init.dirac_(self.downsample[0].weight)
             norm = self.downsample[1] if self.shortcut_norm else self.bn1
-            if isinstance(norm, nn.BatchNorm2d):  # lifted so far that the ReLU behind it cuts off one value in 44
+            if isinstance(
+                norm, nn.BatchNorm2d
+            ):  # lifted so far that the ReLU behind it cuts off one value in 44
                 nn.init.constant_(norm.bias, 2.0)
 
 

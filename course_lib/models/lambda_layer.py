@@ -31,14 +31,31 @@ class LambdaLayer(nn.Module):
     package lambda-networks. Raises ValueError for sizes that do not fit.
     """
 
-    def __init__(self, dim_in: int, dim_out: int | None = None, *, dim_k: int = 16, heads: int = 4, dim_u: int = 1,
-                 r: int | None = 23, size: tuple[int, int] | None = None, path: str | None = None) -> None:
+    def __init__(
+        self,
+        dim_in: int,
+        dim_out: int | None = None,
+        *,
+        dim_k: int = 16,
+        heads: int = 4,
+        dim_u: int = 1,
+        r: int | None = 23,
+        size: tuple[int, int] | None = None,
+        path: str | None = None,
+    ) -> None:
         super().__init__()
         dim_out = dim_in if dim_out is None else dim_out
-        for name, value in (("dim_out", dim_out), ("dim_k", dim_k), ("heads", heads), ("dim_u", dim_u)):
+        for name, value in (
+            ("dim_out", dim_out),
+            ("dim_k", dim_k),
+            ("heads", heads),
+            ("dim_u", dim_u),
+        ):
             _check_whole(name, value)
         if dim_out % heads:
-            raise ValueError(f"{heads} heads do not divide the {dim_out} output channels: choose a number that does")
+            raise ValueError(
+                f"{heads} heads do not divide the {dim_out} output channels: choose a number that does"
+            )
         check_reach(r, size)
         if path is not None and path not in PATHS:
             raise ValueError(f"unknown path {path!r}: expected None or one of {', '.join(PATHS)}")
@@ -51,9 +68,13 @@ class LambdaLayer(nn.Module):
         self.norm_q = nn.BatchNorm2d(dim_k * heads)
         self.norm_v = nn.BatchNorm2d(self.dim_v * dim_u)
         if size is None:
-            self.pos_conv = nn.Conv2d(dim_u, dim_k, r)  # holds E by offset, and its bias; never called
+            self.pos_conv = nn.Conv2d(
+                dim_u, dim_k, r
+            )  # holds E by offset, and its bias; never called
         else:
-            self.rel_pos_emb = nn.Parameter(torch.empty(2 * size[0] - 1, 2 * size[1] - 1, dim_k, dim_u))
+            self.rel_pos_emb = nn.Parameter(
+                torch.empty(2 * size[0] - 1, 2 * size[1] - 1, dim_k, dim_u)
+            )
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -80,22 +101,30 @@ class LambdaLayer(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         height, width = x.shape[-2:]
         if self.size not in (None, (height, width)):
-            raise ValueError(f"this global lambda layer is for maps of size {self.size}, not {(height, width)}: build "
-                             "it with that size (a LambdaResNet with the size of its pictures), or take a local one "
-                             "(r=23)")
+            raise ValueError(
+                f"this global lambda layer is for maps of size {self.size}, not {(height, width)}: build "
+                "it with that size (a LambdaResNet with the size of its pictures), or take a local one "
+                "(r=23)"
+            )
         weights = self.to_q.weight, self.to_k.weight, self.to_v.weight
         q, k, v = _project(torch.cat(weights), x).split([len(weight) for weight in weights], dim=1)
         q, v = _norm(self.norm_q, q), _norm(self.norm_v, v)
         dtype = q.dtype
         with _without_autocast(x.device.type):
-            q, k, v, kernel = (t.to(torch.promote_types(dtype, torch.float32)) for t in (q, k, v, self.kernel))
+            q, k, v, kernel = (
+                t.to(torch.promote_types(dtype, torch.float32)) for t in (q, k, v, self.kernel)
+            )
             q = q.unflatten(1, (self.heads, self.dim_k))  # (B, h, k, H, W)
             k = k.unflatten(1, (self.dim_u, self.dim_k)).flatten(3).softmax(-1)  # (B, u, k, n)
             v = v.unflatten(1, (self.dim_u, self.dim_v))  # (B, u, d, H, W)
             content = (v.flatten(3) @ k.transpose(2, 3)).sum(1)  # λcᵀ, (B, d, k)
             if self.size is None:
-                content = content + self.pos_conv.bias  # E's bias is the same for every pair, as λc is
-            y = (content.unsqueeze(1) @ q.flatten(3)).unflatten(-1, (height, width))  # (B, h, d, H, W)
+                content = (
+                    content + self.pos_conv.bias
+                )  # E's bias is the same for every pair, as λc is
+            y = (content.unsqueeze(1) @ q.flatten(3)).unflatten(
+                -1, (height, width)
+            )  # (B, h, d, H, W)
             y = y + PATHS[self.chosen_path(height, width)](q, kernel, v)
         return y.flatten(1, 2).to(dtype)
 
@@ -114,8 +143,10 @@ class LambdaLayer(nn.Module):
 def check_reach(r: int | None, size: tuple[int, int] | None) -> None:
     """How far a layer sees: ValueError unless one of the two says it."""
     if (r is None) == (size is None):
-        raise ValueError(f"r is {r} and size is {size}: give r, the odd width of the window, or r=None and "
-                         "size=(H, W) for a global layer")
+        raise ValueError(
+            f"r is {r} and size is {size}: give r, the odd width of the window, or r=None and "
+            "size=(H, W) for a global layer"
+        )
     if r is not None and (not isinstance(r, int) or r < 1 or r % 2 == 0):
         raise ValueError(f"r is {r}: expected an odd width, so that the window has a middle")
 
@@ -149,7 +180,9 @@ def _project(weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     height, width = x.shape[2:]
     if height * width < x.shape[1]:
         return F.conv2d(x, weight)
-    return torch.bmm(weight.flatten(1).expand(len(x), -1, -1), x.flatten(2)).unflatten(2, (height, width))
+    return torch.bmm(weight.flatten(1).expand(len(x), -1, -1), x.flatten(2)).unflatten(
+        2, (height, width)
+    )
 
 
 def _norm(norm: nn.BatchNorm2d, x: torch.Tensor) -> torch.Tensor:

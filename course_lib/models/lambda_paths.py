@@ -42,7 +42,9 @@ def cheapest(kernel: torch.Size, dim_v: int, heads: int, height: int, width: int
     """The name of the path to take on a map of height × width; kernel: its shape, (k, u, r, r)."""
     k, u, _, columns = kernel
     positions = height * width
-    if positions**2 * k * u <= WHOLE and 4 * heads * positions <= k * dim_v:  # A is kept: a quarter of the lambdas
+    if (
+        positions**2 * k * u <= WHOLE and 4 * heads * positions <= k * dim_v
+    ):  # A is kept: a quarter of the lambdas
         return "whole"
     return "stripes" if width > STRIPE + min(columns, 2 * width - 1) - 1 else "rows"
 
@@ -50,7 +52,9 @@ def cheapest(kernel: torch.Size, dim_v: int, heads: int, height: int, width: int
 def whole(q: torch.Tensor, kernel: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """Two products over the whole map."""
     batch, heads, k, height, width = q.shape
-    e = _windows(_windows(_fit(kernel, 2 * height - 1, 2 * width - 1), 2, height), 3, width)  # (k, u, y, x, y', x')
+    e = _windows(
+        _windows(_fit(kernel, 2 * height - 1, 2 * width - 1), 2, height), 3, width
+    )  # (k, u, y, x, y', x')
     e = e.permute(2, 3, 0, 1, 4, 5).reshape(height * width, k, -1)  # (n, k, m)
     a = _by_picture(torch.bmm(_by_query(q.flatten(3)), e), batch)  # (B, n · h, m)
     y = torch.bmm(a, v.transpose(1, 2).flatten(2).transpose(1, 2))  # (B, n · h, d)
@@ -71,8 +75,12 @@ def stripes(q: torch.Tensor, kernel: torch.Tensor, v: torch.Tensor) -> torch.Ten
     count, reach = -(-width // STRIPE), columns // 2
     missing = count * STRIPE - width
     kernel = _fit(kernel, min(kernel.shape[2], 2 * height - 1), columns + 2 * (STRIPE - 1))
-    q = F.pad(q, (0, missing)).unflatten(-1, (count, STRIPE)).permute(0, 4, 1, 2, 3, 5)  # (B, s, h, k, H, 8)
-    v = F.pad(v, (reach, reach + missing)).unfold(4, STRIPE + columns - 1, STRIPE)  # (B, u, d, H, s, 8 + r - 1)
+    q = (
+        F.pad(q, (0, missing)).unflatten(-1, (count, STRIPE)).permute(0, 4, 1, 2, 3, 5)
+    )  # (B, s, h, k, H, 8)
+    v = F.pad(v, (reach, reach + missing)).unfold(
+        4, STRIPE + columns - 1, STRIPE
+    )  # (B, u, d, H, s, 8 + r - 1)
     v = v.permute(0, 4, 2, 3, 1, 5).flatten(4).flatten(0, 1)
     y = _RowByRow.apply(q.flatten(0, 1), _row_of(kernel, STRIPE), v)  # (B · s, h, d, H, 8)
     return y.unflatten(0, (-1, count)).permute(0, 2, 3, 4, 1, 5).flatten(4)[..., :width]
@@ -94,7 +102,9 @@ class _RowByRow(torch.autograd.Function):
         room = _room(q, e)
         for y, keys, offsets in _sights(height, e.shape[2]):
             a = _product(q[y].flatten(1, 2), e[:, :, offsets].flatten(2), room)  # (W, h · B, m)
-            torch.bmm(_by_picture(a, batch), v[:, :, keys].flatten(2).transpose(1, 2), out=out[y])  # (B, W · h, d)
+            torch.bmm(
+                _by_picture(a, batch), v[:, :, keys].flatten(2).transpose(1, 2), out=out[y]
+            )  # (B, W · h, d)
         return out.view(height, batch, width, heads, -1).permute(1, 3, 4, 0, 2)
 
     @staticmethod
@@ -103,15 +113,26 @@ class _RowByRow(torch.autograd.Function):
         q, e, v = ctx.saved_tensors
         height, width, heads, batch, k = q.shape
         grad = _by_position(grad)  # (H, W, B, h, d)
-        dq, de, dv = q.new_empty(height, width, batch * heads, k), torch.zeros_like(e), torch.zeros_like(v)
+        dq, de, dv = (
+            q.new_empty(height, width, batch * heads, k),
+            torch.zeros_like(e),
+            torch.zeros_like(v),
+        )
         room = _room(q, e)
         for y, keys, offsets in _sights(height, e.shape[2]):
-            e_row, v_row = e[:, :, offsets].flatten(2), v[:, :, keys].flatten(2)  # (W, k, m), (B, d, m)
-            a = _by_picture(_product(q[y].flatten(1, 2), e_row, room), batch)  # once more: it was not kept
+            e_row, v_row = (
+                e[:, :, offsets].flatten(2),
+                v[:, :, keys].flatten(2),
+            )  # (W, k, m), (B, d, m)
+            a = _by_picture(
+                _product(q[y].flatten(1, 2), e_row, room), batch
+            )  # once more: it was not kept
             g = grad[y].transpose(0, 1).reshape(batch, width * heads, -1)  # (B, W · h, d)
             _add_product(dv[:, :, keys], g.transpose(1, 2), a)
             g = grad[y].permute(1, 2, 0, 3).reshape(batch, heads * width, -1)  # (B, h · W, d)
-            da = _product(g, v_row, room).view(batch * heads, width, -1).transpose(0, 1)  # (W, B · h, m)
+            da = (
+                _product(g, v_row, room).view(batch * heads, width, -1).transpose(0, 1)
+            )  # (W, B · h, m)
             q_row = q[y].transpose(1, 2).flatten(1, 2)  # (W, B · h, k)
             _add_product(de[:, :, offsets], q_row.transpose(1, 2), da)
             torch.bmm(da, e_row.transpose(1, 2), out=dq[y])
@@ -183,7 +204,9 @@ def _windows(kernel: torch.Tensor, dim: int, queries: int) -> torch.Tensor:
 
 def _row_of(kernel: torch.Tensor, queries: int) -> torch.Tensor:
     """E for one row of queries: (k, u, R, C) → (queries, k, R, u · keys)."""
-    return _windows(kernel, 3, queries).permute(3, 0, 2, 1, 4).flatten(3).contiguous()  # (x, k, R, u · x')
+    return (
+        _windows(kernel, 3, queries).permute(3, 0, 2, 1, 4).flatten(3).contiguous()
+    )  # (x, k, R, u · x')
 
 
 PATHS = {path.__name__: path for path in (whole, rows, stripes)}

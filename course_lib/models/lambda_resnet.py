@@ -19,15 +19,43 @@ class LambdaResNet(ResNet):
     The others: see ``ResNet``. Raises ValueError for an unknown stage, and for r and size that do not fit.
     """
 
-    def __init__(self, block: type[BasicBlock | Bottleneck], counts: tuple[int, ...], num_classes: int = 1000, *,
-                 lambda_stages: tuple[str, ...] = STAGES, dim_k: int = 16, heads: int = 4, dim_u: int = 1,
-                 r: int | None = 23, size: tuple[int, int] | None = None, in_channels: int = 3,
-                 stem: str = "imagenet", shortcut: str = "B", drop_rate: float = 0.0, drop_path: float = 0.0,
-                 se: bool = False, zero_init_residual: bool = False) -> None:
-        super().__init__(block, counts, 64, num_classes, in_channels=in_channels, stem=stem, shortcut=shortcut,
-                         drop_rate=drop_rate, drop_path=drop_path, se=se, zero_init_residual=zero_init_residual)
+    def __init__(
+        self,
+        block: type[BasicBlock | Bottleneck],
+        counts: tuple[int, ...],
+        num_classes: int = 1000,
+        *,
+        lambda_stages: tuple[str, ...] = STAGES,
+        dim_k: int = 16,
+        heads: int = 4,
+        dim_u: int = 1,
+        r: int | None = 23,
+        size: tuple[int, int] | None = None,
+        in_channels: int = 3,
+        stem: str = "imagenet",
+        shortcut: str = "B",
+        drop_rate: float = 0.0,
+        drop_path: float = 0.0,
+        se: bool = False,
+        zero_init_residual: bool = False,
+    ) -> None:
+        super().__init__(
+            block,
+            counts,
+            64,
+            num_classes,
+            in_channels=in_channels,
+            stem=stem,
+            shortcut=shortcut,
+            drop_rate=drop_rate,
+            drop_path=drop_path,
+            se=se,
+            zero_init_residual=zero_init_residual,
+        )
         if not set(lambda_stages) <= set(STAGES):
-            raise ValueError(f"lambda_stages is {lambda_stages}: expected some of {', '.join(STAGES)}")
+            raise ValueError(
+                f"lambda_stages is {lambda_stages}: expected some of {', '.join(STAGES)}"
+            )
         check_reach(r, size)
         size = height_and_width(size)
         shrunk = 1 if stem == "small" else 4  # the picture's side over the map's
@@ -36,10 +64,21 @@ class LambdaResNet(ResNet):
                 shrunk *= each.conv1.stride[0]
                 stride = each.conv2.stride[0]
                 if name in lambda_stages:
-                    layer = LambdaLayer(each.conv2.in_channels, each.conv2.out_channels, dim_k=dim_k, heads=heads,
-                                        dim_u=dim_u, r=r, size=size and tuple(-(-side // shrunk) for side in size))
+                    layer = LambdaLayer(
+                        each.conv2.in_channels,
+                        each.conv2.out_channels,
+                        dim_k=dim_k,
+                        heads=heads,
+                        dim_u=dim_u,
+                        r=r,
+                        size=size and tuple(-(-side // shrunk) for side in size),
+                    )
                     # ceil_mode: on odd maps the shortcut keeps the last row, too
-                    each.conv2 = layer if stride == 1 else nn.Sequential(layer, nn.AvgPool2d(2, ceil_mode=True))
+                    each.conv2 = (
+                        layer
+                        if stride == 1
+                        else nn.Sequential(layer, nn.AvgPool2d(2, ceil_mode=True))
+                    )
                 shrunk *= stride
 
 

@@ -27,11 +27,13 @@ class PadChannels(nn.Module):
         self.out_channels, self.stride = out_channels, stride
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = x[:, :, ::self.stride, ::self.stride]
+        x = x[:, :, :: self.stride, :: self.stride]
         return F.pad(x, (0, 0, 0, 0, 0, self.out_channels - x.shape[1]))  # a negative pad cuts off
 
 
-def shortcut(kind: str, in_channels: int, out_channels: int, stride: int = 1, *, norm: bool = True) -> nn.Module:
+def shortcut(
+    kind: str, in_channels: int, out_channels: int, stride: int = 1, *, norm: bool = True
+) -> nn.Module:
     """The way around a block, (B, in_channels, H, W) → (B, out_channels, H / stride, W / stride).
 
     Where the shape stays, every kind but ``"C"`` is the identity. Where it changes: ``"A"`` pads with zeros,
@@ -46,7 +48,10 @@ def shortcut(kind: str, in_channels: int, out_channels: int, stride: int = 1, *,
     if kind == "A":
         return PadChannels(out_channels, stride)
     if kind == "D":  # ceil_mode: an odd map shrinks as under a strided convolution
-        layers = [nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False), conv1x1(in_channels, out_channels)]
+        layers = [
+            nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False),
+            conv1x1(in_channels, out_channels),
+        ]
     else:
         layers = [(conv3x3 if kind == "conv" else conv1x1)(in_channels, out_channels, stride)]
     if norm:

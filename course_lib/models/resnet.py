@@ -19,10 +19,20 @@ IMAGENET = {  # depth: kind of block, blocks in each of the four stages
     200: ("bottleneck", (3, 24, 36, 3)),
 }
 CIFAR = {  # depth: kind of block, blocks in each of the three stages (depth = 6 n + 2, with bottlenecks 9 n + 2)
-    20: ("basic", 3), 32: ("basic", 5), 44: ("basic", 7), 56: ("basic", 9), 110: ("basic", 18),
-    164: ("bottleneck", 18), 1001: ("bottleneck", 111), 1202: ("basic", 200),
+    20: ("basic", 3),
+    32: ("basic", 5),
+    44: ("basic", 7),
+    56: ("basic", 9),
+    110: ("basic", 18),
+    164: ("bottleneck", 18),
+    1001: ("bottleneck", 111),
+    1202: ("basic", 200),
 }
-WIDE = {16: (2, 8), 28: (4, 10), 40: (6, 4)}  # depth = 6 n + 4: n, and the width of the paper's table 5
+WIDE = {
+    16: (2, 8),
+    28: (4, 10),
+    40: (6, 4),
+}  # depth = 6 n + 4: n, and the width of the paper's table 5
 STEMS = ("imagenet", "small")
 
 
@@ -40,27 +50,59 @@ class ResNet(Classifier):
     width, shortcut, drop_rate, se: see ``Residual``. Raises ValueError for values out of range.
     """
 
-    def __init__(self, block: type[Residual], counts: tuple[int, ...], channels: int, num_classes: int = 1000, *,
-                 in_channels: int = 3, stem: str = "imagenet", width: int = 1, shortcut: str = "B",
-                 drop_rate: float = 0.0, drop_path: float = 0.0, se: bool = False,
-                 zero_init_residual: bool = False) -> None:
+    def __init__(
+        self,
+        block: type[Residual],
+        counts: tuple[int, ...],
+        channels: int,
+        num_classes: int = 1000,
+        *,
+        in_channels: int = 3,
+        stem: str = "imagenet",
+        width: int = 1,
+        shortcut: str = "B",
+        drop_rate: float = 0.0,
+        drop_path: float = 0.0,
+        se: bool = False,
+        zero_init_residual: bool = False,
+    ) -> None:
         super().__init__()
         _check(stem, width, drop_rate=drop_rate, drop_path=drop_path)
         small, preact = stem == "small", issubclass(block, PreActivation)
-        self.conv1 = conv3x3(in_channels, channels) if small else nn.Conv2d(in_channels, channels, 7, 2, 3, bias=False)
+        self.conv1 = (
+            conv3x3(in_channels, channels)
+            if small
+            else nn.Conv2d(in_channels, channels, 7, 2, 3, bias=False)
+        )
         self.bn1 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU()
         self.maxpool = nn.Identity() if small else nn.MaxPool2d(3, 2, 1)
         blocks, flow = [], channels
         for stage, count in enumerate(counts):
             for stride in [1 if stage == 0 else 2] + [1] * (count - 1):
-                blocks.append(block(flow, channels * 2**stage, stride, width=width, shortcut=shortcut, se=se,
-                                    drop_rate=drop_rate, drop_path=drop_path * (len(blocks) + 1) / sum(counts)))
+                blocks.append(
+                    block(
+                        flow,
+                        channels * 2**stage,
+                        stride,
+                        width=width,
+                        shortcut=shortcut,
+                        se=se,
+                        drop_rate=drop_rate,
+                        drop_path=drop_path * (len(blocks) + 1) / sum(counts),
+                    )
+                )
                 flow = blocks[-1].out_channels
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks[-count:]))
         if preact:
-            blocks[0].bn1 = nn.Identity()  # the stem has activated its input, for both ways (He et al. 2016, appendix)
-            self.norm = nn.Sequential(nn.BatchNorm2d(flow), nn.ReLU())  # and the last sum is still bare
+            blocks[
+                0
+            ].bn1 = (
+                nn.Identity()
+            )  # the stem has activated its input, for both ways (He et al. 2016, appendix)
+            self.norm = nn.Sequential(
+                nn.BatchNorm2d(flow), nn.ReLU()
+            )  # and the last sum is still bare
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(flow, num_classes)
         self._initialise(zero_init_residual or shortcut == "C")
@@ -76,10 +118,16 @@ class ResNet(Classifier):
 
     @property
     def stages(self) -> dict[str, nn.Module]:
-        return {name: module for name, module in self.named_children() if name.startswith(("layer", "norm"))}
+        return {
+            name: module
+            for name, module in self.named_children()
+            if name.startswith(("layer", "norm"))
+        }
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))  # (B, 64, H/4, W/4), or H, W with the small stem
+        x = self.maxpool(
+            self.relu(self.bn1(self.conv1(x)))
+        )  # (B, 64, H/4, W/4), or H, W with the small stem
         for stage in self.stages.values():
             x = stage(x)  # channels double, height and width halve
         return x

@@ -30,17 +30,22 @@ class TrimmedConv3x3(nn.Conv2d):
         height, width = x.shape[2:]
         if max(height, width) > 3 or self.stride != (1, 1) or not x.is_cpu:
             return super().forward(x)
-        pixels, kernel = x.permute(0, 2, 3, 1), self.weight.to(x.dtype).permute(0, 2, 3, 1)  # channels last
+        pixels, kernel = (
+            x.permute(0, 2, 3, 1),
+            self.weight.to(x.dtype).permute(0, 2, 3, 1),
+        )  # channels last
         out = []
         for i in range(height):
             for j in range(width):
-                window = pixels[:, max(i - 1, 0):i + 2, max(j - 1, 0):j + 2]
-                taps = kernel[:, max(1 - i, 0):height + 1 - i, max(1 - j, 0):width + 1 - j]
+                window = pixels[:, max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2]
+                taps = kernel[:, max(1 - i, 0) : height + 1 - i, max(1 - j, 0) : width + 1 - j]
                 out.append(F.linear(window.flatten(1), taps.flatten(1)))
         return torch.stack(out, dim=1).view(len(x), height, width, -1).permute(0, 3, 1, 2)
 
 
-def conv_norm_relu(in_channels: int, out_channels: int, *, stride: int = 1, pool: bool = False) -> nn.Sequential:
+def conv_norm_relu(
+    in_channels: int, out_channels: int, *, stride: int = 1, pool: bool = False
+) -> nn.Sequential:
     """3×3 convolution – max-pool 2, if asked for – BatchNorm – ReLU."""
     layers: list[nn.Module] = [TrimmedConv3x3(in_channels, out_channels, stride)]
     if pool:
@@ -53,7 +58,9 @@ class ResidualPair(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(conv_norm_relu(channels, channels), conv_norm_relu(channels, channels))
+        self.body = nn.Sequential(
+            conv_norm_relu(channels, channels), conv_norm_relu(channels, channels)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.body(x)
@@ -72,9 +79,17 @@ class SessionResNet(Classifier):
     logit_scale: factor on the logits; 1/8 keeps the first steps of a fast schedule soft (Page 2018).
     """
 
-    def __init__(self, num_classes: int = 10, *, in_channels: int = 3, stem: str = "small",
-                 residual_in: tuple[int, ...] = (1, 3), block: str = "pair", zero_init_residual: bool = False,
-                 logit_scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        num_classes: int = 10,
+        *,
+        in_channels: int = 3,
+        stem: str = "small",
+        residual_in: tuple[int, ...] = (1, 3),
+        block: str = "pair",
+        zero_init_residual: bool = False,
+        logit_scale: float = 1.0,
+    ) -> None:
         super().__init__()
         for name, value, known in (("stem", stem, STEMS), ("block", block, BLOCKS)):
             if value not in known:
@@ -82,7 +97,9 @@ class SessionResNet(Classifier):
         if not set(residual_in) <= {1, 2, 3}:
             raise ValueError(f"residual_in is {residual_in}: expected stages out of 1, 2, 3")
         if zero_init_residual and block != "basic":
-            raise ValueError("zero_init_residual needs block='basic': behind a ReLU, a zero stays a zero")
+            raise ValueError(
+                "zero_init_residual needs block='basic': behind a ReLU, a zero stays a zero"
+            )
         self.logit_scale = logit_scale
         self.stem = conv_norm_relu(in_channels, WIDTHS["stem"], stride=STEMS[stem])
         width = WIDTHS["stem"]

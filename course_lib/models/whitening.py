@@ -20,7 +20,9 @@ def whiten_stem(model: nn.Module, images: torch.Tensor, floor: float = 0.05) -> 
     patch dimension keep their random weights. Returns the number of filters set.
     """
     conv = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
-    patches = F.unfold(images.float().contiguous(), conv.kernel_size, stride=4)  # (B, C·k·k, places)
+    patches = F.unfold(
+        images.float().contiguous(), conv.kernel_size, stride=4
+    )  # (B, C·k·k, places)
     patches = patches.transpose(1, 2).flatten(0, 1)  # (N, C·k·k)
     variances, directions = torch.linalg.eigh(torch.cov(patches.T))  # ascending
     filters = (directions / (variances + floor).sqrt()).T.flip(0)  # largest variance first

@@ -8,5 +8,16 @@ from .charts import accuracy_by_price, confusions, history, lr_range, per_class,
 from .galleries import augmentation_gallery, cam_grid, gallery, wrong
 from .picture import Picture
 
-__all__ = ["Picture", "accuracy_by_price", "augmentation_gallery", "cam_grid", "confusions", "gallery", "history",
-           "lr_range", "per_class", "schedules", "wrong"]
+__all__ = [
+    "Picture",
+    "accuracy_by_price",
+    "augmentation_gallery",
+    "cam_grid",
+    "confusions",
+    "gallery",
+    "history",
+    "lr_range",
+    "per_class",
+    "schedules",
+    "wrong",
+]

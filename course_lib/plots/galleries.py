@@ -26,7 +26,9 @@ def gallery(images, titles=None, columns=8, alt=None, boxes=None, masks=None) ->
     names = list(titles) if titles is not None else [""] * len(images)
     figure = _mosaic(images, columns, [_short(name) for name in names], boxes, masks)
     distinct = list(dict.fromkeys(_short(name, 40) for name in names if name))
-    return Picture(figure, alt or f"{_count(images, 'picture')}: {_listing(distinct, 8) or 'without names'}")
+    return Picture(
+        figure, alt or f"{_count(images, 'picture')}: {_listing(distinct, 8) or 'without names'}"
+    )
 
 
 @_house_style
@@ -34,12 +36,18 @@ def augmentation_gallery(rows: dict[str, np.ndarray], alt=None) -> Picture:
     """One labelled row of pictures per pipeline: name -> uint8 (N, H, W, 3), all of one shape."""
     shapes = {name: np.shape(images) for name, images in rows.items()}
     if len(set(shapes.values())) != 1:
-        raise ValueError(f"augmentation_gallery(): expected rows of one shape (N, H, W, 3), got {shapes}")
+        raise ValueError(
+            f"augmentation_gallery(): expected rows of one shape (N, H, W, 3), got {shapes}"
+        )
     columns = len(next(iter(rows.values())))
     titles = [title for name in rows for title in [name] + [""] * (columns - 1)]
     figure = _mosaic(np.concatenate(list(rows.values())), columns, titles)
-    return Picture(figure, alt or f"{_count(range(columns), 'picture')} for each augmentation, one row each: "
-                                  f"{_listing(list(rows), 8, '; ')}")
+    return Picture(
+        figure,
+        alt
+        or f"{_count(range(columns), 'picture')} for each augmentation, one row each: "
+        f"{_listing(list(rows), 8, '; ')}",
+    )
 
 
 @_house_style
@@ -48,12 +56,21 @@ def wrong(images, true_names, predicted_names, confidences, columns=5) -> Pictur
     if len(images) == 0:
         return _note("No wrong prediction to show: every picture was named rightly.")
     if len({len(images), len(true_names), len(predicted_names), len(confidences)}) > 1:
-        raise ValueError(f"wrong(): {len(true_names)} true names, {len(predicted_names)} predicted ones and "
-                         f"{len(confidences)} confidences for {len(images)} pictures: expected as many of each")
-    cases = list(zip(true_names, predicted_names, [f"{100 * c:.0f} %" for c in confidences], strict=True))
+        raise ValueError(
+            f"wrong(): {len(true_names)} true names, {len(predicted_names)} predicted ones and "
+            f"{len(confidences)} confidences for {len(images)} pictures: expected as many of each"
+        )
+    cases = list(
+        zip(true_names, predicted_names, [f"{100 * c:.0f} %" for c in confidences], strict=True)
+    )
     titles = [f"said {_short(said)} ({sure})\nis {_short(true, 24)}" for true, said, sure in cases]
-    named = [f"{_short(true, 40)} taken for {_short(said, 40)} ({sure})" for true, said, sure in cases]
-    return Picture(_mosaic(images, columns, titles), f"{_count(cases, 'wrong prediction')}: {_listing(named, 6)}")
+    named = [
+        f"{_short(true, 40)} taken for {_short(said, 40)} ({sure})" for true, said, sure in cases
+    ]
+    return Picture(
+        _mosaic(images, columns, titles),
+        f"{_count(cases, 'wrong prediction')}: {_listing(named, 6)}",
+    )
 
 
 @_house_style
@@ -65,25 +82,46 @@ def cam_grid(images, cams: dict[str, np.ndarray], titles: list[str], boxes=None)
     """
     images, shapes = np.asarray(images), {layer: np.shape(cam) for layer, cam in cams.items()}
     if set(shapes.values()) != {images.shape[:3]} or len(titles) != len(images) or not len(images):
-        raise ValueError(f"cam_grid(): {len(titles)} titles and maps {shapes} for pictures {images.shape}; "
-                         f"expected at least one picture, and as many titles and maps of its shape")
-    heat = [list(map(overlay, images, np.nan_to_num(np.asarray(cam, float)))) for cam in cams.values()]
+        raise ValueError(
+            f"cam_grid(): {len(titles)} titles and maps {shapes} for pictures {images.shape}; "
+            f"expected at least one picture, and as many titles and maps of its shape"
+        )
+    heat = [
+        list(map(overlay, images, np.nan_to_num(np.asarray(cam, float)))) for cam in cams.values()
+    ]
     tiles = np.stack([images, *heat], axis=1)
     heads = ["\n".join(fill(line, 27) for line in str(title).splitlines()) for title in titles]
-    outlined = None if boxes is None else [each for box in boxes for each in [box] + [None] * len(cams)]
-    figure = _mosaic(tiles.reshape(-1, *images.shape[1:]), 1 + len(cams),
-                     [text for head in heads for text in [head, *cams]], outlined, foot=LINE + GAP)
-    figure.text(GAP / 72 / figure.get_figwidth(), GAP / 72 / figure.get_figheight(),
-                "from dark violet, 0: ignored, to yellow, 1: counts most")
-    return Picture(figure, f"Class activation maps of {_count(images, 'picture')}, half laid over each, at "
-                           f"{', '.join(cams)}: {_listing(list(titles), 6, '; ')}")
+    outlined = (
+        None if boxes is None else [each for box in boxes for each in [box] + [None] * len(cams)]
+    )
+    figure = _mosaic(
+        tiles.reshape(-1, *images.shape[1:]),
+        1 + len(cams),
+        [text for head in heads for text in [head, *cams]],
+        outlined,
+        foot=LINE + GAP,
+    )
+    figure.text(
+        GAP / 72 / figure.get_figwidth(),
+        GAP / 72 / figure.get_figheight(),
+        "from dark violet, 0: ignored, to yellow, 1: counts most",
+    )
+    return Picture(
+        figure,
+        f"Class activation maps of {_count(images, 'picture')}, half laid over each, at "
+        f"{', '.join(cams)}: {_listing(list(titles), 6, '; ')}",
+    )
 
 
-def _mosaic(images, columns: int, titles: list[str], boxes=None, masks=None, foot: int = 0) -> Figure:
+def _mosaic(
+    images, columns: int, titles: list[str], boxes=None, masks=None, foot: int = 0
+) -> Figure:
     """Pictures in rows, each pixel of a picture a whole number of pixels of the figure."""
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or not len(images):
-        raise ValueError(f"expected at least one picture, uint8 (N, H, W, 3), got {images.dtype} {images.shape}")
+        raise ValueError(
+            f"expected at least one picture, uint8 (N, H, W, 3), got {images.dtype} {images.shape}"
+        )
     for name, values in (("titles", titles), ("boxes", boxes), ("masks", masks)):
         if values is not None and len(values) != len(images):
             raise ValueError(f"{len(values)} {name} for {len(images)} pictures: expected one each")
@@ -122,7 +160,15 @@ def _outline(ax, box, mask) -> None:
     for colour, line in (("black", 3.5), ("white", 1.5)):
         if box is not None:
             x0, y0, x1, y1 = (float(side) for side in box)
-            ax.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0 + 1, y1 - y0 + 1, fill=False,
-                                   edgecolor=colour, linewidth=line))
+            ax.add_patch(
+                Rectangle(
+                    (x0 - 0.5, y0 - 0.5),
+                    x1 - x0 + 1,
+                    y1 - y0 + 1,
+                    fill=False,
+                    edgecolor=colour,
+                    linewidth=line,
+                )
+            )
         if mask is not None and 0 < np.mean(mask) < 1:
             ax.contour(mask, [0.5], colors=colour, linewidths=line)

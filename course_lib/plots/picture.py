@@ -13,14 +13,38 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 DPI = 144  # shown at 72: one point is one pixel on the page, and sharp on a dense screen
-WIDTH, GAP, LINE = 848, 8, 14  # pixels on the page: a full figure, between two tiles, a line of text
-_house_style = style.context(["default", {
-    "figure.facecolor": "white", "axes.facecolor": "white", "figure.dpi": DPI, "font.size": 11,
-    "axes.titlesize": 12, "axes.titlelocation": "left", "axes.titlepad": 9, "axes.labelsize": 11,
-    "xtick.labelsize": 10.5, "ytick.labelsize": 10.5, "legend.fontsize": 10.5, "legend.frameon": False,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
-    "figure.constrained_layout.w_pad": 0.1, "grid.color": "#dddddd", "lines.linewidth": 1.8, "lines.markersize": 5,
-}])
+WIDTH, GAP, LINE = (
+    848,
+    8,
+    14,
+)  # pixels on the page: a full figure, between two tiles, a line of text
+_house_style = style.context(
+    [
+        "default",
+        {
+            "figure.facecolor": "white",
+            "axes.facecolor": "white",
+            "figure.dpi": DPI,
+            "font.size": 11,
+            "axes.titlesize": 12,
+            "axes.titlelocation": "left",
+            "axes.titlepad": 9,
+            "axes.labelsize": 11,
+            "xtick.labelsize": 10.5,
+            "ytick.labelsize": 10.5,
+            "legend.fontsize": 10.5,
+            "legend.frameon": False,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "figure.constrained_layout.w_pad": 0.1,
+            "grid.color": "#dddddd",
+            "lines.linewidth": 1.8,
+            "lines.markersize": 5,
+        },
+    ]
+)
 
 
 class Picture:
@@ -34,8 +58,10 @@ class Picture:
 
     def _repr_html_(self) -> str:
         data = base64.b64encode(self.png).decode()
-        return (f'<img alt="{escape(self.alt)}" src="data:image/png;base64,{data}" '
-                f'width="{round(self.figure.get_figwidth() * 72)}" style="max-width:100%;height:auto">')
+        return (
+            f'<img alt="{escape(self.alt)}" src="data:image/png;base64,{data}" '
+            f'width="{round(self.figure.get_figwidth() * 72)}" style="max-width:100%;height:auto">'
+        )
 
     def save(self, path: str | Path, **texts: str) -> None:
         """As a PNG that carries ``texts`` and, under Description, what it shows."""
@@ -75,7 +101,9 @@ def _percent(value: float) -> str:
 
 
 def _span(values, write=_number) -> str:
-    return write(values[0]) if len(values) == 1 else f"from {write(values[0])} to {write(values[-1])}"
+    return (
+        write(values[0]) if len(values) == 1 else f"from {write(values[0])} to {write(values[-1])}"
+    )
 
 
 def _count(things, noun: str, plural: str = "s") -> str:
@@ -93,4 +121,4 @@ def _short(name, limit: int = 16) -> str:
 
 
 def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[:limit - 1].rstrip() + "…"
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"

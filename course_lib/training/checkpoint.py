@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from course_lib.runtime import CourseError, written_whole
-from course_lib.training import parallel
+from course_lib.files import CourseError, written_whole
+from course_lib.training import processes
 
 FORM = 1  # of what a checkpoint holds: another one cannot be gone on with
 
@@ -30,12 +30,21 @@ def save(path: Path, state: dict) -> None:
         with written_whole(path) as aside, open(aside, "wb") as file:
             torch.save(state, file)
     except (OSError, RuntimeError) as error:  # torch turns some failed writes into a RuntimeError
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+        full = getattr(error, "errno", None) in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+        ) or "No space left" in str(error)
         cause = "the disk is full" if full else str(error).splitlines()[0]
-        kept = "the checkpoint of the epoch before is still there" if path.exists() else "none was there before"
+        kept = (
+            "the checkpoint of the epoch before is still there"
+            if path.exists()
+            else "none was there before"
+        )
         cure = "Free some space" if full else "See that the folder can be written"
-        raise CheckpointError(f"cannot save {path}: {cause}; {kept}. {cure} and run again: training "
-                              "goes on from the last checkpoint.") from error
+        raise CheckpointError(
+            f"cannot save {path}: {cause}; {kept}. {cure} and run again: training "
+            "goes on from the last checkpoint."
+        ) from error
 
 
 def load(path: Path, identity: dict | None = None) -> dict | None:
@@ -50,50 +59,87 @@ def load(path: Path, identity: dict | None = None) -> dict | None:
         return None
     except Exception as error:  # the unpickler answers garbage with anything
         if _says_nothing_about_the_file(error):
-            raise CheckpointError(f"{path} cannot be read now ({error}): it was left as it is. Mend its rights or the "
-                                  "connection, or make room in memory, and run again.") from error
+            raise CheckpointError(
+                f"{path} cannot be read now ({error}): it was left as it is. Mend its rights or the "
+                "connection, or make room in memory, and run again."
+            ) from error
         cause = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{path} is not a readable checkpoint ({cause}). Delete it to train from the "
-                              "beginning.") from error
+        raise CheckpointError(
+            f"{path} is not a readable checkpoint ({cause}). Delete it to train from the beginning."
+        ) from error
     if identity is None:
         return state
     kept = state.get("identity") if isinstance(state, dict) else None
     if kept is None:
-        raise CheckpointError(f"{path} is not a checkpoint of a training. Delete it to train from the beginning.")
-    differs = [each for key, value in identity.items() for each in _differences(key, kept.get(key, "not set"), value)]
+        raise CheckpointError(
+            f"{path} is not a checkpoint of a training. Delete it to train from the beginning."
+        )
+    differs = [
+        each
+        for key, value in identity.items()
+        for each in _differences(key, kept.get(key, "not set"), value)
+    ]
     if differs:
-        raise CheckpointError(f"{path} belongs to another training ({'; '.join(differs[:3])}): give anew=True "
-                              "(--no-resume on the command line) to start over, or another checkpoint path")
+        raise CheckpointError(
+            f"{path} belongs to another training ({'; '.join(differs[:3])}): give anew=True "
+            "(--no-resume on the command line) to start over, or another checkpoint path"
+        )
     return state
 
 
 def _says_nothing_about_the_file(error: Exception) -> bool:
     """Too little memory, no permission, a lost connection; other OSErrors come from a file that was cut short."""
     lost = getattr(error, "errno", None) in (errno.EIO, errno.ENOTCONN)
-    return lost or isinstance(error, PermissionError | MemoryError) or "DefaultCPUAllocator" in str(error)
+    return (
+        lost
+        or isinstance(error, PermissionError | MemoryError)
+        or "DefaultCPUAllocator" in str(error)
+    )
 
 
 def _differences(name: str, was, now) -> list[str]:
     """What changed, in words; of settings, those that did."""
     if isinstance(was, dict) and isinstance(now, dict):
-        return [each for key in dict.fromkeys([*was, *now])
-                for each in _differences(f"{name}, {key}", was.get(key, "not set"), now.get(key, "not set"))]
+        return [
+            each
+            for key in dict.fromkeys([*was, *now])
+            for each in _differences(
+                f"{name}, {key}", was.get(key, "not set"), now.get(key, "not set")
+            )
+        ]
     return [] if was == now else [f"{name} was {was}, is {now}"]
 
 
 def identity(sizes: Sequence, loader, trainer, settings: dict | None = None) -> dict:
     """What makes a training the one it is, as plain data: another value, another training."""
-    for group in trainer.optimizer.param_groups:  # most schedules note where they began; the others will move
+    for group in (
+        trainer.optimizer.param_groups
+    ):  # most schedules note where they began; the others will move
         group.setdefault("initial_lr", group["lr"])
-    groups = [{"initial_lr": group["initial_lr"]}
-              | {key: value for key, value in group.items() if key != "lr" and isinstance(value, int | float)}
-              for group in trainer.optimizer.param_groups]
-    return {"form of checkpoint": FORM, "picture sizes": list(sizes), "batch size": loader.batch_size,
-            "pictures": loader.images, "data": f"{loader.store.name} {loader.store.split}", "seed": loader.seed,
-            "optimizer": groups, "schedule": type(trainer.scheduler).__name__,
-            "label smoothing": trainer.label_smoothing, "extras": asdict(trainer.extras),
-            "processes": parallel.processes(), "settings": settings,
-            "weights": {name: list(p.shape) for name, p in trainer.model.named_parameters()}}
+    groups = [
+        {"initial_lr": group["initial_lr"]}
+        | {
+            key: value
+            for key, value in group.items()
+            if key != "lr" and isinstance(value, int | float)
+        }
+        for group in trainer.optimizer.param_groups
+    ]
+    return {
+        "form of checkpoint": FORM,
+        "picture sizes": list(sizes),
+        "batch size": loader.batch_size,
+        "pictures": loader.images,
+        "data": f"{loader.store.name} {loader.store.split}",
+        "seed": loader.seed,
+        "optimizer": groups,
+        "schedule": type(trainer.scheduler).__name__,
+        "label smoothing": trainer.label_smoothing,
+        "extras": asdict(trainer.extras),
+        "processes": processes.count(),
+        "settings": settings,
+        "weights": {name: list(p.shape) for name, p in trainer.model.named_parameters()},
+    }
 
 
 def random_state() -> dict:

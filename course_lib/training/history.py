@@ -4,10 +4,19 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from course_lib.runtime import CourseError
+from course_lib.files import CourseError
 
-COLUMNS = ("epoch", "picture_size", "train_loss", "train_top1", "val_loss", "val_top1", "lr", "seconds",
-           "eval_seconds")
+COLUMNS = (
+    "epoch",
+    "picture_size",
+    "train_loss",
+    "train_top1",
+    "val_loss",
+    "val_top1",
+    "lr",
+    "seconds",
+    "eval_seconds",
+)
 
 
 @dataclass

@@ -14,10 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from course_lib.runtime import CourseError, Precision
-from course_lib.training.trainer import no_word_about_order
+from course_lib.files import CourseError
+from course_lib.runtime import Precision
+from course_lib.training.step import no_word_about_order
 
-SKIP_START, SKIP_END = 10, 5  # the library's own: the first points are noise, the last ones divergence
+SKIP_START, SKIP_END = (
+    10,
+    5,
+)  # the library's own: the first points are noise, the last ones divergence
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,16 @@ class _NotFinite(Exception):
     pass
 
 
-def range_test(model: nn.Module, loader, make_optimizer: Callable[[nn.Module], torch.optim.Optimizer], *,
-               end_lr: float = 10.0, steps: int = 100, precision: Precision | None = None,
-               label_smoothing: float = 0.0) -> LRRange:
+def range_test(
+    model: nn.Module,
+    loader,
+    make_optimizer: Callable[[nn.Module], torch.optim.Optimizer],
+    *,
+    end_lr: float = 10.0,
+    steps: int = 100,
+    precision: Precision | None = None,
+    label_smoothing: float = 0.0,
+) -> LRRange:
     """Raise the learning rate exponentially from the optimizer's to ``end_lr`` within ``steps`` batches.
 
     Works on a copy: the model, its mode and every random state stay as they are. A loss that is no number
@@ -55,13 +66,31 @@ def range_test(model: nn.Module, loader, make_optimizer: Callable[[nn.Module], t
 
     precision = precision or Precision(next(model.parameters()).device)
     trial = copy.deepcopy(model)
-    finder = LRFinder(trial, make_optimizer(trial), criterion, device=precision.device, amp_backend="torch",
-                      amp_config={"device_type": precision.device.type, "dtype": precision.dtype,
-                                  "enabled": precision.dtype is not None},
-                      grad_scaler=precision.scaler())
+    finder = LRFinder(
+        trial,
+        make_optimizer(trial),
+        criterion,
+        device=precision.device,
+        amp_backend="torch",
+        amp_config={
+            "device_type": precision.device.type,
+            "dtype": precision.dtype,
+            "enabled": precision.dtype is not None,
+        },
+        grad_scaler=precision.scaler(),
+    )
     devices = [precision.device] if precision.device.type == "cuda" else []
-    quiet, no_widget = contextlib.redirect_stdout(io.StringIO()), patch("torch_lr_finder.lr_finder.tqdm", iter)
-    with torch.random.fork_rng(devices), quiet, no_widget, no_word_about_order(), contextlib.suppress(_NotFinite):
+    quiet, no_widget = (
+        contextlib.redirect_stdout(io.StringIO()),
+        patch("torch_lr_finder.lr_finder.tqdm", iter),
+    )
+    with (
+        torch.random.fork_rng(devices),
+        quiet,
+        no_widget,
+        no_word_about_order(),
+        contextlib.suppress(_NotFinite),
+    ):
         finder.range_test(TrainDataLoaderIter(loader), end_lr=end_lr, num_iter=steps)
     return read(finder.history["lr"], finder.history["loss"])
 
@@ -73,9 +102,11 @@ def read(lrs: list[float], losses: list[float]) -> LRRange:
     fall there means nothing.
     """
     if len(lrs) < SKIP_START + SKIP_END + 2:
-        raise CourseError(f"only {len(lrs)} steps, for no more were asked for or the loss ran away (far above its "
-                          f"lowest, NaN or infinite): {SKIP_START + SKIP_END + 2} are needed to read a learning rate. "
-                          "Begin lower, or take more steps.")
+        raise CourseError(
+            f"only {len(lrs)} steps, for no more were asked for or the loss ran away (far above its "
+            f"lowest, NaN or infinite): {SKIP_START + SKIP_END + 2} are needed to read a learning rate. "
+            "Begin lower, or take more steps."
+        )
     lowest = int(np.argmin(losses))
     end = min(max(lowest + 1, SKIP_START + 2), len(losses) - SKIP_END)
     steepest = int(np.gradient(np.array(losses[SKIP_START:end])).argmin()) + SKIP_START

@@ -20,12 +20,19 @@ from timm.layers.lambda_layer import LambdaLayer as TimmLambdaLayer
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import this_cpu
+from course_lib.experiments.record import RESULTS
+from course_lib.files import write_json
 from course_lib.models import LambdaLayer, create_model
-from course_lib.records import RESULTS, write_json
 
 MAPS = [  # channels, side of the map, pictures; at least so many times as fast as lambda-networks
-    (512, 4, 32, 6), (512, 7, 8, 6), (256, 8, 32, 6), (256, 14, 8, 4), (128, 16, 32, 4), (128, 28, 8, 2),
-    (64, 32, 8, 2), (64, 56, 4, 1),
+    (512, 4, 32, 6),
+    (512, 7, 8, 6),
+    (256, 8, 32, 6),
+    (256, 14, 8, 4),
+    (128, 16, 32, 4),
+    (128, 28, 8, 2),
+    (64, 32, 8, 2),
+    (64, 56, 4, 1),
 ]
 ROUNDS = {"layer": 15, "step": 9}
 STEP = {"side": 128, "pictures": 16}
@@ -38,12 +45,23 @@ def machine(two_threads):
     yield
     if set(figures) != {"layer", "training_step"} or len(figures["layer"]) < len(MAPS):
         return  # a part of the tests, by -k: the record stays whole
-    versions = {"python": sys.version.split()[0], "torch": torch.__version__,
-                **{name: version(name) for name in ("lambda-networks", "timm")}}
-    write_json(RESULTS / "benchmarks" / "lambda.json", {
-        "benchmark": "lambda", "machine": this_cpu(), "threads": 2,
-        "what": "forward and backward of one layer, float32, k 16, h 4, u 1, r 23; training step of the networks",
-        "rounds": ROUNDS, **figures, "versions": versions})
+    versions = {
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        **{name: version(name) for name in ("lambda-networks", "timm")},
+    }
+    write_json(
+        RESULTS / "benchmarks" / "lambda.json",
+        {
+            "benchmark": "lambda",
+            "machine": this_cpu(),
+            "threads": 2,
+            "what": "forward and backward of one layer, float32, k 16, h 4, u 1, r 23; training step of the networks",
+            "rounds": ROUNDS,
+            **figures,
+            "versions": versions,
+        },
+    )
 
 
 def layers(channels: int) -> dict[str, torch.nn.Module]:
@@ -55,12 +73,14 @@ def layers(channels: int) -> dict[str, torch.nn.Module]:
     state = ours.state_dict()
     public.load_state_dict({**state, "pos_conv.weight": state["pos_conv.weight"].unsqueeze(2)})
     timms = TimmLambdaLayer(channels, r=23)
-    timms.load_state_dict({
-        **{name: value for name, value in state.items() if name.startswith("norm")},
-        "qkv.weight": torch.cat([state[f"to_{name}.weight"] for name in "qkv"]),
-        "conv_lambda.weight": state["pos_conv.weight"].unsqueeze(4),
-        "conv_lambda.bias": state["pos_conv.bias"],
-    })
+    timms.load_state_dict(
+        {
+            **{name: value for name, value in state.items() if name.startswith("norm")},
+            "qkv.weight": torch.cat([state[f"to_{name}.weight"] for name in "qkv"]),
+            "conv_lambda.weight": state["pos_conv.weight"].unsqueeze(4),
+            "conv_lambda.bias": state["pos_conv.bias"],
+        }
+    )
     return {"ours": ours, "lambda-networks": public, "timm": timms}
 
 
@@ -78,8 +98,12 @@ def in_turn(sides: dict, rounds: int) -> tuple[dict[str, float], dict[str, float
             run()
             seconds[name].append(time.perf_counter() - started)
     rounds_of = {name: each[1:] for name, each in seconds.items()}
-    ratio = {name: statistics.median(a / b for a, b in zip(rounds_of[name], rounds_of[first], strict=True))
-             for name in others}
+    ratio = {
+        name: statistics.median(
+            a / b for a, b in zip(rounds_of[name], rounds_of[first], strict=True)
+        )
+        for name in others
+    }
     return {name: statistics.median(each) for name, each in rounds_of.items()}, ratio
 
 
@@ -87,7 +111,9 @@ def peak_megabytes(run) -> float:
     """The highest sum of allocations and releases since the start; run once before, so that nothing is lazy."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         run()
-    events = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]
+    events = [
+        event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"
+    ]
     held = peak = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
         held += event.nbytes()
@@ -117,14 +143,22 @@ def test_the_layer_outruns_the_public_ones_on_less_memory(channels, side, pictur
     memory = {name: peak_megabytes(run) for name, run in runs.items()}
     bars = {"lambda-networks": bar} | ({"timm": 6} if side <= 16 else {})
     figures.setdefault("layer", {})[f"{channels} x {side} x {side}, batch {pictures}"] = {
-        "bars": bars, "missed": [name for name, least in bars.items() if ratio[name] < least],
-        "path": sides["ours"].chosen_path(side, side), "seconds": seconds, "peak_megabytes": memory, "ratio": ratio}
+        "bars": bars,
+        "missed": [name for name, least in bars.items() if ratio[name] < least],
+        "path": sides["ours"].chosen_path(side, side),
+        "seconds": seconds,
+        "peak_megabytes": memory,
+        "ratio": ratio,
+    }
     assert all(ratio[name] >= least for name, least in bars.items())
     assert memory["ours"] <= memory["lambda-networks"] * (0.5 if side <= 16 else 1)
 
 
 def test_a_training_step_of_lambda_resnet50_takes_at_most_one_and_a_half_of_resnet50s():
-    x, labels = torch.randn(STEP["pictures"], 3, STEP["side"], STEP["side"]), torch.arange(STEP["pictures"])
+    x, labels = (
+        torch.randn(STEP["pictures"], 3, STEP["side"], STEP["side"]),
+        torch.arange(STEP["pictures"]),
+    )
 
     def step(name):
         model = create_model(name, 1000)
@@ -134,9 +168,18 @@ def test_a_training_step_of_lambda_resnet50_takes_at_most_one_and_a_half_of_resn
             optimizer.zero_grad()
             F.cross_entropy(model(x), labels).backward()
             optimizer.step()
+
         return run
 
-    seconds, ratios = in_turn({name: step(name) for name in ("resnet50", "lambda_resnet50")}, ROUNDS["step"])
+    seconds, ratios = in_turn(
+        {name: step(name) for name in ("resnet50", "lambda_resnet50")}, ROUNDS["step"]
+    )
     ratio = ratios["lambda_resnet50"]
-    figures["training_step"] = {**STEP, "seconds": seconds, "ratio": ratio, "bar": 1.5, "missed": ratio > 1.5}
+    figures["training_step"] = {
+        **STEP,
+        "seconds": seconds,
+        "ratio": ratio,
+        "bar": 1.5,
+        "missed": ratio > 1.5,
+    }
     assert ratio <= 1.5

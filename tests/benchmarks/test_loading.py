@@ -22,21 +22,30 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
 from benchmarks import this_cpu
-from course_lib.data import AlbumentationsLoader, BatchLoader, tiny_imagenet, transforms
-from course_lib.data.sources import find
-from course_lib.data.store import decode_once
+from course_lib.data import AlbumentationsLoader, BatchLoader, pipelines, tiny_imagenet
+from course_lib.data.decode import decode_once
+from course_lib.data.download import find
 from course_lib.data.tiny_imagenet import TINY_IMAGENET, _listing
-from course_lib.records import RESULTS, write_json
+from course_lib.experiments.record import RESULTS
+from course_lib.files import write_json
 
 pytestmark = pytest.mark.real_data
 WORKERS, BATCH, PICTURES, ROUNDS = 2, 256, 50_000, 5
 
 
 def keep(name: str, **figures) -> None:
-    versions = {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__,
-                "pillow": PIL.__version__, "albumentations": A.__version__, "torchvision": torchvision.__version__}
-    write_json(RESULTS / "benchmarks" / f"{name}.json", {
-        "benchmark": name, "machine": this_cpu(), **figures, "versions": versions})
+    versions = {
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+        "albumentations": A.__version__,
+        "torchvision": torchvision.__version__,
+    }
+    write_json(
+        RESULTS / "benchmarks" / f"{name}.json",
+        {"benchmark": name, "machine": this_cpu(), **figures, "versions": versions},
+    )
 
 
 def _decode(paths: list[str]) -> None:
@@ -48,7 +57,7 @@ def _decode(paths: list[str]) -> None:
 def test_the_first_build_takes_at_most_1_3_times_the_decoding(tmp_path):
     listings = {part: _listing(find(TINY_IMAGENET), part, smoke=False) for part in ("train", "val")}
     paths = [path for listing in listings.values() for path in listing.paths]
-    chunks = [paths[i:i + 512] for i in range(0, len(paths), 512)]
+    chunks = [paths[i : i + 512] for i in range(0, len(paths), 512)]
     for _ in range(2):  # the first round warms the disk cache for both sides
         started = time.perf_counter()
         with multiprocessing.Pool(WORKERS) as pool:
@@ -63,9 +72,14 @@ def test_the_first_build_takes_at_most_1_3_times_the_decoding(tmp_path):
         decode_once(tmp_path / part, pytest.fail, (64, 64))
     opening = time.perf_counter() - started
     size = sum(file.stat().st_size for file in tmp_path.rglob("*"))
-    keep("store_build", what="first build of the store against decoding the same files with Pillow in two processes",
-         pictures=len(paths), bytes=size, seconds={"build": building, "decode only": decoding, "second start": opening},
-         ratio=building / decoding)
+    keep(
+        "store_build",
+        what="first build of the store against decoding the same files with Pillow in two processes",
+        pictures=len(paths),
+        bytes=size,
+        seconds={"build": building, "decode only": decoding, "second start": opening},
+        ratio=building / decoding,
+    )
     assert building <= 1.3 * decoding
     assert opening < 1 and size <= 1.5e9
 
@@ -84,10 +98,16 @@ class Plain:
     """What ImageFolder does with a picture; a class, for workers that are not forked have to be sent it."""
 
     def __init__(self, store) -> None:
-        self.pipeline = A.Compose([
-            A.PadIfNeeded(72, 72, border_mode=cv2.BORDER_REFLECT_101), A.RandomCrop(64, 64), A.HorizontalFlip(p=0.5),
-            A.Normalize(store.mean, store.std), ToTensorV2(),
-        ], strict=True)
+        self.pipeline = A.Compose(
+            [
+                A.PadIfNeeded(72, 72, border_mode=cv2.BORDER_REFLECT_101),
+                A.RandomCrop(64, 64),
+                A.HorizontalFlip(p=0.5),
+                A.Normalize(store.mean, store.std),
+                ToTensorV2(),
+            ],
+            strict=True,
+        )
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         return self.pipeline(image=np.asarray(image))["image"]
@@ -110,7 +130,9 @@ def test_our_loaders_outrun_the_plain_way():
     store = tiny_imagenet("train", profile="cpu")
     sides = {
         "plain": _plain_loader(store),
-        "albumentations": AlbumentationsLoader(store, transforms.pad_crop_flip(64), BATCH, workers=WORKERS),
+        "albumentations": AlbumentationsLoader(
+            store, pipelines.pad_crop_flip(64), BATCH, workers=WORKERS
+        ),
         "whole batches": BatchLoader(store, BATCH),
     }
     rates = {name: [] for name in sides}
@@ -120,9 +142,16 @@ def test_our_loaders_outrun_the_plain_way():
     median = {name: statistics.median(values) for name, values in rates.items()}
     ratios = {name: median[name] / median["plain"] for name in ("albumentations", "whole batches")}
     ratios["whole batches over albumentations"] = median["whole batches"] / median["albumentations"]
-    keep("loading", what="augmented, normalised pictures per second at 64 px, two workers (whole batches: none)",
-         pictures=PICTURES, rounds=ROUNDS, batch_size=BATCH, pictures_per_second=median,
-         seconds={name: PICTURES / rate for name, rate in median.items()}, ratio=ratios)
+    keep(
+        "loading",
+        what="augmented, normalised pictures per second at 64 px, two workers (whole batches: none)",
+        pictures=PICTURES,
+        rounds=ROUNDS,
+        batch_size=BATCH,
+        pictures_per_second=median,
+        seconds={name: PICTURES / rate for name, rate in median.items()},
+        ratio=ratios,
+    )
     assert ratios["albumentations"] >= 3
     assert ratios["whole batches"] >= 8
     assert ratios["whole batches over albumentations"] >= 2.5

@@ -29,11 +29,18 @@ FACTS = {
 }
 
 DRAWN = re.compile(r"<!-- (?:table|figure|run): .*?<!-- end -->", re.DOTALL)
-NO_PROSE = re.compile(r"```.*?```|`[^`\n]+`|\$\$.*?\$\$|\$[^$\n]+\$|\]\([^)\s]+\)|</?[a-z][^>]*>|arXiv:[\d.]+"
-                      r"|^\*Difficulty [^\n]*\*$", re.DOTALL | re.MULTILINE)
-UNITS = (r"%|‰|×(?!\s?\d)|(?:percentage )?points?\b|times\b|min(?:ute)?s?\b|hours?\b|(?:milli)?seconds?\b|m?s\b"
-         r"|(?:original|reference) epochs?\b|(?:pictures|images|img) ?(?:/ ?s\b|(?:a|per) second)")
-MEASURED = re.compile(rf"(?<![\w.,×-])(?:\d[\d,]*(?:\.\d+)?(?:\s?±\s?[\d.]+)?\s?(?:{UNITS})|\d+\.\d+(?![\w.]))")
+NO_PROSE = re.compile(
+    r"```.*?```|`[^`\n]+`|\$\$.*?\$\$|\$[^$\n]+\$|\]\([^)\s]+\)|</?[a-z][^>]*>|arXiv:[\d.]+"
+    r"|^\*Difficulty [^\n]*\*$",
+    re.DOTALL | re.MULTILINE,
+)
+UNITS = (
+    r"%|‰|×(?!\s?\d)|(?:percentage )?points?\b|times\b|min(?:ute)?s?\b|hours?\b|(?:milli)?seconds?\b|m?s\b"
+    r"|(?:original|reference) epochs?\b|(?:pictures|images|img) ?(?:/ ?s\b|(?:a|per) second)"
+)
+MEASURED = re.compile(
+    rf"(?<![\w.,×-])(?:\d[\d,]*(?:\.\d+)?(?:\s?±\s?[\d.]+)?\s?(?:{UNITS})|\d+\.\d+(?![\w.]))"
+)
 AT_THE_START = re.compile(r"^[ \t]*(?:(?:[-*+>]|\d+\.)[ \t]+)*<!-- run: ([^>]*) -->", re.MULTILINE)
 
 
@@ -48,7 +55,7 @@ def faults(markdown: str) -> Iterator[str]:
     for fact in FACTS:
         text = text.replace(fact, "…")
     for found in MEASURED.finditer(text):
-        around = text[max(0, found.start() - 40):found.end() + 20]
+        around = text[max(0, found.start() - 40) : found.end() + 20]
         yield f"'{found[0]}' in '…{around}…': draw it from a run (figures/results/README.md), or name it in FACTS"
     for asked in AT_THE_START.findall(markdown):
         yield f"the marker 'run: {asked}' begins a line, which Markdown then takes for HTML: put a word before it"

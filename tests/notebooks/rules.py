@@ -23,16 +23,25 @@ RULES: list[Rule] = []
 
 CELLS, MEDIAN_LINES, MAX_LINES, MAX_BYTES = (50, 90), (4, 10), 40, 2_000_000
 MIN_COMPARED, MIN_EXERCISES, MIN_ALT = 0.4, 5, 15
-GPU = {"accelerator": "GPU", "colab": {"gpuType": "T4", "provenance": []},
-       "kaggle": {"accelerator": "nvidiaTeslaT4", "isInternetEnabled": True, "isGpuEnabled": True}}
+GPU = {
+    "accelerator": "GPU",
+    "colab": {"gpuType": "T4", "provenance": []},
+    "kaggle": {"accelerator": "nvidiaTeslaT4", "isInternetEnabled": True, "isGpuEnabled": True},
+}
 COLAB = "https://colab.research.google.com/github/"
 KAGGLE = "https://kaggle.com/kernels/welcome?src=https://github.com/"
-BADGES = {COLAB: "https://colab.research.google.com/assets/colab-badge.svg",
-          KAGGLE: "https://kaggle.com/static/images/open-in-kaggle.svg"}
+BADGES = {
+    COLAB: "https://colab.research.google.com/assets/colab-badge.svg",
+    KAGGLE: "https://kaggle.com/static/images/open-in-kaggle.svg",
+}
 BASE64 = re.compile(r"data:[\w/+.-]+;base64,[A-Za-z0-9+/=\s]+")
-MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:home|root|tmp|work|Users|usr|opt|mnt)/\S*|\bC:\\[A-Z]\S*")
+MACHINE_PATH = re.compile(
+    r"(?<![\w.~-])/(?:home|root|tmp|work|Users|usr|opt|mnt)/\S*|\bC:\\[A-Z]\S*"
+)
 LAYER = re.compile(r"\bBatchNorm2d\(")  # torch 2.15 prints one setting more than torch 2.11
-TIME = re.compile(r"\d\s?(?:s|ms|µs|min|minutes?|seconds?|hours?)\b|(?:pictures|images|img)\s?/\s?s\b")
+TIME = re.compile(
+    r"\d\s?(?:s|ms|µs|min|minutes?|seconds?|hours?)\b|(?:pictures|images|img)\s?/\s?s\b"
+)
 
 
 def rule(function: Rule) -> Rule:
@@ -92,7 +101,9 @@ class Images(HTMLParser):
 
 def has_picture(cell) -> bool:
     mimes = [mime for out in cell.outputs for mime in out.get("data", {})]
-    return any(m.startswith("image/") for m in mimes) or any("<img" in t for t in output_texts(cell))
+    return any(m.startswith("image/") for m in mimes) or any(
+        "<img" in t for t in output_texts(cell)
+    )
 
 
 @rule
@@ -139,8 +150,10 @@ def has_the_right_size(nb, path):
         yield f"{len(nb.cells)} cells, expected {CELLS[0]} to {CELLS[1]}"
     lines = {n: len(cell.source.splitlines()) for n, cell in code_cells(nb)}
     if lines and not MEDIAN_LINES[0] <= median(lines.values()) <= MEDIAN_LINES[1]:
-        yield (f"the median code cell has {median(lines.values())} lines, "
-               f"expected {MEDIAN_LINES[0]} to {MEDIAN_LINES[1]}")
+        yield (
+            f"the median code cell has {median(lines.values())} lines, "
+            f"expected {MEDIAN_LINES[0]} to {MEDIAN_LINES[1]}"
+        )
     yield from (f"code cell {n}: {k} lines" for n, k in lines.items() if k > MAX_LINES)
 
 
@@ -254,7 +267,9 @@ def shows_its_solutions(nb, path):
     for n, cell in code_cells(nb):
         if not (called := re.search(r'exercise\("(\w+)"', cell.source)):
             continue
-        shown = re.search(r"<summary>Solution</summary>\s*```python\n(.*?)```", below.get(id(cell), ""), re.DOTALL)
+        shown = re.search(
+            r"<summary>Solution</summary>\s*```python\n(.*?)```", below.get(id(cell), ""), re.DOTALL
+        )
         if called[1] not in EXERCISES:
             yield f"code cell {n}: there is no exercise {called[1]}"
         elif not shown:
@@ -268,7 +283,10 @@ def shows_its_solutions(nb, path):
 def _interface(source: str, name: str) -> tuple:
     """The arguments of a function, or of a class's ``__init__``, and the docstring."""
     (definition,) = (node for node in ast.parse(source).body if getattr(node, "name", None) == name)
-    makers = [definition, *(node for node in definition.body if getattr(node, "name", None) == "__init__")]
+    makers = [
+        definition,
+        *(node for node in definition.body if getattr(node, "name", None) == "__init__"),
+    ]
     arguments = [ast.unparse(node.args) for node in makers if isinstance(node, ast.FunctionDef)]
     return arguments, ast.get_docstring(definition)
 
@@ -299,7 +317,10 @@ def links_to_what_exists(nb, path):
 @rule
 def names_no_machine_path(nb, path):
     for number, cell in enumerate(nb.cells, 1):
-        texts = [BASE64.sub("", cell.source), *(output_texts(cell) if cell.cell_type == "code" else [])]
+        texts = [
+            BASE64.sub("", cell.source),
+            *(output_texts(cell) if cell.cell_type == "code" else []),
+        ]
         for found in sorted({hit for text in texts for hit in MACHINE_PATH.findall(text)}):
             yield f"cell {number}: a path of one machine: {found}"
 

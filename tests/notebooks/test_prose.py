@@ -4,7 +4,9 @@ import pytest
 from prose import FACTS, faults, prose
 from rules import ROOT, markdown, read
 
-PAGES = {path.name: path for path in [ROOT / "README.md", *sorted((ROOT / "notebooks").glob("*.ipynb"))]}
+PAGES = {
+    path.name: path for path in [ROOT / "README.md", *sorted((ROOT / "notebooks").glob("*.ipynb"))]
+}
 
 
 def text(path):
@@ -17,31 +19,66 @@ def test_readme_draws_every_number_of_a_run():  # notebooks: a rule in rules.py
 
 @pytest.mark.parametrize("fact", FACTS)
 def test_a_fact_is_still_told_somewhere(fact):
-    assert any(fact in prose(text(path)) for path in PAGES.values()), "no page says so any more: delete it"
+    assert any(fact in prose(text(path)) for path in PAGES.values()), (
+        "no page says so any more: delete it"
+    )
 
 
-@pytest.mark.parametrize("number", [
-    "55.6 %", "56 %", "55.6%", "55.6 ± 0.3 %", "49.7 minutes", "50 min", "1 hour", "12 s", "3 ms", "350 pictures/s",
-    "1,350 pictures a second", "0.82", "1 original epoch", "3.0 ×", "3×", "8 times", "1.4 points", "2 seconds"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        "55.6 %",
+        "56 %",
+        "55.6%",
+        "55.6 ± 0.3 %",
+        "49.7 minutes",
+        "50 min",
+        "1 hour",
+        "12 s",
+        "3 ms",
+        "350 pictures/s",
+        "1,350 pictures a second",
+        "0.82",
+        "1 original epoch",
+        "3.0 ×",
+        "3×",
+        "8 times",
+        "1.4 points",
+        "2 seconds",
+    ],
+)
 def test_a_number_that_nobody_drew_is_found(number):
     (fault,) = faults(f"The recipe reaches {number}, as measured.")
     assert number in fault
 
 
-@pytest.mark.parametrize("line", [
-    "It reaches <!-- run: tiny_imagenet top1 -->55.6 %<!-- end -->, in <!-- run: x minutes -->50<!-- end --> minutes.",
-    "<!-- table: runs tiny_imagenet -->\n| run | 55.6 % |\n<!-- end -->",
-    "<!-- figure: x -->\n![from 14.6 % to 54.5 %](x.png)\n<!-- end -->",
-    "ten epochs of 64 pixels, a 3×3 convolution, 3 × 3 places, ResNet-18, 200 classes", "`lr=0.4`, $w = 0.2$, $$0.3$$",
-    "```\n55.6 %\n```", "[a](x0.5.html) <img width=\"0.5\">", "version 2.0.8, arXiv:1708.07120",
-    "*Difficulty 2 of 5 · importance 4 of 5 · about 15 minutes*", "A network that says 80 % should be right."])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "It reaches <!-- run: tiny_imagenet top1 -->55.6 %<!-- end -->, in <!-- run: x minutes -->50<!-- end --> minutes.",
+        "<!-- table: runs tiny_imagenet -->\n| run | 55.6 % |\n<!-- end -->",
+        "<!-- figure: x -->\n![from 14.6 % to 54.5 %](x.png)\n<!-- end -->",
+        "ten epochs of 64 pixels, a 3×3 convolution, 3 × 3 places, ResNet-18, 200 classes",
+        "`lr=0.4`, $w = 0.2$, $$0.3$$",
+        "```\n55.6 %\n```",
+        '[a](x0.5.html) <img width="0.5">',
+        "version 2.0.8, arXiv:1708.07120",
+        "*Difficulty 2 of 5 · importance 4 of 5 · about 15 minutes*",
+        "A network that says 80 % should be right.",
+    ],
+)
 def test_what_was_not_measured_or_is_drawn_is_left_alone(line):
     assert not list(faults(line))
 
 
 def test_a_number_beside_a_drawn_one_or_a_fact_is_found():
     assert len(list(faults("from <!-- run: x top1 -->55.6 %<!-- end --> to 57.1 %"))) == 1
-    assert len(list(faults("*Difficulty 2 of 5 · about 15 minutes*\n\nIt reaches 55.6 %.\n\n*so far*"))) == 1
+    assert (
+        len(
+            list(faults("*Difficulty 2 of 5 · about 15 minutes*\n\nIt reaches 55.6 %.\n\n*so far*"))
+        )
+        == 1
+    )
     assert len(list(faults("A network that says 80 % should be right in 77.6 % of cases"))) == 1
 
 

@@ -56,14 +56,31 @@ def good():
     cells += [code("from course_lib.runtime import setup\nsetup()", stdout("smoke\n"))]
     solved = f"<details>\n<summary>Solution</summary>\n\n```python\n{SOLUTION}```\n\n</details>"
     for _ in range(5):
-        cells += [code(f'{STUB}\n    raise NotImplementedError\ntop = exercise("{NAME}", {NAME})', stdout("✓ right\n")),
-                  v4.new_markdown_cell(solved)]
-    cells += [code("show()", html(f'<img alt="{ALT}" src="data:image/png;base64,AA/tmp/AA==">'),
-                   tags=["nbval-ignore-output"])]
-    cells += [code("headline()", stdout("text\nHEADLINE | Tiny, real, 10 pictures | 60.1 %\n"),
-                   tags=["headline", "nbval-ignore-output"])]
+        cells += [
+            code(
+                f'{STUB}\n    raise NotImplementedError\ntop = exercise("{NAME}", {NAME})',
+                stdout("✓ right\n"),
+            ),
+            v4.new_markdown_cell(solved),
+        ]
+    cells += [
+        code(
+            "show()",
+            html(f'<img alt="{ALT}" src="data:image/png;base64,AA/tmp/AA==">'),
+            tags=["nbval-ignore-output"],
+        )
+    ]
+    cells += [
+        code(
+            "headline()",
+            stdout("text\nHEADLINE | Tiny, real, 10 pictures | 60.1 %\n"),
+            tags=["headline", "nbval-ignore-output"],
+        )
+    ]
     cells += [v4.new_markdown_cell(f"<details>\n{i}\n</details>") for i in range(35)]
-    cells += [v4.new_markdown_cell("[data](../data/README.md#tinyimagenet) [web](https://x.org/tmp/a)")]
+    cells += [
+        v4.new_markdown_cell("[data](../data/README.md#tinyimagenet) [web](https://x.org/tmp/a)")
+    ]
     for count, cell in enumerate((c for c in cells if c.cell_type == "code"), 1):
         cell.execution_count = count
     return v4.new_notebook(cells=cells, metadata=deepcopy(GPU))
@@ -109,10 +126,17 @@ BREAKS = [
     ("asks_for_a_gpu", "none", lambda nb: nb.metadata.pop("kaggle")),
     ("asks_for_a_gpu", "a TPU", lambda nb: nb.metadata.update(accelerator="TPU")),
     ("has_the_right_size", "49 cells", lambda nb: nb.cells.pop()),
-    ("has_the_right_size", "91 cells", lambda nb: nb.cells.extend([v4.new_markdown_cell("x")] * 41)),
+    (
+        "has_the_right_size",
+        "91 cells",
+        lambda nb: nb.cells.extend([v4.new_markdown_cell("x")] * 41),
+    ),
     ("has_the_right_size", "41 lines", set_source(FIRST, "a = 1\n" * 41)),
-    ("has_the_right_size", "short cells",
-     lambda nb: [c.update(source="a = 1") for c in nb.cells[1:12]]),
+    (
+        "has_the_right_size",
+        "short cells",
+        lambda nb: [c.update(source="a = 1") for c in nb.cells[1:12]],
+    ),
     ("ran_in_order", "a gap", lambda nb: nb.cells[FIRST].update(execution_count=2)),
     ("ran_in_order", "not run", lambda nb: nb.cells[FIRST].update(execution_count=None)),
     ("ran_without_errors", "an error", set_output(FIRST, ERROR)),
@@ -123,15 +147,31 @@ BREAKS = [
     ("compares_only_what_stays", "a picture", set_output(FIRST, html(f'<img alt="{ALT}">'))),
     ("compares_only_what_stays", "a time", set_output(FIRST, stdout("epoch 1: 12.3 s\n"))),
     ("compares_only_what_stays", "a rate", set_output(FIRST, stdout("350 pictures/s\n"))),
-    ("compares_only_what_stays", "a network", set_output(FIRST, stdout("(1): BatchNorm2d(64, eps=1e-05)\n"))),
-    ("compares_enough", "little", lambda nb: [
-        c.metadata.update(tags=["nbval-ignore-output"]) for c in nb.cells[1:8]]),
-    ("compares_enough", "by comment", lambda nb: [
-        c.update(source=c.source + "\n# NBVAL_IGNORE_OUTPUT") for c in nb.cells[1:8]]),
-    ("opens_with_title_and_badges", "another session",
-     set_source(0, f"# Session 3\n{badges(MADE_UP.name)}")),
-    ("opens_with_title_and_badges", "another notebook",
-     set_source(0, f"# Session 2\n{badges('01_resnet_from_scratch.ipynb')}")),
+    (
+        "compares_only_what_stays",
+        "a network",
+        set_output(FIRST, stdout("(1): BatchNorm2d(64, eps=1e-05)\n")),
+    ),
+    (
+        "compares_enough",
+        "little",
+        lambda nb: [c.metadata.update(tags=["nbval-ignore-output"]) for c in nb.cells[1:8]],
+    ),
+    (
+        "compares_enough",
+        "by comment",
+        lambda nb: [c.update(source=c.source + "\n# NBVAL_IGNORE_OUTPUT") for c in nb.cells[1:8]],
+    ),
+    (
+        "opens_with_title_and_badges",
+        "another session",
+        set_source(0, f"# Session 3\n{badges(MADE_UP.name)}"),
+    ),
+    (
+        "opens_with_title_and_badges",
+        "another notebook",
+        set_source(0, f"# Session 2\n{badges('01_resnet_from_scratch.ipynb')}"),
+    ),
     ("opens_with_title_and_badges", "code first", lambda nb: nb.cells.pop(0)),
     ("describes_its_pictures", "bare", set_output(SHOW, PICTURE)),
     ("describes_its_pictures", "no alt", set_output(SHOW, html('<img src="x">'))),
@@ -148,15 +188,31 @@ BREAKS = [
     ("shows_its_solutions", "another signature", change(STUBBED, "k: int", "k: int = 1")),
     ("links_to_what_exists", "a file", set_source(LAST, "[next](99_nowhere.ipynb)")),
     ("links_to_what_exists", "an image", set_source(LAST, '<img alt="x" src="../figures/no.png">')),
-    ("links_to_what_exists", "our own address",
-     set_source(LAST, "[lib](https://github.com/someone/course/blob/main/course_lib/nowhere.py)")),
+    (
+        "links_to_what_exists",
+        "our own address",
+        set_source(
+            LAST, "[lib](https://github.com/someone/course/blob/main/course_lib/nowhere.py)"
+        ),
+    ),
     ("names_no_machine_path", "source", add_source(FIRST, '\nopen("/home/me/x")')),
     ("names_no_machine_path", "output", set_output(FIRST, stdout("saved to /tmp/x.pt\n"))),
     ("names_no_machine_path", "markdown", set_source(LAST, r"C:\Users\me\data")),
-    ("installs_no_requirements_file", "shell", add_source(FIRST, "\n!pip install -q -r requirements.txt")),
-    ("installs_no_requirements_file", "call",
-     add_source(FIRST, '\nrun(["pip", "install", "-r", "requirements.txt"])')),
-    ("imports_what_exists", "a name", add_source(FIRST, "\nfrom course_lib.runtime import nothing")),
+    (
+        "installs_no_requirements_file",
+        "shell",
+        add_source(FIRST, "\n!pip install -q -r requirements.txt"),
+    ),
+    (
+        "installs_no_requirements_file",
+        "call",
+        add_source(FIRST, '\nrun(["pip", "install", "-r", "requirements.txt"])'),
+    ),
+    (
+        "imports_what_exists",
+        "a name",
+        add_source(FIRST, "\nfrom course_lib.runtime import nothing"),
+    ),
     ("imports_what_exists", "a module", add_source(FIRST, "\nimport course_lib.nowhere")),
     ("imports_what_exists", "not Python", add_source(FIRST, "\nfor x in")),
 ]
@@ -164,7 +220,8 @@ BREAKS = [
 
 def test_a_good_notebook_keeps_every_rule(good):
     assert {rule.__name__: list(rule(good, MADE_UP)) for rule in RULES} == {
-        rule.__name__: [] for rule in RULES}
+        rule.__name__: [] for rule in RULES
+    }
 
 
 @pytest.mark.parametrize("name, case, spoil", BREAKS, ids=[f"{b[0]}-{b[1]}" for b in BREAKS])

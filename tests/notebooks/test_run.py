@@ -32,6 +32,7 @@ def make_notebook(tmp_path):
         notebook = v4.new_notebook(cells=cells, metadata={"widgets": {}, "accelerator": "GPU"})
         (tmp_path / f"{name}.ipynb").write_text(v4.writes(notebook))
         return tmp_path / f"{name}.ipynb"
+
     return make
 
 
@@ -45,7 +46,8 @@ def test_the_profiles_are_those_of_the_course(run):
 
 @pytest.mark.parametrize("arguments, environment", [(["--profile", "huge"], ""), ([], "huge")])
 def test_an_unknown_profile_is_refused_with_those_that_exist(
-        run, capsys, monkeypatch, arguments, environment):
+    run, capsys, monkeypatch, arguments, environment
+):
     monkeypatch.setenv("COURSE_PROFILE", environment)
     with pytest.raises(SystemExit) as stopped:
         run.main(arguments)
@@ -62,11 +64,18 @@ def test_an_unknown_notebook_is_refused_with_those_that_exist(run, make_notebook
 
 def test_a_run_gives_an_executed_copy_and_the_headline_table(run, make_notebook, tmp_path, capsys):
     source = make_notebook(
-        "02_good", "import os\nprint(os.environ['COURSE_PROFILE'], os.path.basename(os.getcwd()))",
-        "print('x')\nprint('HEADLINE | Tiny, real, 10 pictures | 60.1 % top-1')", tags=["headline"])
+        "02_good",
+        "import os\nprint(os.environ['COURSE_PROFILE'], os.path.basename(os.getcwd()))",
+        "print('x')\nprint('HEADLINE | Tiny, real, 10 pictures | 60.1 % top-1')",
+        tags=["headline"],
+    )
     before = source.read_text()
-    assert run.main(["--profile", "cpu", "--notebook", "2", "--out", str(tmp_path / "out")],
-                    folder=tmp_path) == 0
+    assert (
+        run.main(
+            ["--profile", "cpu", "--notebook", "2", "--out", str(tmp_path / "out")], folder=tmp_path
+        )
+        == 0
+    )
 
     copy = read(tmp_path / "out" / "02_good.ipynb")
     assert printed(copy).startswith(f"cpu {tmp_path.name}\n")
@@ -100,14 +109,24 @@ def test_a_broken_notebook_is_named_and_the_others_run(run, make_notebook, tmp_p
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_ctrl_c_ends_the_kernel_and_keeps_what_was_executed(make_notebook, tmp_path):
-    make_notebook("04_slow", "import os\nprint(os.getpid())",
-                  "import pathlib, time\npathlib.Path('started').touch()\ntime.sleep(60)")
-    script = ("import signal, sys; from pathlib import Path\n"
-              "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # what a shell starts with & ignores it
-              f"sys.path.insert(0, {str(RUN.parent)!r})\n"
-              f"import run; sys.exit(run.main(['--out', 'out'], folder=Path({str(tmp_path)!r})))")
-    process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    make_notebook(
+        "04_slow",
+        "import os\nprint(os.getpid())",
+        "import pathlib, time\npathlib.Path('started').touch()\ntime.sleep(60)",
+    )
+    script = (
+        "import signal, sys; from pathlib import Path\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # what a shell starts with & ignores it
+        f"sys.path.insert(0, {str(RUN.parent)!r})\n"
+        f"import run; sys.exit(run.main(['--out', 'out'], folder=Path({str(tmp_path)!r})))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     for _ in range(600):
         if (tmp_path / "started").exists() or process.poll() is not None:
             break

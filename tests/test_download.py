@@ -21,12 +21,16 @@ from urllib.error import URLError
 import pytest
 from filelock import FileLock
 
-from course_lib.data import places, sources
-from course_lib.data.places import DataError
-from course_lib.data.sources import Source
+from course_lib import files
+from course_lib.data import download
+from course_lib.data.download import Source
+from course_lib.files import DataError
 
-FILES = {"names.txt": b"cat dog"} | {f"train/{name}/images/{i}.JPEG": bytes([i]) * 50_000
-                                     for name in ("cat", "dog") for i in range(3)}
+FILES = {"names.txt": b"cat dog"} | {
+    f"train/{name}/images/{i}.JPEG": bytes([i]) * 50_000
+    for name in ("cat", "dog")
+    for i in range(3)
+}
 HALF = dict(list(FILES.items())[:5])  # as an interrupted extraction leaves it: 4 of 6 pictures
 FULL = OSError(errno.ENOSPC, "No space left on device")
 WRONG = "wrong size or checksum"
@@ -41,12 +45,21 @@ def make_zip(files=FILES, folder="tiny-set") -> bytes:
 
 
 GOOD = make_zip()
-FLIPPED = GOOD[:100_000] + b"x" + GOOD[100_001:]  # inside a picture: the archive's directory is whole
+FLIPPED = (
+    GOOD[:100_000] + b"x" + GOOD[100_001:]
+)  # inside a picture: the archive's directory is whole
 
 
 def source_at(*urls, content=GOOD) -> Source:
-    return Source("Tiny Set", "tiny-set", urls, hashlib.sha256(content).hexdigest(), len(content),
-                  {"train/*/images/*.JPEG": 6}, ("names.txt", "train/"))
+    return Source(
+        "Tiny Set",
+        "tiny-set",
+        urls,
+        hashlib.sha256(content).hexdigest(),
+        len(content),
+        {"train/*/images/*.JPEG": 6},
+        ("names.txt", "train/"),
+    )
 
 
 TINY_SET = source_at("http://127.0.0.1:1/tiny-set.zip")
@@ -60,8 +73,11 @@ def lay_out(folder, files=FILES):
 
 
 def contents(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def lying_in(home):
@@ -72,8 +88,13 @@ def make_read_only(monkeypatch, *mounts):
     """As a read-only mount does: a new file is refused, whatever the permission bits say."""
     create = Path.touch
     refuse = Mock(side_effect=OSError(errno.EROFS, "Read-only file system"))
-    monkeypatch.setattr(Path, "touch", lambda self, *how: (
-        refuse if any(map(self.is_relative_to, mounts)) else create)(self, *how))
+    monkeypatch.setattr(
+        Path,
+        "touch",
+        lambda self, *how: (refuse if any(map(self.is_relative_to, mounts)) else create)(
+            self, *how
+        ),
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -81,9 +102,9 @@ def data(tmp_path, monkeypatch):
     """The repository's data folder, in a world where every other root lies in tmp_path too."""
     monkeypatch.delenv("COURSE_DATA", raising=False)
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(places, "REPO", tmp_path / "repo")
-    monkeypatch.setattr(places, "KAGGLE_INPUT", tmp_path / "kaggle")
-    monkeypatch.setattr(sources, "TIMEOUT", 1)
+    monkeypatch.setattr(files, "REPO", tmp_path / "repo")
+    monkeypatch.setattr(files, "KAGGLE_INPUT", tmp_path / "kaggle")
+    monkeypatch.setattr(download, "TIMEOUT", 1)
     (tmp_path / "repo/data").mkdir(parents=True)
     (tmp_path / "repo/pyproject.toml").touch()
     return tmp_path / "repo/data"
@@ -112,6 +133,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def mirrors():
     """``mirrors("missing", "good")`` is a source with these two mirrors; ``asked`` the requests."""
+
     def build(*kinds):
         root = f"http://127.0.0.1:{server.server_port}"
         return source_at(*(f"{root}/{kind}/tiny-set.zip" for kind in kinds))
@@ -125,47 +147,64 @@ def mirrors():
 
 def test_course_data_is_searched_before_the_repository(tmp_path, data, monkeypatch):
     near, far = lay_out(data / "tiny-set"), lay_out(tmp_path / "sets/tiny-set")
-    assert sources.locate(TINY_SET, download=False) == near
+    assert download.locate(TINY_SET, download=False) == near
     monkeypatch.setenv("COURSE_DATA", str(tmp_path / "sets"))
-    assert sources.locate(TINY_SET, download=False) == far
+    assert download.locate(TINY_SET, download=False) == far
 
 
-@pytest.mark.parametrize(("root", "place"), [
-    ("sets", ""), ("sets", "my pictures"), ("sets", "tiny-set/tiny-set"), ("copy [1] of them", ""),
-    ("kaggle", "slug"), ("kaggle", "slug/tiny-set/tiny-set"), ("kaggle", "datasets/owner/slug"),
-    ("kaggle", "datasets/owner/slug/tiny-set/tiny-set")])
+@pytest.mark.parametrize(
+    ("root", "place"),
+    [
+        ("sets", ""),
+        ("sets", "my pictures"),
+        ("sets", "tiny-set/tiny-set"),
+        ("copy [1] of them", ""),
+        ("kaggle", "slug"),
+        ("kaggle", "slug/tiny-set/tiny-set"),
+        ("kaggle", "datasets/owner/slug"),
+        ("kaggle", "datasets/owner/slug/tiny-set/tiny-set"),
+    ],
+)
 def test_the_set_is_found_by_its_layout(tmp_path, monkeypatch, root, place):
     lay_out(tmp_path / "kaggle/another/train", {"cat/1.JPEG": b""})
     folder = lay_out(tmp_path / root / place)
     if root != "kaggle":
         monkeypatch.setenv("COURSE_DATA", str(tmp_path / root))
-    assert sources.locate(TINY_SET, download=False) == folder
+    assert download.locate(TINY_SET, download=False) == folder
 
 
 def test_a_larger_set_with_the_same_folders_is_another_one_and_left_alone(tmp_path, monkeypatch):
     """As ImageNet has those of Imagenette: nobody shall be told to delete it."""
     monkeypatch.setenv("COURSE_DATA", str(tmp_path / "sets"))
-    lay_out(tmp_path / "sets/larger", {**FILES, "train/dog/images/7.JPEG": b"", "train/dog/images/8.JPEG": b""})
-    assert sources.locate(TINY_SET, download=False) is None
+    lay_out(
+        tmp_path / "sets/larger",
+        {**FILES, "train/dog/images/7.JPEG": b"", "train/dog/images/8.JPEG": b""},
+    )
+    assert download.locate(TINY_SET, download=False) is None
 
 
 def test_a_folder_is_no_file_of_the_same_name(tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_DATA", str(tmp_path / "sets"))
-    folder = lay_out(tmp_path / "sets/another", {name: FILES[name] for name in FILES if name != "names.txt"})
+    folder = lay_out(
+        tmp_path / "sets/another", {name: FILES[name] for name in FILES if name != "names.txt"}
+    )
     (folder / "names.txt").mkdir()
-    assert sources.find(TINY_SET) is None
+    assert download.find(TINY_SET) is None
 
 
 def test_an_unreadable_folder_is_passed_over(tmp_path, monkeypatch):
     folder = lay_out(tmp_path / "kaggle/open/tiny-set")
     (tmp_path / "kaggle/locked").mkdir()
-    scandir, refuse = sources.os.scandir, Mock(side_effect=PermissionError(errno.EACCES, "No"))
-    monkeypatch.setattr(sources.os, "scandir", lambda path: (
-        refuse if Path(path).name == "locked" else scandir)(path))
-    assert sources.find(TINY_SET) == folder
+    scandir, refuse = download.os.scandir, Mock(side_effect=PermissionError(errno.EACCES, "No"))
+    monkeypatch.setattr(
+        download.os,
+        "scandir",
+        lambda path: (refuse if Path(path).name == "locked" else scandir)(path),
+    )
+    assert download.find(TINY_SET) == folder
 
 
-@pytest.mark.parametrize("call", [places.search_roots, places.data_home])
+@pytest.mark.parametrize("call", [files.search_roots, files.data_home])
 def test_a_course_data_that_is_no_folder_is_named_with_a_cure(tmp_path, monkeypatch, call):
     for wrong in (tmp_path / "missing", tmp_path / "repo/pyproject.toml"):
         monkeypatch.setenv("COURSE_DATA", str(wrong))
@@ -173,14 +212,19 @@ def test_a_course_data_that_is_no_folder_is_named_with_a_cure(tmp_path, monkeypa
             call()
 
 
-@pytest.mark.parametrize(("lost", "fault"), [
-    ("train/dog/images/1", "train/*/images/*.JPEG: 5 of 6"), ("names", "names.txt: missing"),
-    ("train", "train/*/images/*.JPEG: 0 of 6")])
+@pytest.mark.parametrize(
+    ("lost", "fault"),
+    [
+        ("train/dog/images/1", "train/*/images/*.JPEG: 5 of 6"),
+        ("names", "names.txt: missing"),
+        ("train", "train/*/images/*.JPEG: 0 of 6"),
+    ],
+)
 def test_a_half_extracted_set_is_an_error_with_counts_and_cure(data, lost, fault):
     lay_out(data / "tiny-set", {name: FILES[name] for name in FILES if not name.startswith(lost)})
-    for download in (True, False):
+    for wanted in (True, False):
         with pytest.raises(DataError) as caught:
-            sources.locate(TINY_SET, download)
+            download.locate(TINY_SET, wanted)
         for part in (str(data / "tiny-set"), fault, "Delete this folder and run again"):
             assert part in str(caught.value)
 
@@ -189,73 +233,80 @@ def test_a_broken_set_on_a_read_only_mount_asks_for_another_copy(tmp_path, monke
     lay_out(tmp_path / "kaggle/tiny-set", HALF)
     make_read_only(monkeypatch, tmp_path / "kaggle")
     with pytest.raises(DataError, match="4 of 6(.|\n)*read-only: attach another copy"):
-        sources.locate(TINY_SET, download=False)
+        download.locate(TINY_SET, download=False)
 
 
 def test_a_read_only_home_gives_way_to_the_next_one(tmp_path, data, monkeypatch):
     mine, spare = tmp_path / "mine", tmp_path / "tmp/course_data"
     mine.mkdir()
     monkeypatch.setenv("COURSE_DATA", str(mine))
-    monkeypatch.setattr(places, "SPARE", spare)
+    monkeypatch.setattr(files, "SPARE", spare)
     for mounts, home in [((), mine), ((mine,), data), ((mine, data), spare)]:
         with monkeypatch.context() as context:
             make_read_only(context, *mounts)
-            assert places.data_home() == home
+            assert files.data_home() == home
     assert lying_in(mine) == lying_in(data) == lying_in(spare) == []
     make_read_only(monkeypatch, tmp_path)
     with pytest.raises(DataError, match="Set COURSE_DATA"):
-        places.data_home()
+        files.data_home()
 
 
 @pytest.fixture
 def output(tmp_path, monkeypatch):
     """The folder that Kaggle packs when the notebook is saved, with a clone of the repository in it."""
     output = lay_out(tmp_path / "working", {"course/pyproject.toml": b""})
-    monkeypatch.setattr(places, "KAGGLE_OUTPUT", output)
-    monkeypatch.setattr(places, "REPO", output / "course")
-    monkeypatch.setattr(places, "SPARE", tmp_path / "tmp/course_data")
+    monkeypatch.setattr(files, "KAGGLE_OUTPUT", output)
+    monkeypatch.setattr(files, "REPO", output / "course")
+    monkeypatch.setattr(files, "SPARE", tmp_path / "tmp/course_data")
     return output
 
 
 def test_on_kaggle_data_lands_outside_of_the_output_and_runs_stay_in_it(tmp_path, output, mirrors):
-    for download in (True, False):
-        assert sources.locate(mirrors("good"), download) == tmp_path / "tmp/course_data/tiny-set"
+    for wanted in (True, False):
+        assert download.locate(mirrors("good"), wanted) == tmp_path / "tmp/course_data/tiny-set"
     assert contents(output) == {"course/pyproject.toml": b""}
-    assert places.runs_home() == output / "course/data/runs"
+    assert files.runs_home() == output / "course/data/runs"
 
 
 def test_course_data_decides_on_kaggle_too(tmp_path, output, monkeypatch):
     mine = output / "mine"
     mine.mkdir()
     monkeypatch.setenv("COURSE_DATA", str(mine))
-    assert places.data_home() == mine and places.runs_home() == mine / "runs"
+    assert files.data_home() == mine and files.runs_home() == mine / "runs"
     make_read_only(monkeypatch, mine, tmp_path / "tmp")
-    assert places.data_home() == output / "course/data", "packed is better than not at all"
+    assert files.data_home() == output / "course/data", "packed is better than not at all"
 
 
 def test_elsewhere_runs_lie_beside_the_data(data):
-    assert places.runs_home() == data / "runs" == places.data_home() / "runs"
+    assert files.runs_home() == data / "runs" == files.data_home() / "runs"
 
 
 def test_without_the_repository_data_lands_in_the_working_folder(tmp_path, monkeypatch):
     (tmp_path / "repo/pyproject.toml").unlink()
     monkeypatch.chdir(tmp_path)
-    assert places.data_home() == tmp_path / "data"
+    assert files.data_home() == tmp_path / "data"
 
 
 def test_a_good_mirror_gives_the_verified_set_once(data, mirrors):
     for _ in range(2):
-        assert sources.locate(mirrors("good"), download=True) == data / "tiny-set"
+        assert download.locate(mirrors("good"), download=True) == data / "tiny-set"
     assert contents(data / "tiny-set") == FILES
     assert lying_in(data) == ["tiny-set", "tiny-set.zip"] and len(mirrors.asked) == 1
 
 
-@pytest.mark.parametrize(("kind", "cause"), [
-    ("missing", "404"), ("truncated", WRONG), ("changed", WRONG),
-    ("dying", f"{WRONG}|IncompleteRead"), ("hanging", "timed out")])
+@pytest.mark.parametrize(
+    ("kind", "cause"),
+    [
+        ("missing", "404"),
+        ("truncated", WRONG),
+        ("changed", WRONG),
+        ("dying", f"{WRONG}|IncompleteRead"),
+        ("hanging", "timed out"),
+    ],
+)
 def test_a_bad_mirror_is_rejected_by_name_and_the_next_serves(data, mirrors, capsys, kind, cause):
     source = mirrors(kind, "good")
-    assert contents(sources.fetch(source, data)) == FILES
+    assert contents(download.fetch(source, data)) == FILES
     (said,) = re.findall(r"^mirror rejected: (.*)", capsys.readouterr().out, re.MULTILINE)
     assert said.startswith(source.urls[0]) and re.search(cause, said)
 
@@ -263,33 +314,38 @@ def test_a_bad_mirror_is_rejected_by_name_and_the_next_serves(data, mirrors, cap
 def test_if_all_mirrors_fail_each_is_listed_and_nothing_is_left(data, mirrors):
     source, before = mirrors("missing", "truncated", "dying", "hanging"), socket.getdefaulttimeout()
     with pytest.raises(DataError) as caught:
-        sources.locate(source, download=True)
+        download.locate(source, download=True)
     for part in (*source.urls, "HTTPS_PROXY", "SSL", f"by hand to {data / 'tiny-set.zip'}"):
         assert part in str(caught.value)
     assert lying_in(data) == [] and socket.getdefaulttimeout() == before
 
 
 def test_without_a_network_locate_says_so_with_what_may_help_and_gives_none(data, capsys):
-    assert sources.locate(TINY_SET, download=True) is None
+    assert download.locate(TINY_SET, download=True) is None
     said = capsys.readouterr().out
-    assert said.count("no network") == 1 and "refused" in said and "On Kaggle, switch Internet on" in said
+    assert (
+        said.count("no network") == 1
+        and "refused" in said
+        and "On Kaggle, switch Internet on" in said
+    )
     assert lying_in(data) == []
 
 
 def test_a_certificate_that_is_not_believed_is_an_error_and_no_missing_network(data, monkeypatch):
     """Else an hour would go into toy shapes, on a machine that has a network."""
     refused = URLError(ssl.SSLCertVerificationError(1, "certificate verify failed"))
-    monkeypatch.setattr(sources, "download_url_to_file", Mock(side_effect=refused))
+    monkeypatch.setattr(download, "download_url_to_file", Mock(side_effect=refused))
     with pytest.raises(DataError, match="certificate verify failed(.|\n)*SSL_CERT_FILE") as caught:
-        sources.locate(TINY_SET, download=True)
-    assert not isinstance(caught.value, sources.Unreachable)
+        download.locate(TINY_SET, download=True)
+    assert not isinstance(caught.value, download.Unreachable)
 
 
 @pytest.mark.parametrize(("content", "requests"), [(GOOD, 0), (GOOD[:-999], 1)])
 def test_an_archive_put_there_by_hand_is_used_if_it_is_whole(
-        data, mirrors, capsys, content, requests):
+    data, mirrors, capsys, content, requests
+):
     (data / "tiny-set.zip").write_bytes(content)
-    assert contents(sources.fetch(mirrors("good"), data)) == FILES
+    assert contents(download.fetch(mirrors("good"), data)) == FILES
     assert len(mirrors.asked) == requests
     assert ("tiny-set.zip is not the published file" in capsys.readouterr().out) == requests
 
@@ -297,21 +353,21 @@ def test_an_archive_put_there_by_hand_is_used_if_it_is_whole(
 def test_what_a_killed_process_left_is_no_set_and_is_removed(data, mirrors):
     lay_out(data / ".tiny-set.zip.extracting/tiny-set", FILES | {"train/cat/images/9.JPEG": b""})
     (data / "tiny-set.zip.0123abcd.partial").write_bytes(GOOD[:99])
-    assert sources.find(TINY_SET) is None
-    sources.fetch(mirrors("good"), data)
+    assert download.find(TINY_SET) is None
+    download.fetch(mirrors("good"), data)
     assert lying_in(data) == ["tiny-set", "tiny-set.zip"]
 
 
 def test_of_two_that_start_at_once_one_downloads_and_the_other_waits(data, mirrors):
     with ThreadPoolExecutor(2) as pool:
-        folders = pool.map(sources.fetch, [mirrors("good")] * 2, [data] * 2)
+        folders = pool.map(download.fetch, [mirrors("good")] * 2, [data] * 2)
     assert set(folders) == {data / "tiny-set"}
     assert contents(data / "tiny-set") == FILES and len(mirrors.asked) == 1
 
 
 def test_whoever_waits_is_told_for_what(tmp_path, capsys):
     def wait():
-        with places.one_at_a_time(tmp_path / "lock"):
+        with files.one_at_a_time(tmp_path / "lock"):
             return True
 
     with ThreadPoolExecutor(1) as pool:
@@ -320,33 +376,50 @@ def test_whoever_waits_is_told_for_what(tmp_path, capsys):
             time.sleep(1.5)
             assert not waiting.done()
         assert waiting.result(timeout=10)
-    assert f"another process is at it and holds {tmp_path / 'lock'}: waiting" in capsys.readouterr().out
+    assert (
+        f"another process is at it and holds {tmp_path / 'lock'}: waiting"
+        in capsys.readouterr().out
+    )
 
 
-@pytest.mark.parametrize(("content", "cause"), [
-    (FLIPPED, "CRC"), (GOOD[:-999], "not a zip file"), (b"<html>", "not a zip file"),
-    (make_zip(HALF), "4 of 6"), (make_zip(folder="other"), "0 of 6")])
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (FLIPPED, "CRC"),
+        (GOOD[:-999], "not a zip file"),
+        (b"<html>", "not a zip file"),
+        (make_zip(HALF), "4 of 6"),
+        (make_zip(folder="other"), "0 of 6"),
+    ],
+)
 def test_a_bad_archive_is_named_with_its_cure_and_nothing_is_left(data, content, cause):
     (data / "tiny-set.zip").write_bytes(content)
     with pytest.raises(DataError, match=cause) as caught:
-        sources.fetch(source_at("http://127.0.0.1:1/tiny-set.zip", content=content), data)
+        download.fetch(source_at("http://127.0.0.1:1/tiny-set.zip", content=content), data)
     assert f"Delete {data / 'tiny-set.zip'} and run again" in str(caught.value)
     assert lying_in(data) == ["tiny-set.zip"]
 
 
-@pytest.mark.parametrize(("error", "seen", "message"), [
-    (FULL, DataError, "disk is full.* 640 MB in "), (KeyboardInterrupt(), KeyboardInterrupt, None)])
+@pytest.mark.parametrize(
+    ("error", "seen", "message"),
+    [
+        (FULL, DataError, "disk is full.* 640 MB in "),
+        (KeyboardInterrupt(), KeyboardInterrupt, None),
+    ],
+)
 def test_a_full_disk_or_ctrl_c_while_extracting_leaves_nothing_half_done(
-        data, mirrors, monkeypatch, error, seen, message):
+    data, mirrors, monkeypatch, error, seen, message
+):
     copy = Mock(side_effect=[DEFAULT, DEFAULT, error], wraps=shutil.copyfileobj)
     monkeypatch.setattr(shutil, "copyfileobj", copy)
     with pytest.raises(seen, match=message):
-        sources.fetch(replace(mirrors("good"), bytes=200_000_000), data)
+        download.fetch(replace(mirrors("good"), bytes=200_000_000), data)
     assert lying_in(data) == ["tiny-set.zip"]
 
 
 def test_a_disk_full_while_downloading_leaves_nothing_and_tries_no_other_mirror(
-        data, mirrors, monkeypatch):
+    data, mirrors, monkeypatch
+):
     class OnFullDisk(io.FileIO):
         def write(self, content):
             raise FULL
@@ -358,7 +431,7 @@ def test_a_disk_full_while_downloading_leaves_nothing_and_tries_no_other_mirror(
 
     monkeypatch.setattr("torch.hub.open", OnFullDisk, raising=False)
     with pytest.raises(DataError, match="disk is full"):
-        sources.fetch(mirrors("good", "good"), data)
+        download.fetch(mirrors("good", "good"), data)
     assert lying_in(data) == [] and len(mirrors.asked) == 1
 
 
@@ -366,5 +439,5 @@ def test_ctrl_c_while_downloading_leaves_nothing(data, mirrors, monkeypatch):
     ctrl_c = Mock(side_effect=KeyboardInterrupt)
     monkeypatch.setattr(http.client.HTTPResponse, "read", ctrl_c)
     with pytest.raises(KeyboardInterrupt):
-        sources.fetch(mirrors("good"), data)
+        download.fetch(mirrors("good"), data)
     assert lying_in(data) == []

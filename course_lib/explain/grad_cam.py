@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from course_lib.runtime import CourseError
+from course_lib.files import CourseError
 
 
-def grad_cam(model: nn.Module, images: torch.Tensor, targets=None,
-             layer: str | nn.Module | None = None) -> np.ndarray:
+def grad_cam(
+    model: nn.Module, images: torch.Tensor, targets=None, layer: str | nn.Module | None = None
+) -> np.ndarray:
     """Where in each picture the evidence for a class lies, as seen at one layer of the network.
 
     images: normalised float (B, 3, H, W). targets: class indices (B,), by default the predicted
@@ -40,16 +41,22 @@ def grad_cam(model: nn.Module, images: torch.Tensor, targets=None,
         undo.callback(layer.register_forward_hook(_start_graph).remove)  # runs before the library's
         cam = GradCAM(model, [layer])  # not as `with GradCAM(...)`: that swallows an IndexError
         undo.callback(cam.activations_and_grads.release)
-        undo.callback(layer.register_forward_hook(_pass_on_a_copy).remove)  # runs after the library's
+        undo.callback(
+            layer.register_forward_hook(_pass_on_a_copy).remove
+        )  # runs after the library's
         try:
             maps = cam(images.detach().float().clone(), targets)
-        except RuntimeError:  # of the backward pass, where a layer that was not called left nothing to go back to
+        except (
+            RuntimeError
+        ):  # of the backward pass, where a layer that was not called left nothing to go back to
             if cam.activations_and_grads.activations or not hasattr(cam, "outputs"):
                 raise
         runs = len(cam.activations_and_grads.activations)
     if runs != 1:
-        raise CourseError(f"layer: this {type(layer).__name__} runs {runs} times in a forward pass; "
-                          "choose a module that runs once")
+        raise CourseError(
+            f"layer: this {type(layer).__name__} runs {runs} times in a forward pass; "
+            "choose a module that runs once"
+        )
     return maps
 
 
@@ -64,8 +71,9 @@ def overlay(image: np.ndarray, cam: np.ndarray, alpha: float = 0.5) -> np.ndarra
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise CourseError(f"image: expected uint8 (H, W, 3), got {image.dtype} {image.shape}")
     if cam.shape != image.shape[:2]:
-        raise CourseError(f"cam: expected the shape of the picture, {image.shape[:2]}, "
-                          f"got {cam.shape}")
+        raise CourseError(
+            f"cam: expected the shape of the picture, {image.shape[:2]}, got {cam.shape}"
+        )
     for name, value in (("cam", cam), ("alpha", np.asarray(alpha))):
         low, high = value.min(), value.max()
         if not (low >= 0 and high <= 1):  # said this way round, NaN fails too
@@ -81,7 +89,8 @@ def _library() -> tuple[type, type]:
     except ImportError as error:
         raise CourseError(
             f"Grad-CAM needs the package grad-cam ({error}). Install it: pip install grad-cam==1.5.7, "
-            "on Colab and Kaggle pip install --no-deps ttach==0.0.3 grad-cam==1.5.7") from error
+            "on Colab and Kaggle pip install --no-deps ttach==0.0.3 grad-cam==1.5.7"
+        ) from error
     return GradCAM, ClassifierOutputTarget
 
 
@@ -103,23 +112,30 @@ def _find_layer(model: nn.Module, layer: str | nn.Module | None) -> nn.Module:
 def _check_input(model: nn.Module, images: torch.Tensor) -> nn.Parameter:
     """Returns a weight of the model, which knows the device."""
     if images.ndim != 4 or not images.is_floating_point() or len(images) == 0:
-        raise CourseError("images: expected normalised float (B, 3, H, W), B at least 1, "
-                          f"got {images.dtype} {tuple(images.shape)}")
+        raise CourseError(
+            "images: expected normalised float (B, 3, H, W), B at least 1, "
+            f"got {images.dtype} {tuple(images.shape)}"
+        )
     weight = next(model.parameters())
     if weight.dtype != torch.float32:
-        raise CourseError(f"model: its weights are {weight.dtype}, and Grad-CAM runs in fp32: "
-                          "call model.float() first")
+        raise CourseError(
+            f"model: its weights are {weight.dtype}, and Grad-CAM runs in fp32: "
+            "call model.float() first"
+        )
     return weight
 
 
 def _class_indices(targets, count: int) -> list[int]:
     indices = torch.as_tensor(targets)
     if indices.shape != (count,):
-        raise CourseError(f"targets: expected {count} class indices, one for each picture, "
-                          f"got shape {tuple(indices.shape)}")
+        raise CourseError(
+            f"targets: expected {count} class indices, one for each picture, "
+            f"got shape {tuple(indices.shape)}"
+        )
     if indices.is_floating_point() or indices.dtype == torch.bool or (indices < 0).any():
-        raise CourseError("targets: expected whole numbers from 0 on, "
-                          f"got {indices.tolist()} ({indices.dtype})")
+        raise CourseError(
+            f"targets: expected whole numbers from 0 on, got {indices.tolist()} ({indices.dtype})"
+        )
     return indices.tolist()
 
 
@@ -143,8 +159,10 @@ def _start_graph(module: nn.Module, inputs: tuple, output: torch.Tensor) -> torc
     """A forward hook. The gradient is needed at this layer and no deeper: the graph begins here."""
     if not isinstance(output, torch.Tensor) or output.ndim != 4:
         found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-        raise CourseError("layer: expected a module with output (B, C, h, w), "
-                          f"this {type(module).__name__} gives {found}")
+        raise CourseError(
+            "layer: expected a module with output (B, C, h, w), "
+            f"this {type(module).__name__} gives {found}"
+        )
     return output.detach().requires_grad_()
 
 

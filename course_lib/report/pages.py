@@ -16,14 +16,28 @@ from pathlib import Path
 
 from PIL import Image
 
-from course_lib import records
-from course_lib.records import REPOSITORY, price, results
-from course_lib.runtime import CourseError
+from course_lib.experiments import record as records
+from course_lib.experiments.record import price, results
+from course_lib.files import REPO as REPOSITORY
+from course_lib.files import CourseError
 
-MARKED = re.compile(r"(<!-- (table|figure|run): ([^>]*?) -->)((?:(?!<!--).)*)<!-- end -->", re.DOTALL)
+MARKED = re.compile(
+    r"(<!-- (table|figure|run): ([^>]*?) -->)((?:(?!<!--).)*)<!-- end -->", re.DOTALL
+)
 OPENED = re.compile(r"<!-- (?:table|figure|run): [^>]*-->")
 # What others measured, by their own log: last epoch, one run.
-LOGGED = {"tiny_imagenet_original": ("the original session, by its log", 50, "49.9 %", "–", 1, 50, 349, "Tesla T4")}
+LOGGED = {
+    "tiny_imagenet_original": (
+        "the original session, by its log",
+        50,
+        "49.9 %",
+        "–",
+        1,
+        50,
+        349,
+        "Tesla T4",
+    )
+}
 FIGURES = {"tiny_imagenet": ("tiny_imagenet", "tiny_imagenet_quick")}  # file → recipes
 
 
@@ -33,7 +47,11 @@ def measured(name: str) -> list[dict]:
 
 
 def _counts(record: dict) -> bool:  # a benchmark has none of the three
-    return bool(record.get("is_real", True) and record.get("reference_rate", 1) and record.get("profile") != "smoke")
+    return bool(
+        record.get("is_real", True)
+        and record.get("reference_rate", 1)
+        and record.get("profile") != "smoke"
+    )
 
 
 VALUES: dict[str, tuple[Callable[[dict], float], str]] = {
@@ -55,19 +73,29 @@ def number(asked: str) -> str:
     source, _, value = asked.partition(" ")
     machines = _by_machine(_records(source))
     if len(machines) != 1:
-        raise CourseError(f"run: {asked}: expected runs on one machine in figures/results/{source}, found "
-                          f"{', '.join(machines) or 'none'}; RECIPE/PROFILE names those of one profile")
+        raise CourseError(
+            f"run: {asked}: expected runs on one machine in figures/results/{source}, found "
+            f"{', '.join(machines) or 'none'}; RECIPE/PROFILE names those of one profile"
+        )
     try:
         return _mean(*machines.values(), value)
     except (LookupError, TypeError, ValueError) as error:
-        raise CourseError(f"run: {asked}: expected one of {', '.join(VALUES)}, or a path and a format, such as "
-                          f"history.8.val_top1 .1% ({error!r})") from None
+        raise CourseError(
+            f"run: {asked}: expected one of {', '.join(VALUES)}, or a path and a format, such as "
+            f"history.8.val_top1 .1% ({error!r})"
+        ) from None
 
 
 def _records(source: str) -> list[dict]:
     """Of RECIPE, RECIPE/PROFILE, or the path of one file without its ending, under ``figures/results``."""
-    paths = [path for end in ("", "/*", "-seed*") for path in sorted(records.RESULTS.glob(f"{source}{end}.json"))]
-    return [record for record in (json.loads(path.read_text()) for path in paths) if _counts(record)]
+    paths = [
+        path
+        for end in ("", "/*", "-seed*")
+        for path in sorted(records.RESULTS.glob(f"{source}{end}.json"))
+    ]
+    return [
+        record for record in (json.loads(path.read_text()) for path in paths) if _counts(record)
+    ]
 
 
 def _mean(records: list[dict], value: str) -> str:
@@ -95,7 +123,9 @@ def _by_machine(records: list[dict]) -> dict[str, list[dict]]:
     groups: dict[str, list[dict]] = {}
     for record in records:
         machine, processes = record.get("device") or record["machine"], record.get("processes", 1)
-        groups.setdefault(machine if processes == 1 else f"{machine}, {processes} processes", []).append(record)
+        groups.setdefault(
+            machine if processes == 1 else f"{machine}, {processes} processes", []
+        ).append(record)
     return groups
 
 
@@ -103,7 +133,10 @@ def runs_table(*recipes: str) -> str:
     """Accuracy of the last epoch on official val, price, minutes, machine; n runs in a row."""
     rows = [("run", "epochs", "top-1", "top-5", "n", "price", "minutes", "machine")]
     for name in recipes:
-        rows += [*_rows(f"`{name}`", measured(name), "top1", "top5"), *([LOGGED[name]] if name in LOGGED else [])]
+        rows += [
+            *_rows(f"`{name}`", measured(name), "top1", "top5"),
+            *([LOGGED[name]] if name in LOGGED else []),
+        ]
     return _markdown(rows)
 
 
@@ -121,8 +154,16 @@ def ablations_table(recipe: str) -> str:
 def minutes_table(*recipes: str) -> str:
     """What runs took, by machine."""
     runs = [_by_machine(measured(name)) for name in recipes]
-    rows = [(machine, *(_mean(groups[machine], "minutes") + " min" if machine in groups else "–" for groups in runs))
-            for machine in dict.fromkeys(machine for groups in runs for machine in groups)]
+    rows = [
+        (
+            machine,
+            *(
+                _mean(groups[machine], "minutes") + " min" if machine in groups else "–"
+                for groups in runs
+            ),
+        )
+        for machine in dict.fromkeys(machine for groups in runs for machine in groups)
+    ]
     return _markdown([("machine", *recipes), *rows])
 
 
@@ -134,11 +175,19 @@ def _rows(label: str, records: list[dict], *values: str) -> Iterator[tuple]:
 
 def _markdown(rows: list[tuple]) -> str:
     head, *body = [[str(cell) for cell in row] for row in rows]
-    lines = [head, ["---"] + ["--:"] * (len(head) - 2) + ["---"] if len(head) > 3 else ["---"] * len(head), *body]
+    lines = [
+        head,
+        ["---"] + ["--:"] * (len(head) - 2) + ["---"] if len(head) > 3 else ["---"] * len(head),
+        *body,
+    ]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-TABLES: dict[str, Callable[..., str]] = {"runs": runs_table, "ablations": ablations_table, "minutes": minutes_table}
+TABLES: dict[str, Callable[..., str]] = {
+    "runs": runs_table,
+    "ablations": ablations_table,
+    "minutes": minutes_table,
+}
 
 
 def table(asked: str) -> str:
@@ -158,8 +207,11 @@ def draw_figures() -> None:
     from course_lib import plots
 
     for name, recipes in FIGURES.items():
-        curves = {f"{recipe}, {machine}": [_by_price(record) for record in group]
-                  for recipe in recipes for machine, group in _by_machine(measured(recipe)).items()}
+        curves = {
+            f"{recipe}, {machine}": [_by_price(record) for record in group]
+            for recipe in recipes
+            for machine, group in _by_machine(measured(recipe)).items()
+        }
         if curves:
             plots.accuracy_by_price(curves).save(_file(name), Digest=_digest(name))
         else:
@@ -175,14 +227,20 @@ def _by_price(record: dict) -> list[tuple[float, float]]:
     """(price so far, tune top-1) after each epoch; decoding and the last look come before the first."""
     taken = [row["seconds"] + row["eval_seconds"] for row in record["history"]]
     spent = list(accumulate(taken, initial=record["seconds"] - sum(taken)))[1:]
-    return [(price(record | {"seconds": seconds}), row["val_top1"])
-            for seconds, row in zip(spent, record["history"], strict=True)]
+    return [
+        (price(record | {"seconds": seconds}), row["val_top1"])
+        for seconds, row in zip(spent, record["history"], strict=True)
+    ]
 
 
 def _digest(name: str) -> str | None:
     """Of the records, not of pixels, which differ from one matplotlib to the next. None where there are none."""
     records = [measured(recipe) for recipe in FIGURES[name]]
-    return hashlib.sha256(json.dumps(records, sort_keys=True).encode()).hexdigest() if any(records) else None
+    return (
+        hashlib.sha256(json.dumps(records, sort_keys=True).encode()).hexdigest()
+        if any(records)
+        else None
+    )
 
 
 def _kept(name: str) -> dict[str, str]:
@@ -230,7 +288,9 @@ def redrawn(page: Path) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m course_lib.report", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if anything is out of date")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 if anything is out of date"
+    )
     check = parser.parse_args(arguments).check
     stale = stale_figures()
     try:
@@ -248,7 +308,3 @@ def main(arguments: list[str] | None = None) -> int:
     for path in stale:
         print(f"{'out of date' if check else 'redrawn'}: {path.relative_to(REPOSITORY)}")
     return 1 if check and stale else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -25,9 +25,8 @@ from urllib.error import HTTPError, URLError
 
 from torch.hub import download_url_to_file
 
-from course_lib.data import places
-from course_lib.data.places import DataError
-from course_lib.runtime import move_into_place
+from course_lib import files
+from course_lib.files import DataError, move_into_place
 
 DEPTH = 2  # <folder>/<folder>
 KAGGLE_DEPTH = 5  # datasets/<owner>/<slug>/<folder>/<folder>
@@ -35,9 +34,11 @@ SPLIT_FOLDERS = {"train", "test", "val", "images"}  # thousands of files and no 
 TIMEOUT = 15  # seconds to connect, and between two packets
 ROOM = 3.2  # archive sizes: the archive, and pictures that each fill whole disk blocks
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
-CONNECT = ("Behind a proxy, set HTTP_PROXY and HTTPS_PROXY. For an SSL error, set the clock; on a Mac run Install\n"
-           "Certificates.command in Python's folder; or set SSL_CERT_FILE to a file of certificates that holds the\n"
-           "proxy's (python -m certifi prints the usual one). On Kaggle, switch Internet on.")
+CONNECT = (
+    "Behind a proxy, set HTTP_PROXY and HTTPS_PROXY. For an SSL error, set the clock; on a Mac run Install\n"
+    "Certificates.command in Python's folder; or set SSL_CERT_FILE to a file of certificates that holds the\n"
+    "proxy's (python -m certifi prints the usual one). On Kaggle, switch Internet on."
+)
 BAD_ARCHIVE = (shutil.ReadError, zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError)
 
 
@@ -55,7 +56,9 @@ class Source:
     sha256: str
     bytes: int
     counts: dict[str, int]  # files that each pattern must match
-    markers: tuple[str, ...]  # paths whose presence tells the layout; those of folders end in a slash
+    markers: tuple[
+        str, ...
+    ]  # paths whose presence tells the layout; those of folders end in a slash
     not_named: tuple[str, ...] = ()  # folders that look alike and hold something else
 
 
@@ -71,9 +74,11 @@ def locate(source: Source, download: bool) -> Path | None:
     if not download:
         return None
     try:
-        return fetch(source, places.data_home())
+        return fetch(source, files.data_home())
     except Unreachable as error:
-        print(f"{source.name}: no network, no mirror can be reached ({_cause(error.__cause__)}).\n{CONNECT}")
+        print(
+            f"{source.name}: no network, no mirror can be reached ({_cause(error.__cause__)}).\n{CONNECT}"
+        )
         return None
 
 
@@ -83,11 +88,15 @@ def find(source: Source) -> Path | None:
     Not a larger data set that has these folders among others, as ImageNet has those of Imagenette.
     """
     found = []
-    for root in places.search_roots():
-        for folder in _folders(root, KAGGLE_DEPTH if root == places.KAGGLE_INPUT else DEPTH):
+    for root in files.search_roots():
+        for folder in _folders(root, KAGGLE_DEPTH if root == files.KAGGLE_INPUT else DEPTH):
             # by its name, a half-extracted set is found too, so that it can be reported
             there = [_there(folder, marker) for marker in source.markers]
-            if any(there) if folder.name == source.folder else all(there) and _may_be(source, folder):
+            if (
+                any(there)
+                if folder.name == source.folder
+                else all(there) and _may_be(source, folder)
+            ):
                 found.append(folder)
     return min(found, key=lambda folder: folder.name != source.folder, default=None)
 
@@ -100,7 +109,8 @@ def _may_be(source: Source, folder: Path) -> bool:
     """Whether a folder of another name holds no more files than the set has."""
     return folder.name not in source.not_named and all(
         sum(1 for _ in islice(glob.iglob(pattern, root_dir=folder), expected + 1)) <= expected
-        for pattern, expected in source.counts.items())
+        for pattern, expected in source.counts.items()
+    )
 
 
 def _folders(root: Path, depth: int) -> Iterator[Path]:
@@ -117,8 +127,11 @@ def _subfolders(folder: Path) -> list[Path]:
             names = [entry.name for entry in entries if entry.is_dir()]
     except OSError:
         return []
-    return [folder / name for name in sorted(names)
-            if name not in SPLIT_FOLDERS and not name.startswith(".")]
+    return [
+        folder / name
+        for name in sorted(names)
+        if name not in SPLIT_FOLDERS and not name.startswith(".")
+    ]
 
 
 def verify(source: Source, root: Path) -> None:
@@ -130,7 +143,7 @@ def verify(source: Source, root: Path) -> None:
 
 def cure_for(folder: Path, mend: str) -> str:
     """``mend``, words on what to do about broken files in ``folder``, or what can be done where it is read-only."""
-    if places.writable(folder):
+    if files.writable(folder):
         return mend
     return "The folder is read-only: attach another copy, or set COURSE_DATA to one."
 
@@ -158,7 +171,7 @@ def fetch(source: Source, home: Path) -> Path:
     """
     home.mkdir(parents=True, exist_ok=True)
     target, archive = home / source.folder, home / Path(source.urls[0]).name
-    with places.one_at_a_time(home / f".{source.folder}.lock"):
+    with files.one_at_a_time(home / f".{source.folder}.lock"):
         if target.exists():  # another process was first, or nothing in it tells the layout
             verify(source, target)
             return target
@@ -180,12 +193,14 @@ def _disk_checked(source: Source, home: Path) -> Iterator[None]:
         needed, free = ROOM * source.bytes / 1e6, shutil.disk_usage(home).free / 1e6
         raise DataError(
             f"the disk is full: {source.name} needs about {needed:,.0f} MB in {home}, {free:,.0f} "
-            "are free. Make room, or set COURSE_DATA to a folder on a larger disk.") from error
+            "are free. Make room, or set COURSE_DATA to a folder on a larger disk."
+        ) from error
 
 
 @contextmanager
 def _swept(home: Path, archive: Path) -> Iterator[Path]:
     """A place to extract to; what this or a killed process leaves half-done is removed."""
+
     def sweep():
         shutil.rmtree(aside, ignore_errors=True)
         for partial in home.glob(f"{archive.name}.*.partial"):
@@ -206,8 +221,10 @@ def _is_whole(source: Source, archive: Path) -> bool:
     with open(archive, "rb") as file:
         whole = hashlib.file_digest(file, "sha256").hexdigest() == source.sha256
     if not whole:
-        print(f"{archive} is not the published file ({archive.stat().st_size:,} of "
-              f"{source.bytes:,} bytes, or changed): it is fetched anew.")
+        print(
+            f"{archive} is not the published file ({archive.stat().st_size:,} of "
+            f"{source.bytes:,} bytes, or changed): it is fetched anew."
+        )
     return whole
 
 

@@ -23,8 +23,12 @@ class Extras:
     pictures gets (Zhang et al. 2017, arXiv:1710.09412; Yun et al. 2019, arXiv:1905.04899); both: one by chance.
     """
 
-    clip_norm: float | None = None  # the gradient of all parameters together is made no longer than this
-    accumulate: int = 1  # a batch goes through in so many parts, whose gradients add up: less memory
+    clip_norm: float | None = (
+        None  # the gradient of all parameters together is made no longer than this
+    )
+    accumulate: int = (
+        1  # a batch goes through in so many parts, whose gradients add up: less memory
+    )
     averaging: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
@@ -36,8 +40,11 @@ class Extras:
             return None
         from torchvision.transforms import v2
 
-        ways = [way(alpha=alpha, num_classes=classes)
-                for way, alpha in ((v2.MixUp, self.mixup), (v2.CutMix, self.cutmix)) if alpha]
+        ways = [
+            way(alpha=alpha, num_classes=classes)
+            for way, alpha in ((v2.MixUp, self.mixup), (v2.CutMix, self.cutmix))
+            if alpha
+        ]
         return v2.RandomChoice(ways)
 
 
@@ -62,8 +69,11 @@ class Trainer:
         self.network = self.model  # what is called: fit may compile it, or spread it over processes
         self.scaler = self.precision.scaler()
         decay = self.extras.averaging
-        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay),
-                                     use_buffers=True) if decay else None
+        self.average = (
+            AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+            if decay
+            else None
+        )
         self.steps = 0
 
     def step(self, x: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -93,10 +103,14 @@ class Trainer:
             with self.precision.autocast():
                 logits = self.network(part)
             logits = logits.float()  # (B / parts, classes)
-            loss = F.cross_entropy(logits, truth, label_smoothing=self.label_smoothing) * (len(part) / len(x))
+            loss = F.cross_entropy(logits, truth, label_smoothing=self.label_smoothing) * (
+                len(part) / len(x)
+            )
             self.scaler.scale(loss).backward()
             loss_sum = loss_sum + loss.detach()
-            right = right + (logits.argmax(1) == (truth if truth.ndim == 1 else truth.argmax(1))).sum()
+            right = (
+                right + (logits.argmax(1) == (truth if truth.ndim == 1 else truth.argmax(1))).sum()
+            )
         return loss_sum, right
 
     @property
@@ -116,12 +130,19 @@ class Trainer:
 
     @property
     def _parts(self) -> dict:
-        parts = {"model": self.model, "average": self.average, "optimizer": self.optimizer,
-                 "scheduler": self.scheduler, "scaler": self.scaler}
+        parts = {
+            "model": self.model,
+            "average": self.average,
+            "optimizer": self.optimizer,
+            "scheduler": self.scheduler,
+            "scaler": self.scaler,
+        }
         return {name: part for name, part in parts.items() if part is not None}
 
     def state(self) -> dict:
-        return {name: part.state_dict() for name, part in self._parts.items()} | {"steps": self.steps}
+        return {name: part.state_dict() for name, part in self._parts.items()} | {
+            "steps": self.steps
+        }
 
     def load_state(self, state: dict) -> None:
         for name, part in self._parts.items():

@@ -13,10 +13,11 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from course_lib.runtime import CourseError, usable_gpu
+from course_lib.files import CourseError
+from course_lib.runtime import usable_gpu
 
 
-def processes() -> int:
+def count() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
@@ -34,59 +35,69 @@ def together() -> Iterator[None]:
     if not dist.is_torchelastic_launched():
         yield
         return
-    own, cards = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()  # torchrun's number on this machine
+    own, cards = (
+        int(os.environ["LOCAL_RANK"]),
+        torch.cuda.device_count(),
+    )  # torchrun's number on this machine
     if own < cards:
-        torch.cuda.set_device(own)  # before the first kernel, which would make itself at home on the first card
+        torch.cuda.set_device(
+            own
+        )  # before the first kernel, which would make itself at home on the first card
     gpu, _ = usable_gpu()
     if gpu and own >= cards:
         raise CourseError(f"more processes than GPUs: start at most {cards} on this machine")
     nccl = gpu and dist.is_nccl_available()
-    dist.init_process_group("nccl" if nccl else "gloo", timeout=timedelta(minutes=10),
-                            device_id=torch.device("cuda", own) if nccl else None)
+    dist.init_process_group(
+        "nccl" if nccl else "gloo",
+        timeout=timedelta(minutes=10),
+        device_id=torch.device("cuda", own) if nccl else None,
+    )
     yield
     dist.destroy_process_group()
 
 
 def total(sums: torch.Tensor) -> torch.Tensor:
     """The same sums over all processes."""
-    if processes() > 1:
+    if count() > 1:
         dist.all_reduce(sums)
     return sums
 
 
 def agree(loss: torch.Tensor, stop: bool) -> tuple[float, bool]:
     """The mean loss of all processes, and whether any of them was asked to stop: then all do, at the same batch."""
-    if processes() == 1:
+    if count() == 1:
         return loss.item(), stop
-    loss_sum, asked = total(torch.stack([loss.double(), torch.tensor(float(stop)).to(loss)])).tolist()
-    return loss_sum / processes(), asked > 0
+    loss_sum, asked = total(
+        torch.stack([loss.double(), torch.tensor(float(stop)).to(loss)])
+    ).tolist()
+    return loss_sum / count(), asked > 0
 
 
 def gather(state) -> list:
     """One for each process."""
-    if processes() == 1:
+    if count() == 1:
         return [state]
-    states = [None] * processes()
+    states = [None] * count()
     dist.all_gather_object(states, state)
     return states
 
 
 def wait() -> None:
     """Until all processes are here: torchrun ends all of them with the first."""
-    if processes() > 1:
+    if count() > 1:
         dist.barrier()
 
 
 def same_statistics(model: nn.Module) -> None:
     """The norms' running statistics of process 0, everywhere."""
-    if processes() > 1:
+    if count() > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, 0)
 
 
 def network(model: nn.Module, compiled: bool, report: Callable[[str], None]) -> Callable:
     """The model as a training calls it: spread over the processes, and compiled if asked for."""
-    spread = DistributedDataParallel(model) if processes() > 1 else model
+    spread = DistributedDataParallel(model) if count() > 1 else model
     return Compiled(spread, report) if compiled else spread
 
 

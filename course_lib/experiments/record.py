@@ -2,15 +2,12 @@
 
 import json
 import subprocess
-from pathlib import Path
 
 import numpy as np
 
-from course_lib import runtime
-from course_lib.runtime import CourseError
+from course_lib.files import REPO
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-RESULTS = REPOSITORY / "figures" / "results"
+RESULTS = REPO / "figures" / "results"
 REFERENCE_IMAGES = 100_000  # one epoch over TinyImageNet
 
 
@@ -40,30 +37,16 @@ def forecast(name: str, profile: str, rate: float) -> str:
     return f"{name}: price {cost:.2f}, at {rate:,.0f} reference pictures/s about {minutes:,.0f} minutes here"
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Whole or not at all. Raises CourseError for a disk that is full or cannot be written."""
-    try:
-        with runtime.written_whole(path) as aside:
-            aside.write_text(json.dumps(content, indent=1) + "\n")
-    except OSError as error:
-        raise CourseError(f"cannot write {path} ({error.strerror or error}). Make room, or see that the folder can be "
-                          "written, and run again: the training itself is kept.") from error
-
-
-def read_json(path: Path) -> dict:
-    """What ``write_json`` wrote; empty where there is nothing, or nothing readable."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def commit() -> str | None:
     """The revision of the code, with a + where it was changed since; None outside git."""
     try:
-        found = subprocess.run(["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"], text=True,
-                               cwd=REPOSITORY, capture_output=True, check=True)
+        found = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
+            text=True,
+            cwd=REPO,
+            capture_output=True,
+            check=True,
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
     return found.stdout.strip()

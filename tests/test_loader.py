@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-import torchvision.transforms.v2.functional as tv
+import torchvision.pipelines.v2.functional as tv
 from albumentations.pytorch import ToTensorV2
 
-from course_lib.data import AlbumentationsLoader, Augment, BatchLoader, ImageStore, transforms
+from course_lib.data import AlbumentationsLoader, Augment, BatchLoader, ImageStore, pipelines
 from course_lib.data.augment import Lots, crop, draw_boxes, resize_boxes
-from course_lib.runtime import CourseError
+from course_lib.files import CourseError
 
 MEAN, STD = (0.48, 0.45, 0.40), (0.28, 0.27, 0.29)
 SIZE, PAD = 12, 2
@@ -43,24 +43,34 @@ def batch_loader(store, batch_size, train, **options):
 
 def loader_of_everything(store, batch_size, train, **options):
     """All that can be drawn, at once."""
-    augment = Augment(pad=PAD, flip="alternating", min_area=0.4, cutout=0.3, brightness=0.2, contrast=0.3)
+    augment = Augment(
+        pad=PAD, flip="alternating", min_area=0.4, cutout=0.3, brightness=0.2, contrast=0.3
+    )
     return BatchLoader(store, batch_size, augment=train and augment, **options)
 
 
 def resized_crop_loader(store, batch_size, train, **options):
-    return BatchLoader(store, batch_size, augment=train and Augment(resized_crop=(0.3, 1.0)), **options)
+    return BatchLoader(
+        store, batch_size, augment=train and Augment(resized_crop=(0.3, 1.0)), **options
+    )
 
 
 def albumentations_loader(store, batch_size, train, *, workers=0, **options):
     size = store.images.shape[1]
-    pipeline = transforms.pad_crop_flip(size, PAD) if train else transforms.evaluation()
-    return AlbumentationsLoader(store, pipeline, batch_size, shuffle=train, workers=workers, **options)
+    pipeline = pipelines.pad_crop_flip(size, PAD) if train else pipelines.evaluation()
+    return AlbumentationsLoader(
+        store, pipeline, batch_size, shuffle=train, workers=workers, **options
+    )
 
 
 both_loaders = pytest.mark.parametrize("make", [batch_loader, albumentations_loader])
-MAKERS = {"batch": (batch_loader, {}), "everything": (loader_of_everything, {}),
-          "resized crops": (resized_crop_loader, {}), "in process": (albumentations_loader, {"workers": 0}),
-          "two workers": (albumentations_loader, {"workers": 2})}
+MAKERS = {
+    "batch": (batch_loader, {}),
+    "everything": (loader_of_everything, {}),
+    "resized crops": (resized_crop_loader, {}),
+    "in process": (albumentations_loader, {"workers": 0}),
+    "two workers": (albumentations_loader, {"workers": 2}),
+}
 every_way = pytest.mark.parametrize("way", MAKERS)
 
 
@@ -77,7 +87,8 @@ def same(first, second):
     """Whether two lists of batches hold the same bits."""
     return len(first) == len(second) and all(
         torch.equal(x, other) and torch.equal(y, other_y)
-        for (x, y), (other, other_y) in zip(first, second, strict=True))
+        for (x, y), (other, other_y) in zip(first, second, strict=True)
+    )
 
 
 # --- what a batch is ------------------------------------------------------------------------------
@@ -109,7 +120,9 @@ def test_a_smaller_picture_size_is_the_antialiased_picture(make):
     loader = make(make_store(images), 4, False)
     loader.picture_size = 7
     unit = torch.from_numpy(images.transpose(0, 3, 1, 2) / 255.0)
-    unit = F.interpolate(unit, size=(7, 7), mode="bilinear", antialias=True)  # before normalising: it is linear
+    unit = F.interpolate(
+        unit, size=(7, 7), mode="bilinear", antialias=True
+    )  # before normalising: it is linear
     expected = (unit - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
     torch.testing.assert_close(next(iter(loader))[0].double(), expected.double(), rtol=0, atol=1e-5)
 
@@ -118,7 +131,10 @@ def test_a_smaller_picture_size_is_the_antialiased_picture(make):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_both_loaders_evaluate_the_same_bits(size, workers):
     store, results = make_store(noise(11)), []
-    for loader in (batch_loader(store, 4, False), albumentations_loader(store, 4, False, workers=workers)):
+    for loader in (
+        batch_loader(store, 4, False),
+        albumentations_loader(store, 4, False, workers=workers),
+    ):
         loader.picture_size = size
         results.append(list(loader))
     assert same(*results)
@@ -127,7 +143,10 @@ def test_both_loaders_evaluate_the_same_bits(size, workers):
 def test_both_loaders_evaluate_the_same_bits_of_batches_that_are_normalised_in_parts():
     """In parts of another length each: what the cache holds, and what one thread does beside workers."""
     store, results = make_store(noise(60, size=64)), []
-    for loader in (batch_loader(store, 50, False), albumentations_loader(store, 50, False, workers=2)):
+    for loader in (
+        batch_loader(store, 50, False),
+        albumentations_loader(store, 50, False, workers=2),
+    ):
         assert loader._at_once < 50 * 64 * 64 * 3
         results.append(list(loader))
     assert same(*results)
@@ -141,10 +160,16 @@ def test_a_read_only_store_is_read_without_a_warning(make, train):
         assert len(labels_of(make(make_store(noise(8)), 4, train))) == 8
 
 
-@pytest.mark.parametrize("way", [way for way in MAKERS if way != "everything"])  # that changes the light
+@pytest.mark.parametrize(
+    "way", [way for way in MAKERS if way != "everything"]
+)  # that changes the light
 def test_pictures_keep_their_labels(way):
-    images = np.repeat(np.arange(0, 200, 10, dtype=np.uint8), SIZE * SIZE * 3).reshape(20, SIZE, SIZE, 3)
-    for x, labels in build(way, make_store(images)):  # plain pictures: no shift or flip changes them
+    images = np.repeat(np.arange(0, 200, 10, dtype=np.uint8), SIZE * SIZE * 3).reshape(
+        20, SIZE, SIZE, 3
+    )
+    for x, labels in build(
+        way, make_store(images)
+    ):  # plain pictures: no shift or flip changes them
         level = (x[:, 0, 0, 0] * STD[0] + MEAN[0]) * 255
         assert (level / 10).round().tolist() == labels.tolist()
 
@@ -196,7 +221,9 @@ def test_the_same_seed_and_epoch_give_the_same_pictures(way):
 
 def test_the_number_of_workers_changes_no_picture():
     store = make_store(noise(24))
-    alone, two = (albumentations_loader(store, 4, True, workers=workers, seed=1) for workers in (0, 2))
+    alone, two = (
+        albumentations_loader(store, 4, True, workers=workers, seed=1) for workers in (0, 2)
+    )
     for alone.epoch in (0, 5):
         two.epoch = alone.epoch
         assert same(list(alone), list(two))
@@ -249,10 +276,14 @@ def test_shuffling_follows_the_seed_and_the_epoch(make):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_two_flips_in_one_pipeline_are_independent(workers):
     """``Compose(seed=…)`` gives each the same numbers: neither or both in 400 draws, never one."""
-    pipeline = A.Compose([A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), ToTensorV2()], strict=True)
+    pipeline = A.Compose(
+        [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), ToTensorV2()], strict=True
+    )
     picture = noise(1)[0]
-    kinds = {np.ascontiguousarray(v).tobytes(): i for i, v in enumerate(
-        [picture, picture[:, ::-1], picture[::-1], picture[::-1, ::-1]])}
+    kinds = {
+        np.ascontiguousarray(v).tobytes(): i
+        for i, v in enumerate([picture, picture[:, ::-1], picture[::-1], picture[::-1, ::-1]])
+    }
     loader = AlbumentationsLoader(one_picture(400), pipeline, 50, workers=workers)
     counts = Counter()
     for x, _ in loader:
@@ -300,10 +331,12 @@ def placed(outputs, inputs, pad, mode="reflect"):
         places = {}
         for dy in range(2 * pad + 1):
             for dx in range(2 * pad + 1):
-                crop = padded[dy:dy + size, dx:dx + size]
+                crop = padded[dy : dy + size, dx : dx + size]
                 places[crop.tobytes()] = (dy - pad, dx - pad, False)
                 places[np.ascontiguousarray(crop[:, ::-1]).tobytes()] = (dy - pad, dx - pad, True)
-        assert len(places) == 2 * (2 * pad + 1) ** 2, "a random picture looks like itself at one place only"
+        assert len(places) == 2 * (2 * pad + 1) ** 2, (
+            "a random picture looks like itself at one place only"
+        )
         found.append(places[output.tobytes()])
     return np.array(found, dtype=int)
 
@@ -315,7 +348,11 @@ def check_places(places, pad):
         share = 1 / len(values)
         for value in values:
             drawn = (places[:, column] == value).sum()
-            assert abs(drawn - count * share) < 4.5 * np.sqrt(count * share * (1 - share)), (column, value, drawn)
+            assert abs(drawn - count * share) < 4.5 * np.sqrt(count * share * (1 - share)), (
+                column,
+                value,
+                drawn,
+            )
     correlation = np.corrcoef(places.T)[np.triu_indices(3, 1)]
     assert np.abs(correlation).max() < 4.5 / np.sqrt(count)
 
@@ -329,8 +366,8 @@ def whole_batch(images, pad):
 
 
 def one_by_one(images, pad):
-    pipeline = transforms.pad_crop_flip(images.shape[1], pad)
-    transforms.seed_pipeline(pipeline, 1, 2, 3)
+    pipeline = pipelines.pad_crop_flip(images.shape[1], pad)
+    pipelines.seed_pipeline(pipeline, 1, 2, 3)
     return np.stack([pipeline(image=image)["image"].permute(1, 2, 0).numpy() for image in images])
 
 
@@ -369,7 +406,7 @@ def drawn(augment, images, *, epoch=0, seed=0, size=None):
     """One batch of all pictures, in the order of the store, as float (N, H, W, 3) in 0..255."""
     loader = BatchLoader(make_store(images), len(images), augment=augment, shuffle=False, seed=seed)
     loader.epoch, loader.picture_size = epoch, size
-    (x, _), = loader
+    ((x, _),) = loader
     assert x.dtype == torch.float32 and x.is_contiguous(memory_format=torch.channels_last)
     return (x.permute(0, 2, 3, 1).double() * torch.tensor(STD) + torch.tensor(MEAN)).numpy() * 255
 
@@ -400,12 +437,16 @@ def test_a_smaller_area_is_one_side_for_a_batch_and_a_place_for_each_picture(siz
         for side in range(8, SIZE + 1):  # 8.5 pixels are half the area
             for top in range(SIZE - side + 1):
                 for left in range(SIZE - side + 1):
-                    window = planes[:, :, top:top + side, left:left + side]
-                    window = F.interpolate(window, size=size or SIZE, mode="bilinear", antialias=True)
+                    window = planes[:, :, top : top + side, left : left + side]
+                    window = F.interpolate(
+                        window, size=size or SIZE, mode="bilinear", antialias=True
+                    )
                     for turned in (window, window.flip(3)):
                         equal = np.abs(turned.permute(0, 2, 3, 1).numpy() - x).max((1, 2, 3)) < 0.01
                         found |= {(i, side, top, left) for i in np.flatnonzero(equal)}
-        assert sorted(i for i, *_ in found) == list(range(12)), "each picture is one window of its own"
+        assert sorted(i for i, *_ in found) == list(range(12)), (
+            "each picture is one window of its own"
+        )
         (side,) = {side for _, side, _, _ in found}
         assert side == SIZE or len({(top, left) for _, _, top, left in found}) > 2
         sides.add(side)
@@ -421,19 +462,33 @@ def test_a_resized_crop_is_torchvisions_for_every_box(size):
     found = resize_boxes(images, boxes, flip, size)
     for picture, box, turned, other in zip(images, boxes.T.tolist(), flip, found, strict=True):
         expected = tv.resized_crop(picture.float(), *box, [size, size], antialias=True)
-        torch.testing.assert_close(other, expected.flip(2) if turned else expected, rtol=0, atol=1e-3)
+        torch.testing.assert_close(
+            other, expected.flip(2) if turned else expected, rtol=0, atol=1e-3
+        )
 
 
 def test_boxes_of_resized_crops_spread_over_area_shape_and_place():
     shape = torch.Size([4000, 3, 160, 160])
-    top, left, height, width = draw_boxes(shape, (0.2, 0.6), Lots(torch.Generator().manual_seed(0), shape[0])).double()
-    assert min(top.min(), left.min()) >= 0 and (top + height).max() <= 160 and (left + width).max() <= 160
+    top, left, height, width = draw_boxes(
+        shape, (0.2, 0.6), Lots(torch.Generator().manual_seed(0), shape[0])
+    ).double()
+    assert (
+        min(top.min(), left.min()) >= 0
+        and (top + height).max() <= 160
+        and (left + width).max() <= 160
+    )
     aspect = (width / height).log() / np.log(4 / 3)
-    for value, low, high in ((height * width / 160**2, 0.2, 0.6), (aspect, -1, 1),
-                             (top / (160 - height), 0, 1), (left / (160 - width), 0, 1)):
+    for value, low, high in (
+        (height * width / 160**2, 0.2, 0.6),
+        (aspect, -1, 1),
+        (top / (160 - height), 0, 1),
+        (left / (160 - width), 0, 1),
+    ):
         share = (value - low) / (high - low)
         quantiles = torch.quantile(share, torch.tensor([0, 0.25, 0.5, 0.75, 1], dtype=torch.double))
-        torch.testing.assert_close(quantiles, torch.tensor([0, 0.25, 0.5, 0.75, 1]).double(), rtol=0, atol=0.04)
+        torch.testing.assert_close(
+            quantiles, torch.tensor([0, 0.25, 0.5, 0.75, 1]).double(), rtol=0, atol=0.04
+        )
 
 
 def test_a_resized_crop_has_the_training_size_at_once():
@@ -449,7 +504,9 @@ def test_cutout_covers_one_square_of_each_picture_with_the_mean_colour(size):
         covered = np.abs(picture - mean).max(2) < 1e-3
         rows, columns = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
         half = (size or SIZE) // 2
-        assert len(rows) == len(columns) == half and covered.sum() == half**2, "one square, wholly inside"
+        assert len(rows) == len(columns) == half and covered.sum() == half**2, (
+            "one square, wholly inside"
+        )
         assert np.abs(picture[~covered] - 255).max() < 1e-3
         corners.add((rows[0], columns[0]))
     assert len(corners) > 12
@@ -458,11 +515,15 @@ def test_cutout_covers_one_square_of_each_picture_with_the_mean_colour(size):
 def test_brightness_adds_and_contrast_stretches_about_the_mean_picture_by_picture():
     images, factors, shifts = noise(300), [], []
     plain = drawn(Augment(), images)
-    for before, after in zip(plain, drawn(Augment(brightness=0.2, contrast=0.4), images), strict=True):
+    for before, after in zip(
+        plain, drawn(Augment(brightness=0.2, contrast=0.4), images), strict=True
+    ):
         apart, moved = before - before.mean((0, 1)), after.mean((0, 1)) - before.mean((0, 1))
         factors.append((apart * after).sum() / (apart**2).sum())
         shifts.append(moved.mean() / 255)
-        np.testing.assert_allclose(after, before.mean((0, 1)) + factors[-1] * apart + moved.mean(), rtol=0, atol=0.01)
+        np.testing.assert_allclose(
+            after, before.mean((0, 1)) + factors[-1] * apart + moved.mean(), rtol=0, atol=0.01
+        )
     for values, reach in ((np.array(factors) - 1, 0.4), (np.array(shifts), 0.2)):
         quantiles = np.quantile(values / reach, [0, 0.25, 0.5, 0.75, 1])
         np.testing.assert_allclose(quantiles, [-1, -0.5, 0, 0.5, 1], rtol=0, atol=0.2)
@@ -470,11 +531,18 @@ def test_brightness_adds_and_contrast_stretches_about_the_mean_picture_by_pictur
     assert abs(np.corrcoef(factors, shifts)[0, 1]) < 0.25
 
 
-@pytest.mark.parametrize("options, words", [
-    ({"flip": "always"}, "flip is 'always'.*random, alternating"), ({"pad": -1}, "pad is -1.*0 or more"),
-    ({"border": "black"}, "border is 'black'.*mirror, zeros"),
-    ({"min_area": 0}, "min_area is 0.*above 0"), ({"resized_crop": (0.8, 0.3)}, "resized_crop is .*least"),
-    ({"cutout": 1.0}, "cutout is 1.0.*below 1"), ({"contrast": -0.1}, "brightness and contrast")])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"flip": "always"}, "flip is 'always'.*random, alternating"),
+        ({"pad": -1}, "pad is -1.*0 or more"),
+        ({"border": "black"}, "border is 'black'.*mirror, zeros"),
+        ({"min_area": 0}, "min_area is 0.*above 0"),
+        ({"resized_crop": (0.8, 0.3)}, "resized_crop is .*least"),
+        ({"cutout": 1.0}, "cutout is 1.0.*below 1"),
+        ({"contrast": -0.1}, "brightness and contrast"),
+    ],
+)
 def test_an_augmentation_out_of_range_is_named(options, words):
     with pytest.raises(CourseError, match=words):
         Augment(**options)
@@ -487,9 +555,12 @@ def test_padding_as_wide_as_the_picture_is_an_error():
 
 # --- pipelines ------------------------------------------------------------------------------------
 
-PIPELINES = {"evaluation": lambda: transforms.evaluation(), "pad_crop_flip": lambda: transforms.pad_crop_flip(64),
-             "pad_crop_flip_dropout": lambda: transforms.pad_crop_flip_dropout(64),
-             "strong": lambda: transforms.strong(64)}
+PIPELINES = {
+    "evaluation": lambda: pipelines.evaluation(),
+    "pad_crop_flip": lambda: pipelines.pad_crop_flip(64),
+    "pad_crop_flip_dropout": lambda: pipelines.pad_crop_flip_dropout(64),
+    "strong": lambda: pipelines.strong(64),
+}
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -503,17 +574,25 @@ def test_every_pipeline_gives_uint8_pictures_of_the_size_asked_for(name):
 
 
 def test_every_pipeline_of_the_module_is_tested_here():
-    made = [name for name, function in inspect.getmembers(transforms, inspect.isfunction)
-            if inspect.signature(function).return_annotation is A.Compose]
+    made = [
+        name
+        for name, function in inspect.getmembers(pipelines, inspect.isfunction)
+        if inspect.signature(function).return_annotation is A.Compose
+    ]
     assert sorted(made) == sorted(PIPELINES)
 
 
-@pytest.mark.parametrize("right, wrong", [
-    ("A.HorizontalFlip(p=0.5)", "A.HorizontalFlip(prob=0.5)"), ("fill=128", "fill_value=128"),
-    ("scale=(0.35, 1.0)", "scales=(0.35, 1.0)")])
+@pytest.mark.parametrize(
+    "right, wrong",
+    [
+        ("A.HorizontalFlip(p=0.5)", "A.HorizontalFlip(prob=0.5)"),
+        ("fill=128", "fill_value=128"),
+        ("scale=(0.35, 1.0)", "scales=(0.35, 1.0)"),
+    ],
+)
 @pytest.mark.filterwarnings("ignore:Argument")
 def test_a_misspelt_keyword_in_a_pipeline_is_an_error(right, wrong):
-    source = inspect.getsource(transforms)
+    source = inspect.getsource(pipelines)
     assert right in source
     module = {"__name__": "misspelt"}
     exec(source.replace(right, wrong), module)  # the module as a reader might have changed it
@@ -523,8 +602,8 @@ def test_a_misspelt_keyword_in_a_pipeline_is_an_error(right, wrong):
 
 
 def test_dropout_covers_a_square_of_a_quarter_to_half_the_side_in_half_of_the_pictures():
-    pipeline, image = transforms.pad_crop_flip_dropout(64), np.zeros((64, 64, 3), np.uint8)
-    transforms.seed_pipeline(pipeline, 0)
+    pipeline, image = pipelines.pad_crop_flip_dropout(64), np.zeros((64, 64, 3), np.uint8)
+    pipelines.seed_pipeline(pipeline, 0)
     covered = [(pipeline(image=image)["image"][0] == 128).sum().item() for _ in range(200)]
     squares = [pixels for pixels in covered if pixels]
     assert 70 < len(squares) < 130

@@ -13,7 +13,16 @@ from torch import nn
 
 from course_lib.data import BatchLoader, toy_shapes
 from course_lib.runtime import Precision, seed_everything
-from course_lib.training import Extras, Trainer, TrainingError, curves, engine, evaluate, fit, optim
+from course_lib.training import (
+    Extras,
+    Trainer,
+    TrainingError,
+    curves,
+    evaluate,
+    fit,
+    loop,
+    schedules,
+)
 
 CPU = torch.device("cpu")
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -21,7 +30,9 @@ PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @pytest.fixture(scope="module")
 def toys():
-    return SimpleNamespace(train=toy_shapes("train", size=16, count=120), tune=toy_shapes("tune", size=16, count=45))
+    return SimpleNamespace(
+        train=toy_shapes("train", size=16, count=120), tune=toy_shapes("tune", size=16, count=45)
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -31,30 +42,54 @@ def same_start():
 
 def network(norm=False, seed=0):
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8) if norm else nn.Identity(), nn.ReLU(),
-                         nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 10))
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2),
+        nn.BatchNorm2d(8) if norm else nn.Identity(),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32, 10),
+    )
 
 
 def trainer(model, lr=0.1, dtype=None, **extras):
     optimizer = torch.optim.SGD(model.parameters(), lr)
-    return Trainer(model, optimizer, optim.constant(optimizer), Precision(CPU, dtype), extras=Extras(**extras))
+    return Trainer(
+        model,
+        optimizer,
+        schedules.constant(optimizer),
+        Precision(CPU, dtype),
+        extras=Extras(**extras),
+    )
 
 
 def batch(count=20, seed=1):
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, 3, 16, 16, generator=generator), torch.randint(10, (count,), generator=generator)
+    return torch.randn(count, 3, 16, 16, generator=generator), torch.randint(
+        10, (count,), generator=generator
+    )
 
 
 def change(model, before):
-    return torch.cat([(p - q).flatten() for p, q in zip(model.parameters(), before.parameters(), strict=True)])
+    return torch.cat(
+        [(p - q).flatten() for p, q in zip(model.parameters(), before.parameters(), strict=True)]
+    )
 
 
-def run(toys, model, extras=None, schedule=optim.constant, sizes=(16, 16), **options):
+def run(toys, model, extras=None, schedule=schedules.constant, sizes=(16, 16), **options):
     """Two epochs of six steps with ``fit``: the history and the lines that were reported."""
     optimizer, lines = torch.optim.SGD(model.parameters(), 0.1), []
-    history = fit(model, BatchLoader(toys.train, 20, seed=0), BatchLoader(toys.tune, 20, augment=False),
-                  sizes=sizes, optimizer=optimizer, scheduler=schedule(optimizer), extras=extras,
-                  report=lines.append, **options)
+    history = fit(
+        model,
+        BatchLoader(toys.train, 20, seed=0),
+        BatchLoader(toys.tune, 20, augment=False),
+        sizes=sizes,
+        optimizer=optimizer,
+        scheduler=schedule(optimizer),
+        extras=extras,
+        report=lines.append,
+        **options,
+    )
     return SimpleNamespace(history=history, lines=lines, model=model)
 
 
@@ -115,7 +150,9 @@ def test_a_trainer_goes_on_with_the_scale_it_had():
     for each in (one, other):
         each.step(*batch(seed=2))
     assert one.scaler.state_dict() == other.scaler.state_dict() and one.scaler.get_scale() < 65536
-    assert all(map(torch.equal, one.evaluated.state_dict().values(), other.evaluated.state_dict().values()))
+    assert all(
+        map(torch.equal, one.evaluated.state_dict().values(), other.evaluated.state_dict().values())
+    )
 
 
 # --- averaged weights -----------------------------------------------------------------------------
@@ -126,8 +163,16 @@ def test_the_average_is_exponential_over_weights_and_statistics():
     expected = None
     for step in range(5):
         one.step(*batch(seed=step))
-        now = {key: value.double() for key, value in one.model.state_dict().items() if value.is_floating_point()}
-        expected = {key: decay * expected[key] + (1 - decay) * now[key] for key in now} if expected else now
+        now = {
+            key: value.double()
+            for key, value in one.model.state_dict().items()
+            if value.is_floating_point()
+        }
+        expected = (
+            {key: decay * expected[key] + (1 - decay) * now[key] for key in now}
+            if expected
+            else now
+        )
     found = one.evaluated.state_dict()
     assert one.evaluated is not one.model and len(expected) == 8
     for key, value in expected.items():
@@ -135,16 +180,25 @@ def test_the_average_is_exponential_over_weights_and_statistics():
 
 
 def test_the_average_is_what_is_evaluated_and_what_the_model_holds_in_the_end(toys):
-    raw, averaged = run(toys, network(norm=True)), run(toys, network(norm=True), Extras(averaging=0.9))
-    assert averaged.history.column("train_loss") == raw.history.column("train_loss"), "the training is the same"
+    raw, averaged = (
+        run(toys, network(norm=True)),
+        run(toys, network(norm=True), Extras(averaging=0.9)),
+    )
+    assert averaged.history.column("train_loss") == raw.history.column("train_loss"), (
+        "the training is the same"
+    )
     assert averaged.history.column("val_loss") != raw.history.column("val_loss")
     seen = evaluate(averaged.model, BatchLoader(toys.tune, 20, augment=False))
     assert seen.loss == averaged.history.last["val_loss"]
 
 
 def test_a_finished_training_gives_its_average_again(toys, tmp_path):
-    first = run(toys, network(norm=True), Extras(averaging=0.9), checkpoint=tmp_path / "training.pt")
-    again = run(toys, network(norm=True, seed=5), Extras(averaging=0.9), checkpoint=tmp_path / "training.pt")
+    first = run(
+        toys, network(norm=True), Extras(averaging=0.9), checkpoint=tmp_path / "training.pt"
+    )
+    again = run(
+        toys, network(norm=True, seed=5), Extras(averaging=0.9), checkpoint=tmp_path / "training.pt"
+    )
     assert "already finished" in again.lines[0]
     ours, theirs = first.model.state_dict(), again.model.state_dict()
     assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
@@ -168,7 +222,10 @@ def test_mixed_labels_have_the_shares_that_the_pictures_have(extras):
 def test_both_ways_of_mixing_come_in_turn_by_chance():
     x = torch.arange(10.0)[:, None, None, None].expand(10, 3, 16, 16).contiguous()
     mix = Extras(mixup=1.0, cutmix=1.0).mix(10)
-    smooth = [all(len(picture.unique()) == 1 for picture in mix(x, torch.arange(10))[0]) for _ in range(40)]
+    smooth = [
+        all(len(picture.unique()) == 1 for picture in mix(x, torch.arange(10))[0])
+        for _ in range(40)
+    ]
     assert 5 < sum(smooth) < 35, "mixup leaves each of these pictures even, cutmix does not"
 
 
@@ -192,7 +249,9 @@ def test_a_training_with_mixed_pictures_learns(toys):
 
 def no_compiler(model):
     def compiled(x):
-        raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found\nSet TORCH_LOGS for more")
+        raise RuntimeError(
+            "InvalidCxxCompiler: No working C++ compiler found\nSet TORCH_LOGS for more"
+        )
 
     return compiled
 
@@ -202,12 +261,20 @@ def refuses(model):
 
 
 @pytest.mark.parametrize("broken", [no_compiler, refuses])
-def test_where_compiling_fails_the_training_goes_on_without_and_says_so_once(toys, monkeypatch, broken):
+def test_where_compiling_fails_the_training_goes_on_without_and_says_so_once(
+    toys, monkeypatch, broken
+):
     plain = run(toys, network())
     monkeypatch.setattr(torch, "compile", broken)
     found = run(toys, network(), Extras(compile=True))
-    assert "torch.compile does not work here" in found.lines[0] and "going on without it" in found.lines[0]
-    assert "TORCH_LOGS" not in found.lines[0] and sum("torch.compile" in line for line in found.lines) == 1
+    assert (
+        "torch.compile does not work here" in found.lines[0]
+        and "going on without it" in found.lines[0]
+    )
+    assert (
+        "TORCH_LOGS" not in found.lines[0]
+        and sum("torch.compile" in line for line in found.lines) == 1
+    )
     assert found.history.column("train_loss") == plain.history.column("train_loss")
 
 
@@ -225,7 +292,9 @@ def test_a_network_that_torch_really_compiles_trains_alike_at_every_size(toys, m
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
     counters.clear()
     found = run(toys, network(norm=True), Extras(compile=True), sizes=(16, 12))
-    assert counters["stats"]["unique_graphs"] >= 2 and not any("does not work" in line for line in found.lines)
+    assert counters["stats"]["unique_graphs"] >= 2 and not any(
+        "does not work" in line for line in found.lines
+    )
     for name in ("train_loss", "val_loss"):
         assert found.history.column(name) == pytest.approx(plain.history.column(name), rel=1e-5)
 
@@ -239,49 +308,75 @@ def test_an_error_of_the_network_itself_is_not_taken_for_one_of_the_compiler(toy
 # --- around a step --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("change", [{"accumulate": 2}, {"clip_norm": 1.0}, {"averaging": 0.9}, {"mixup": 0.2}])
+@pytest.mark.parametrize(
+    "change", [{"accumulate": 2}, {"clip_norm": 1.0}, {"averaging": 0.9}, {"mixup": 0.2}]
+)
 def test_other_extras_are_another_training(toys, tmp_path, change):
     run(toys, network(), Extras(), checkpoint=tmp_path / "training.pt")
-    with pytest.raises(engine.ckpt.CheckpointError, match="extras, .* was"):
+    with pytest.raises(loop.ckpt.CheckpointError, match="extras, .* was"):
         run(toys, network(), Extras(**change), checkpoint=tmp_path / "training.pt")
 
 
-def test_running_out_of_memory_while_evaluating_names_the_batch_size_of_that_loader(toys, monkeypatch):
+def test_running_out_of_memory_while_evaluating_names_the_batch_size_of_that_loader(
+    toys, monkeypatch
+):
     def full(*arguments, **options):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried …")
 
-    monkeypatch.setattr(engine, "evaluate", full)
-    with pytest.raises(TrainingError, match="the evaluation after epoch 1/2 with 20 pictures.*batch_size=10"):
+    monkeypatch.setattr(loop, "evaluate", full)
+    with pytest.raises(
+        TrainingError, match="the evaluation after epoch 1/2 with 20 pictures.*batch_size=10"
+    ):
         run(toys, network())
 
 
-def test_a_training_whose_rate_has_fallen_on_a_plateau_is_recognised_when_called_again(toys, tmp_path):
+def test_a_training_whose_rate_has_fallen_on_a_plateau_is_recognised_when_called_again(
+    toys, tmp_path
+):
     model = nn.Sequential(nn.Flatten(), nn.Linear(768, 10))
     optimizer = torch.optim.SGD(model.parameters(), 1e-6)
-    scheduler, lines = optim.on_plateau(optimizer, patience=0), []
+    scheduler, lines = schedules.on_plateau(optimizer, patience=0), []
     for _ in range(2):
-        fit(model, BatchLoader(toys.train, 20), BatchLoader(toys.tune, 20, augment=False), sizes=(16,) * 3,
-            optimizer=optimizer, scheduler=scheduler, checkpoint=tmp_path / "training.pt", report=lines.append)
+        fit(
+            model,
+            BatchLoader(toys.train, 20),
+            BatchLoader(toys.tune, 20, augment=False),
+            sizes=(16,) * 3,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            checkpoint=tmp_path / "training.pt",
+            report=lines.append,
+        )
     assert optimizer.param_groups[0]["lr"] < 1e-6 and "already finished" in lines[-1]
 
 
 def test_the_hooks_see_every_epoch_before_and_after(toys):
     seen = []
-    run(toys, network(), before_epoch=lambda epoch: seen.append(epoch),
-        after_epoch=lambda history: seen.append(f"after {history.last['epoch']}"))
+    run(
+        toys,
+        network(),
+        before_epoch=lambda epoch: seen.append(epoch),
+        after_epoch=lambda history: seen.append(f"after {history.last['epoch']}"),
+    )
     assert seen == [0, "after 1", 1, "after 2"]
 
 
 def test_curves_reach_tensorboard(toys, tmp_path, monkeypatch):
     """A stand-in for the package, which takes what the real writer takes."""
     shown = []
-    writer = SimpleNamespace(add_scalar=lambda name, value, step: shown.append((name, value, step)), flush=lambda: None)
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=lambda folder: writer))
+    writer = SimpleNamespace(
+        add_scalar=lambda name, value, step: shown.append((name, value, step)), flush=lambda: None
+    )
+    monkeypatch.setitem(
+        sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=lambda folder: writer)
+    )
     history = run(toys, network(), after_epoch=curves(tmp_path)).history
     assert {("val_loss", row["val_loss"], row["epoch"]) for row in history.rows} <= set(shown)
     assert [step for name, _, step in shown if name == "lr"] == [1, 2]
     shown.clear()
-    again = curves(tmp_path)  # a training that went on, or was reused: what it had comes along, once
+    again = curves(
+        tmp_path
+    )  # a training that went on, or was reused: what it had comes along, once
     again(history)
     again(history)
     assert [step for name, _, step in shown if name == "lr"] == [1, 2]
@@ -294,11 +389,17 @@ def test_tensorboard_itself_reads_the_curves(toys, tmp_path):
     written = EventAccumulator(str(tmp_path)).Reload()
     for name in ("train_loss", "val_top1", "lr"):
         assert [event.step for event in written.Scalars(name)] == [1, 2]
-        assert [event.value for event in written.Scalars(name)] == pytest.approx(history.column(name), rel=1e-6)
+        assert [event.value for event in written.Scalars(name)] == pytest.approx(
+            history.column(name), rel=1e-6
+        )
 
 
-def test_without_tensorboard_there_is_a_clear_error_and_without_a_folder_nothing_is_imported(monkeypatch, tmp_path):
+def test_without_tensorboard_there_is_a_clear_error_and_without_a_folder_nothing_is_imported(
+    monkeypatch, tmp_path
+):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(engine.CourseError, match="TensorBoard is not installed: pip install tensorboard"):
+    with pytest.raises(
+        loop.CourseError, match="TensorBoard is not installed: pip install tensorboard"
+    ):
         curves(tmp_path)
     curves(None)(None)

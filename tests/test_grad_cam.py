@@ -10,8 +10,8 @@ from torch import nn
 from torchvision.models import resnet18
 
 from course_lib.explain import grad_cam, overlay
+from course_lib.files import CourseError
 from course_lib.models import create_model
-from course_lib.runtime import CourseError
 
 
 class SmallNet(nn.Module):
@@ -86,10 +86,11 @@ def test_equals_the_closed_form_at_the_last_block_of_resnet18():
 def test_equals_autograd_in_the_middle_of_the_network(model, images):
     activations = model.first(images).detach().requires_grad_()
     score = model.fc(model.relu(model.last(activations)).mean((2, 3)))[:, 2].sum()
-    gradients, = torch.autograd.grad(score, activations)
+    (gradients,) = torch.autograd.grad(score, activations)
     expected = F.relu((gradients.mean((2, 3), keepdim=True) * activations).sum(1))
-    np.testing.assert_allclose(grad_cam(model, images, [2, 2, 2], "first"), enlarged(expected, 32),
-                               atol=1e-4)
+    np.testing.assert_allclose(
+        grad_cam(model, images, [2, 2, 2], "first"), enlarged(expected, 32), atol=1e-4
+    )
 
 
 def test_predicted_class_is_the_default_target(model, images):
@@ -144,7 +145,9 @@ def test_an_in_place_step_behind_the_layer_does_not_change_the_map(images):
     in_place = SmallNet(inplace=True).eval()
     in_place.load_state_dict(plain.state_dict())
     targets = [0, 1, 2]
-    np.testing.assert_array_equal(grad_cam(in_place, images, targets), grad_cam(plain, images, targets))
+    np.testing.assert_array_equal(
+        grad_cam(in_place, images, targets), grad_cam(plain, images, targets)
+    )
 
 
 def test_runs_in_fp32_inside_autocast(model, images):
@@ -169,14 +172,21 @@ def test_works_on_a_frozen_model_and_leaves_it_frozen(model, images):
 
 def snapshot(model):
     return [module.training for module in model.modules()], [
-        (parameter.requires_grad, parameter.grad, None if parameter.grad is None else parameter.grad.clone())
-        for parameter in model.parameters()]
+        (
+            parameter.requires_grad,
+            parameter.grad,
+            None if parameter.grad is None else parameter.grad.clone(),
+        )
+        for parameter in model.parameters()
+    ]
 
 
 def assert_unchanged(model, before):
     modes, states = snapshot(model)
     assert modes == before[0]
-    for (needs, grad, values), (needed, old_grad, old_values) in zip(states, before[1], strict=True):
+    for (needs, grad, values), (needed, old_grad, old_values) in zip(
+        states, before[1], strict=True
+    ):
         assert needs == needed
         assert grad is old_grad
         assert values is old_values is None or torch.equal(values, old_values)
@@ -200,7 +210,9 @@ def test_modes_gradients_buffers_and_hooks_are_left_as_found(model, images, targ
 
 
 def test_hooks_are_removed_when_the_forward_pass_fails(model):
-    with pytest.raises(RuntimeError) as error:  # held on to: nothing is left to the garbage collector
+    with pytest.raises(
+        RuntimeError
+    ) as error:  # held on to: nothing is left to the garbage collector
         grad_cam(model, torch.randn(2, 4, 32, 32))
     assert "channels" in str(error.value)
     assert hook_count(model) == 0
@@ -252,8 +264,10 @@ def test_layer_that_runs_twice_is_an_error(images):
     assert hook_count(model) == 0
 
 
-@pytest.mark.parametrize("bad", [torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(3, 8, 8),
-                                 torch.zeros(0, 3, 8, 8)])
+@pytest.mark.parametrize(
+    "bad",
+    [torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(3, 8, 8), torch.zeros(0, 3, 8, 8)],
+)
 def test_pictures_of_the_wrong_kind_are_an_error(model, bad):
     with pytest.raises(CourseError, match="expected normalised float"):
         grad_cam(model, bad)
@@ -292,14 +306,22 @@ def test_overlay_does_not_wrap_around_on_a_white_picture():
     assert (brightest[..., :2] > 200).all()  # yellow and white: an overflow would turn it dark
 
 
-@pytest.mark.parametrize(("image", "cam", "alpha", "words"), [
-    (np.zeros((4, 4, 3)), np.zeros((4, 4)), 0.5, "expected uint8"),
-    (np.zeros((3, 4, 4), np.uint8), np.zeros((4, 4)), 0.5, "expected uint8"),
-    (np.zeros((4, 4, 3), np.uint8), np.zeros((2, 2)), 0.5, "the shape of the picture"),
-    (np.zeros((4, 4, 3), np.uint8), np.full((4, 4), 1.5), 0.5, "cam: expected values in 0..1"),
-    (np.zeros((4, 4, 3), np.uint8), np.full((4, 4), np.nan), 0.5, "cam: expected values in 0..1"),
-    (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4)), 2.0, "alpha: expected values in 0..1"),
-])
+@pytest.mark.parametrize(
+    ("image", "cam", "alpha", "words"),
+    [
+        (np.zeros((4, 4, 3)), np.zeros((4, 4)), 0.5, "expected uint8"),
+        (np.zeros((3, 4, 4), np.uint8), np.zeros((4, 4)), 0.5, "expected uint8"),
+        (np.zeros((4, 4, 3), np.uint8), np.zeros((2, 2)), 0.5, "the shape of the picture"),
+        (np.zeros((4, 4, 3), np.uint8), np.full((4, 4), 1.5), 0.5, "cam: expected values in 0..1"),
+        (
+            np.zeros((4, 4, 3), np.uint8),
+            np.full((4, 4), np.nan),
+            0.5,
+            "cam: expected values in 0..1",
+        ),
+        (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4)), 2.0, "alpha: expected values in 0..1"),
+    ],
+)
 def test_overlay_refuses_what_it_cannot_draw(image, cam, alpha, words):
     with pytest.raises(CourseError, match=words):
         overlay(image, cam, alpha)

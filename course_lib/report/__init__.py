@@ -1,0 +1,1 @@
+"""Tables, figures and numbers drawn from the records."""

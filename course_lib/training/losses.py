@@ -1,0 +1,21 @@
+"""What a training makes small."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """The mean over a batch of -log p(label).
+
+    logits: float (B, classes). targets: labels (B,), or shares of the classes (B, classes).
+    With smoothing ε the label counts 1 - ε, and ε is spread evenly over all classes (Szegedy et al.
+    2015, arXiv:1512.00567, §7).
+    """
+
+    label_smoothing: float = 0.0
+
+    def __call__(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
