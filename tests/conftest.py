@@ -1,9 +1,9 @@
-"""What holds for every test: few threads, no windows, and no network."""
+"""What holds for every test: one thread, no windows, and no network."""
 
 import os
 import socket
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")  # small tensors: more threads only cost
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors; two threads wait for each other
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest  # noqa: E402
@@ -20,8 +20,9 @@ def no_network(monkeypatch):
     look_up = socket.getaddrinfo
 
     def local_only(host, *args, **kwargs):
-        if (host.decode() if isinstance(host, bytes) else host) not in HERE:
-            pytest.fail(f"this test asked for the network ({host}): unit tests never download")
+        name = host.decode() if isinstance(host, bytes) else host
+        if name not in HERE:
+            pytest.fail(f"this test asked for the network ({name}): unit tests never download")
         return look_up(host, *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", local_only)
@@ -29,7 +30,7 @@ def no_network(monkeypatch):
 
 @pytest.fixture(scope="module")
 def one_thread():
-    """For many small layers: two threads wait for each other at each, and long where other work runs beside."""
+    """Already the rule; where a test needs it to be one, it says so."""
     yield from threads(1)
 
 
