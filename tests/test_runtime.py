@@ -33,7 +33,10 @@ def nowhere(monkeypatch):
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """``gpu("Tesla P100", (6, 0), built_for, kernel)``: this machine has that card; ``kernel`` runs in its place."""
+    """``gpu("Tesla P100", (6, 0), built_for, kernel)``: this machine has that card.
+
+    ``kernel`` runs in place of the first one on it.
+    """
 
     def pretend(name, capability, built_for=FROM_70, kernel=lambda: None):
         ones = torch.ones
@@ -42,13 +45,10 @@ def gpu(monkeypatch):
             kernel()
             return ones(*args, **kwargs)
 
-        for function, value in (
-            ("is_available", True),
-            ("get_device_name", name),
-            ("get_device_capability", capability),
-            ("get_arch_list", built_for),
-        ):
-            monkeypatch.setattr(torch.cuda, function, lambda *_, value=value: value)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+        monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built_for)
         monkeypatch.setattr(torch, "ones", fake_ones)
         monkeypatch.setattr(torch.version, "cuda", "13.0")
         monkeypatch.setattr(torch.version, "hip", None)
@@ -139,11 +139,7 @@ def test_kaggles_p100_is_found_out_and_the_better_accelerator_named(gpu):
     "capability, built_for, usable",
     [
         ((7, 5), FROM_70, True),
-        (
-            (7, 5),
-            ["sm_70", "sm_80"],
-            True,
-        ),  # machine code runs on later minors of its major version
+        ((7, 5), ["sm_70", "sm_80"], True),  # on later minors of its major version
         ((8, 9), ["sm_80", "sm_90"], True),
         ((8, 0), ["sm_75", "sm_86"], False),  # never on earlier minors
         ((9, 0), ["sm_80", "sm_86"], False),  # nor on the next major version
@@ -181,28 +177,6 @@ def test_a_torch_without_cuda_says_so_and_where_another_is(monkeypatch):
     monkeypatch.setattr(torch.version, "hip", None)
     usable, why = runtime.usable_gpu()
     assert not usable and "this build of torch knows no CUDA" in why and "pytorch.org" in why
-
-
-def test_windows_is_asked_again_while_a_scanner_holds_a_file(tmp_path, monkeypatch):
-    (tmp_path / "aside").touch()
-    refused = [PermissionError(13, "Access is denied")] * 3
-    monkeypatch.setattr(runtime, "WINDOWS", True)
-    monkeypatch.setattr(runtime.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(runtime.os, "replace", Mock(side_effect=[*refused, None]))
-    runtime.move_into_place(tmp_path / "aside", tmp_path / "there")
-    assert runtime.os.replace.call_count == 4
-    clock = iter(range(100))
-    monkeypatch.setattr(runtime.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(
-        runtime.os, "replace", Mock(side_effect=PermissionError(13, "Access is denied"))
-    )
-    with pytest.raises(PermissionError):
-        runtime.move_into_place(tmp_path / "aside", tmp_path / "there")
-    assert runtime.os.replace.call_count == 10, "ten seconds"
-    monkeypatch.setattr(runtime, "WINDOWS", False)
-    with pytest.raises(PermissionError):
-        runtime.move_into_place(tmp_path / "aside", tmp_path / "there")
-    assert runtime.os.replace.call_count == 11, "elsewhere a refusal is one"
 
 
 def test_a_driver_that_does_not_answer_is_told(gpu, monkeypatch):
@@ -279,9 +253,8 @@ def test_an_older_torch_reads_the_chip_from_the_system(monkeypatch, flags, has):
     host.machine() != "x86_64" or not Path("/proc/cpuinfo").exists(), reason="Linux on x86 only"
 )
 def test_what_torch_says_of_this_chip_is_what_the_system_says():
-    flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)[
-        1
-    ].split()
+    found = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    flags = found[1].split()
     assert runtime.cpu_has_bf16() == ("avx512_bf16" in flags or "amx_bf16" in flags)
 
 
@@ -313,19 +286,13 @@ def test_the_banner_has_at_most_six_lines_and_says_what_runs_why_and_on_what(sto
     lines = rt.banner(*[store] * stores).splitlines()
     assert len(lines) == 3 + min(stores, 3)
     text = "\n".join(lines)
-    for part in (
-        "local",
-        "smoke",
-        "argument",
-        NO_GPU[1],
-        torch.__version__,
-        rt.precision.name,
-        "seed 3",
-    ):
+    for part in ("local", "smoke", "argument", NO_GPU[1]):
         assert part in text
-    assert text.count("toy shapes val: 20 drawn (toy) pictures, 16×16, 10 classes") == min(
-        stores, 3
-    )
+    for part in (torch.__version__, rt.precision.name, "seed 3"):
+        assert part in text
+
+    described = text.count("toy shapes val: 20 drawn (toy) pictures, 16×16, 10 classes")
+    assert described == min(stores, 3)
 
 
 def test_the_description_of_a_machine_is_plain_text_fit_for_a_result_file():
@@ -333,9 +300,24 @@ def test_the_description_of_a_machine_is_plain_text_fit_for_a_result_file():
     assert machine and "\n" not in machine and f"{torch.get_num_threads()} threads" in machine
 
 
-def test_without_tqdm_the_progress_bar_is_silent(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "tqdm", None)  # the import raises
-    with runtime.progress_bar(3, "decoding", " pictures") as bar:
+# --- progress bar -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("terminal, shown", [(True, False), (False, True)])
+def test_the_bar_is_silent_where_nobody_looks(monkeypatch, capsys, terminal, shown):
+    """A stdout that is a file, or the second of two processes."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    with runtime.progress_bar(3, "decoding", " pictures", shown) as bar:
         bar.update(1)
         bar.set_postfix_str("loss 1.0")
     assert capsys.readouterr() == ("", "")
+
+
+def test_where_somebody_looks_the_variable_of_tqdm_decides(monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(runtime, "tqdm", Mock())
+    runtime.progress_bar(3, "decoding", " pictures")
+
+    said = runtime.tqdm.call_args.kwargs
+    assert "disable" not in said, "an argument would win over TQDM_DISABLE"
+    assert (said["total"], said["desc"], said["file"]) == (3, "decoding", sys.stdout)
