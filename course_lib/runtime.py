@@ -238,10 +238,12 @@ def _cpuinfo(key: str) -> str:
 # --- a bar for what takes long ------------------------------------------------------------------
 
 
-def progress_bar(total: int, name: str, unit: str, shown: bool = True) -> tqdm:
+def progress_bar(
+    total: int, name: str, unit: str, shown: bool = True, thousands: bool = True
+) -> tqdm:
     """A text bar on stdout that vanishes when done; silent where nobody looks.
 
-    Text, since widgets leave their state in the saved notebook.
+    thousands: 12,345 as 12.3k. Text, since widgets leave their state in the saved notebook.
     """
     ipython = sys.modules.get("IPython")
     in_notebook = ipython is not None and hasattr(ipython.get_ipython(), "kernel")
@@ -253,7 +255,7 @@ def progress_bar(total: int, name: str, unit: str, shown: bool = True) -> tqdm:
         total=total,
         desc=name,
         unit=unit,
-        unit_scale=True,
+        unit_scale=thousands,
         file=sys.stdout,
         leave=False,
         dynamic_ncols=True,
