@@ -115,7 +115,7 @@ def refused(name, answer, capsys):
 
 
 def cause_in(text):
-    return re.search(r"Cause: (.*) Smallest input", text)[1]
+    return re.search(r"Cause: (.*?) (In the line|Smallest input)", text)[1]
 
 
 RIGHT_ONES = [(name, answer) for name, found in RIGHT.items() for answer in found]
@@ -244,6 +244,12 @@ def test_other_arguments_than_the_stub_has_are_named(answer, takes, capsys):
 def test_an_answer_that_is_no_function_is_wrong(answer, kind, capsys):
     text = told("top_k_accuracy", answer, capsys)
     assert f"Cause: it is a {kind}, expected a function." in text
+
+
+@pytest.mark.parametrize("answer", [max, torch.add, nn.Linear, np.mean], ids=label)
+def test_functions_of_libraries_are_told_from_the_right_one(answer, capsys):
+    text = told("pad_crop", answer, capsys)
+    assert text.startswith("✗ pad_crop: wrong, so the reference is used. Cause: it ")
 
 
 # --- how it is told -----------------------------------------------------------------------------

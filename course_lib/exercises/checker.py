@@ -110,8 +110,8 @@ def check(task: Exercise, answer: Any) -> Verdict:
         if failing is None:
             return _right(task, answered[0].printed)
 
-        trial = Trial(task, answer, cases, expected, answered, failing)
-        return _wrong(task, _cause(trial), _evidence(trial), answered[failing].printed)
+        attempt = Attempt(task, answer, cases, expected, answered, failing)
+        return _wrong(task, _cause(attempt), _evidence(attempt), answered[failing].printed)
 
 
 # --- one call -----------------------------------------------------------------------------------
@@ -180,13 +180,19 @@ def _is_stub(function: Callable) -> bool:
 
 
 def _takes(function: Callable, args: list) -> bool:
+    signature = _signature(function)
     try:
-        inspect.signature(function).bind(*args)
+        return signature is None or bool(signature.bind(*args))
     except TypeError:
         return False
-    except ValueError:  # some functions written in C do not say
-        return True
-    return True
+
+
+def _signature(function: Callable) -> inspect.Signature | None:
+    """None for functions written in C that do not tell."""
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
 
 
 def _arguments(function: Callable) -> str:
@@ -236,7 +242,7 @@ def _close(expected: torch.Tensor, got: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Trial:
+class Attempt:
     """An answer that went wrong: every case with both outcomes, and the number of the first."""
 
     task: Exercise
@@ -247,39 +253,39 @@ class Trial:
     failing: int
 
 
-def _cause(trial: Trial) -> str:
+def _cause(attempt: Attempt) -> str:
     """The most telling words there are, in this order."""
     return (
-        _known_mistake(trial)
-        or _other_default(trial)
-        or trial.answered[trial.failing].problem
-        or _other_shape(trial)
-        or _idle_argument(trial)
-        or f"it goes wrong when {trial.cases[trial.failing][0]}"
+        _known_mistake(attempt)
+        or _other_default(attempt)
+        or attempt.answered[attempt.failing].problem
+        or _other_shape(attempt)
+        or _idle_argument(attempt)
+        or f"it goes wrong when {attempt.cases[attempt.failing][0]}"
     )
 
 
-def _known_mistake(trial: Trial) -> str:
-    others = [number for number in range(len(trial.cases)) if number != trial.failing]
+def _known_mistake(attempt: Attempt) -> str:
+    others = [number for number in range(len(attempt.cases)) if number != attempt.failing]
 
-    for cause, mistake in trial.task.mistakes:
-        if all(_agrees(trial, mistake, number) for number in [trial.failing, *others]):
+    for cause, mistake in attempt.task.mistakes:
+        if all(_agrees(attempt, mistake, number) for number in [attempt.failing, *others]):
             return cause
     return ""
 
 
-def _agrees(trial: Trial, mistake: Callable, number: int) -> bool:
+def _agrees(attempt: Attempt, mistake: Callable, number: int) -> bool:
     """Whether a mistake gives, in one case, what the answer gives."""
-    _, *args = trial.cases[number]
-    answered, mistaken = trial.answered[number], _outcome(trial.task, mistake, args)
+    _, *args = attempt.cases[number]
+    answered, mistaken = attempt.answered[number], _outcome(attempt.task, mistake, args)
 
-    if number == trial.failing and (answered.problem or mistaken.problem):
+    if number == attempt.failing and (answered.problem or mistaken.problem):
         return answered.problem == mistaken.problem
     if answered.problem:  # it need not raise in the same words
         return True
     if mistaken.problem:
         return False
-    if number != trial.failing and (_has_nan(answered.value) or _has_nan(mistaken.value)):
+    if number != attempt.failing and (_has_nan(answered.value) or _has_nan(mistaken.value)):
         return True  # how a mistake ends in 0 / 0 depends on how it is written
     return not _values_differ(mistaken.value, answered.value)
 
@@ -290,38 +296,41 @@ def _has_nan(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def _other_default(trial: Trial) -> str:
+def _other_default(attempt: Attempt) -> str:
     """An argument that the failing case leaves out, and that the stub gives another default."""
-    left_out = len(trial.cases[trial.failing]) - 1
-    own = list(inspect.signature(trial.answer).parameters.values())
-    asked = list(inspect.signature(trial.task.reference).parameters.values())
+    signature = _signature(attempt.answer)
+    if signature is None:
+        return ""
 
-    for mine, theirs in list(zip(own, asked, strict=False))[left_out:]:
-        if mine.default is not mine.empty and mine.default != theirs.default:
-            return f"the default of `{theirs.name}` is {mine.default}, expected {theirs.default}"
+    given = len(attempt.cases[attempt.failing]) - 1
+    asked = inspect.signature(attempt.task.reference).parameters.values()
+
+    for own, right in list(zip(signature.parameters.values(), asked, strict=False))[given:]:
+        if own.default not in (own.empty, right.default):
+            return f"the default of `{right.name}` is {own.default}, expected {right.default}"
     return ""
 
 
-def _other_shape(trial: Trial) -> str:
-    expected, got = trial.expected[trial.failing].value, trial.answered[trial.failing].value
+def _other_shape(attempt: Attempt) -> str:
+    expected, got = attempt.expected[attempt.failing].value, attempt.answered[attempt.failing].value
     if not isinstance(expected, torch.Tensor) or expected.shape == got.shape:
         return ""
     return f"it returns shape {tuple(got.shape)}, expected {tuple(expected.shape)}"
 
 
-def _idle_argument(trial: Trial) -> str:
+def _idle_argument(attempt: Attempt) -> str:
     """Arguments that change alone from one case to another, and never change the answer."""
     matters: dict[str, bool] = {}
 
-    for one, other in combinations(range(len(trial.cases)), 2):
-        changed = _changed_arguments(trial, one, other)
-        if len(changed) != 1 or trial.answered[one].problem or trial.answered[other].problem:
+    for one, other in combinations(range(len(attempt.cases)), 2):
+        changed = _changed_arguments(attempt, one, other)
+        if len(changed) != 1 or attempt.answered[one].problem or attempt.answered[other].problem:
             continue
-        if not _values_differ(trial.expected[one].value, trial.expected[other].value):
+        if not _values_differ(attempt.expected[one].value, attempt.expected[other].value):
             continue
 
         (name,) = changed
-        moved = _values_differ(trial.answered[one].value, trial.answered[other].value)
+        moved = _values_differ(attempt.answered[one].value, attempt.answered[other].value)
         matters[name] = matters.get(name, False) or moved
 
     idle = [f"`{name}`" for name, moved in matters.items() if not moved]
@@ -330,14 +339,14 @@ def _idle_argument(trial: Trial) -> str:
     return f"{' and '.join(idle)} {'make' if idle[1:] else 'makes'} no difference to the result"
 
 
-def _changed_arguments(trial: Trial, one: int, other: int) -> list[str]:
-    first, second = _bound(trial, one), _bound(trial, other)
+def _changed_arguments(attempt: Attempt, one: int, other: int) -> list[str]:
+    first, second = _bound(attempt, one), _bound(attempt, other)
     return [name for name in first if not _same_argument(first[name], second[name])]
 
 
-def _bound(trial: Trial, number: int) -> dict[str, Any]:
+def _bound(attempt: Attempt, number: int) -> dict[str, Any]:
     """The arguments of a case by name, those that it leaves out included."""
-    bound = inspect.signature(trial.task.reference).bind(*trial.cases[number][1:])
+    bound = inspect.signature(attempt.task.reference).bind(*attempt.cases[number][1:])
     bound.apply_defaults()
     return bound.arguments
 
@@ -388,17 +397,17 @@ def _detail(text: str) -> str:
     )
 
 
-def _evidence(trial: Trial) -> tuple[str, ...]:
-    """The smallest input that shows it, the difference there, and the line that raised."""
-    names = inspect.signature(trial.task.reference).parameters
-    args = zip(names, trial.cases[trial.failing][1:], strict=False)
+def _evidence(attempt: Attempt) -> tuple[str, ...]:
+    """The line that raised, the smallest input that shows it, and the difference there."""
+    names = inspect.signature(attempt.task.reference).parameters
+    args = zip(names, attempt.cases[attempt.failing][1:], strict=False)
     shown = ", ".join(f"{name}={_show(arg)}" for name, arg in args)
 
-    outcome = trial.answered[trial.failing]
-    difference = _difference(trial.expected[trial.failing].value, outcome)
+    outcome = attempt.answered[attempt.failing]
+    difference = _difference(attempt.expected[attempt.failing].value, outcome)
     line = [f"In the line: {outcome.line}"] if outcome.line else []
 
-    return f"Smallest input that shows it: {shown}", *line, f"{difference}."
+    return *line, f"Smallest input that shows it: {shown}", f"{difference}."
 
 
 def _difference(expected: Any, outcome: Outcome) -> str:

@@ -5,6 +5,7 @@ function takes and returns stands in its stub, in the notebook.
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -197,6 +198,9 @@ ONE_CYCLE = Exercise(
 )
 
 
+# Shares of the way gone, after a share of the time: the right one first.
+
+
 def _half_cosine(part: float) -> float:
     return (1 - math.cos(math.pi * part)) / 2
 
@@ -205,12 +209,28 @@ def _line(part: float) -> float:
     return part
 
 
-def _quarter(part: float) -> float:
+def _backwards(part: float) -> float:
+    return 1 - _half_cosine(part)
+
+
+def _slow_quarter(part: float) -> float:
     return 1 - math.cos(math.pi / 2 * part)
 
 
-def _sine(part: float) -> float:
+def _fast_quarter(part: float) -> float:
     return math.sin(math.pi / 2 * part)
+
+
+def _half_of_the_way(part: float) -> float:
+    return _slow_quarter(part) / 2
+
+
+def _twice_the_way(part: float) -> float:
+    return 2 * _half_cosine(part)
+
+
+def _in_degrees(part: float) -> float:
+    return (1 - math.cos(180 * part)) / 2
 
 
 def _wrong_cycle(
@@ -220,12 +240,12 @@ def _wrong_cycle(
     warm_up: float = 0.3,
     start_div: float = 25,
     *,
-    up=_half_cosine,
-    down=_half_cosine,
+    up: Callable = _half_cosine,
+    down: Callable = _half_cosine,
     peak_late: int = 0,
     end_late: int = 0,
-    rounded=float,
-    end_share=lambda start_div: 1 / start_div / 1e4,
+    rounded: Callable = float,
+    end_share: Callable = lambda start_div: 1 / start_div / 1e4,
 ) -> float:
     """The schedule with something in it that is not the default here.
 
@@ -290,32 +310,31 @@ _WRONG_CYCLES = [
     ),
     (
         "the way up is run backwards, from the peak to the starting rate",
-        {"up": lambda part: 1 - _half_cosine(part)},
+        {"up": _backwards},
     ),
     (
         "only a quarter of the wave is used, cos over 0..π/2; either way runs over 0..π",
-        {"up": _quarter, "down": _quarter},
+        {"up": _slow_quarter, "down": _slow_quarter},
     ),
     (
-        "only a quarter of the wave is used, cos over 0..π/2; either way runs over 0..π",
-        {"up": lambda part: 1 - _quarter(1 - part), "down": _quarter},
+        "only a quarter of the wave is used, sin over 0..π/2; either way runs over 0..π",
+        {"up": _fast_quarter, "down": _fast_quarter},
     ),
     (
-        "only a quarter of the wave is used, sin and cos over 0..π/2; either way runs over 0..π",
-        {"up": _sine, "down": _sine},
+        "only a quarter of the wave is used, sin, then cos over 0..π/2; either way runs over 0..π",
+        {"up": _fast_quarter, "down": _slow_quarter},
     ),
     (
         "the cosine runs over 0..π/2, so that the rate goes half of the way; it runs over 0..π",
-        {"up": lambda part: _quarter(part) / 2, "down": lambda part: _quarter(part) / 2},
+        {"up": _half_of_the_way, "down": _half_of_the_way},
     ),
     (
         "the cosine is not halved: 1 + cos lies in 0..2, so that the rate goes twice the way",
-        {"up": lambda part: 2 * _half_cosine(part), "down": lambda part: 2 * _half_cosine(part)},
+        {"up": _twice_the_way, "down": _twice_the_way},
     ),
     (
         "the angle is in degrees; math.cos wants radians, 0..π",
-        {"up": lambda part: _half_cosine(180 / math.pi * part)}
-        | {"down": lambda part: _half_cosine(180 / math.pi * part)},
+        {"up": _in_degrees, "down": _in_degrees},
     ),
 ]
 

@@ -296,7 +296,7 @@ def _refused(name: str, solution: str) -> str:
     task = EXERCISES[name]
     exec(solution, names := dict(vars(importlib.import_module(task.reference.__module__))))
     verdict = check(task, names[name])
-    return "" if verdict.startswith("✓") else verdict
+    return "" if verdict.right else verdict.text
 
 
 @rule
