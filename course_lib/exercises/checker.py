@@ -181,10 +181,14 @@ def _is_stub(function: Callable) -> bool:
 
 def _takes(function: Callable, args: list) -> bool:
     signature = _signature(function)
+    if signature is None:
+        return True
+
     try:
-        return signature is None or bool(signature.bind(*args))
+        signature.bind(*args)
     except TypeError:
         return False
+    return True
 
 
 def _signature(function: Callable) -> inspect.Signature | None:

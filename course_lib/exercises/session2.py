@@ -457,7 +457,9 @@ def _(images, dy, dx, pad=4):
     return pad_crop(images, dx, dy, pad)
 
 
-@PAD_CROP.mistake("the window moves the other way: a larger dy is further down, a larger dx right")
+@PAD_CROP.mistake(
+    "the window moves the other way: a larger dy lies further down, a larger dx further right"
+)
 def _(images, dy, dx, pad=4):
     return pad_crop(images, 2 * pad - dy, 2 * pad - dx, pad)
 
@@ -615,12 +617,12 @@ def _(model):
     return list(model.parameters()), []
 
 
-@GROUPS.mistake("nothing is decayed")
+@GROUPS.mistake("nothing is decayed; the weights of convolutions and linear layers are to be")
 def _(model):
     return [], list(model.parameters())
 
 
-@GROUPS.mistake("the weights of norms are decayed; they scale, not to be pulled to zero")
+@GROUPS.mistake("the weights of norms are decayed; they scale, and are not to be pulled to zero")
 def _(model):
     return _split(model, lambda name, parameter: name.endswith("weight"))
 

@@ -28,21 +28,24 @@ def grad_cam(
     outputs = []
 
     def begin_graph(module: nn.Module, inputs: tuple, output: torch.Tensor) -> torch.Tensor:
-        """Keep what the layer gives, and record gradients from here on, not in front of it."""
+        """A hook: keep what the layer gives, and let the graph begin there."""
         _check_output(module, output)
+
         torch.set_grad_enabled(True)
         outputs.append(output.detach().requires_grad_())
-        return outputs[-1].clone()  # an in-place ReLU behind the layer must not change what is kept
+
+        return outputs[-1].clone()  # an in-place ReLU behind the layer spares what is kept
 
     with (
         in_eval_mode(model),
         torch.inference_mode(False),
         torch.autocast(device.type, enabled=False),
-        torch.no_grad(),
+        torch.no_grad(),  # until the layer is reached
         layer.register_forward_hook(begin_graph),
     ):
         logits = model(images.detach().to(device, torch.float32, copy=True))  # (B, classes)
         activations = _only_output(layer, outputs)  # (B, C, h, w)
+
         scores = _class_scores(logits, targets)  # (B,)
         (gradients,) = torch.autograd.grad(scores.sum(), activations)  # (B, C, h, w)
 
