@@ -1,17 +1,12 @@
-"""Grad-CAM through the library pytorch-grad-cam, made safe to call in the middle of a course.
-
-Called bare, the library leaves the model in eval mode and its gradients gone, reads activations that
-a later in-place ReLU has overwritten, fails under bf16, and answers too few targets with zero maps.
-"""
-
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+"""Grad-CAM: where in a picture does the evidence for a class lie? And the map over its picture."""
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from course_lib.files import CourseError
+from course_lib.models.modes import in_eval_mode
 
 
 def grad_cam(
@@ -20,44 +15,48 @@ def grad_cam(
     """Where in each picture the evidence for a class lies, as seen at one layer of the network.
 
     images: normalised float (B, 3, H, W). targets: class indices (B,), by default the predicted
-    ones. layer: a name in ``model.stages`` or a module with output (B, C, h, w), by default the last
-    stage. Returns float32 (B, H, W), each map stretched to 0..1 by itself, so that two maps cannot
-    be compared in height; a map without any positive evidence is zero. Runs in fp32 and eval mode;
-    modes, gradients and hooks of the model are afterwards as they were, also after an error.
-    Raises CourseError for a missing library, wrong shapes, and a layer or targets that do not fit;
-    IndexError for a class that the model does not have.
+    ones. layer: a name in ``model.stages`` or a module with output (B, C, h, w), by default the
+    last stage. Returns float32 (B, H, W), each map stretched to 0..1 by itself, so that the heights
+    of two maps cannot be compared; a map without any evidence for the class is zero.
+    Runs in fp32 and eval mode, and leaves model and gradients as they were, also after an error.
+    Raises CourseError for wrong shapes, weights that are not fp32, and a layer or targets that do
+    not fit; IndexError for a class that the model does not have.
     Source: Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2.
     """
-    GradCAM, ClassTarget = _library()
     layer = _find_layer(model, layer)
-    weight = _check_input(model, images)
-    if targets is not None:
-        targets = [ClassTarget(index) for index in _class_indices(targets, len(images))]
-    with ExitStack() as undo:
-        undo.enter_context(_left_as_found(model))
-        undo.enter_context(torch.inference_mode(False))
-        undo.enter_context(torch.enable_grad())
-        undo.enter_context(torch.autocast(weight.device.type, enabled=False))
-        undo.callback(layer.register_forward_hook(_start_graph).remove)  # runs before the library's
-        cam = GradCAM(model, [layer])  # not as `with GradCAM(...)`: that swallows an IndexError
-        undo.callback(cam.activations_and_grads.release)
-        undo.callback(
-            layer.register_forward_hook(_pass_on_a_copy).remove
-        )  # runs after the library's
-        try:
-            maps = cam(images.detach().float().clone(), targets)
-        except (
-            RuntimeError
-        ):  # of the backward pass, where a layer that was not called left nothing to go back to
-            if cam.activations_and_grads.activations or not hasattr(cam, "outputs"):
-                raise
-        runs = len(cam.activations_and_grads.activations)
-    if runs != 1:
-        raise CourseError(
-            f"layer: this {type(layer).__name__} runs {runs} times in a forward pass; "
-            "choose a module that runs once"
-        )
-    return maps
+    device = _check_input(model, images)
+    outputs = []
+
+    def begin_graph(module: nn.Module, inputs: tuple, output: torch.Tensor) -> torch.Tensor:
+        """A hook: keep what the layer gives, and let the graph begin there."""
+        _check_output(module, output)
+
+        torch.set_grad_enabled(True)
+        outputs.append(output.detach().requires_grad_())
+
+        return outputs[-1].clone()  # an in-place ReLU behind the layer spares what is kept
+
+    with (
+        in_eval_mode(model),
+        torch.inference_mode(False),
+        torch.autocast(device.type, enabled=False),
+        torch.no_grad(),  # until the layer is reached
+        layer.register_forward_hook(begin_graph),
+    ):
+        logits = model(images.detach().to(device, torch.float32, copy=True))  # (B, classes)
+        activations = _only_output(layer, outputs)  # (B, C, h, w)
+
+        scores = _class_scores(logits, targets)  # (B,)
+        (gradients,) = torch.autograd.grad(scores.sum(), activations)  # (B, C, h, w)
+
+    # Equation 1: a channel's weight is its mean gradient. Equation 2: what speaks against the class
+    # is cut off, after the sum.
+    weights = gradients.mean(dim=(2, 3), keepdim=True)  # (B, C, 1, 1)
+    maps = (weights * activations.detach()).sum(dim=1, keepdim=True).relu()  # (B, 1, h, w)
+
+    # As pytorch-grad-cam has it: stretched before the resize, and again after it.
+    maps = F.interpolate(_stretch(maps), size=images.shape[2:], mode="bilinear")
+    return _stretch(maps)[:, 0].cpu().numpy()  # (B, H, W)
 
 
 def overlay(image: np.ndarray, cam: np.ndarray, alpha: float = 0.5) -> np.ndarray:
@@ -68,30 +67,21 @@ def overlay(image: np.ndarray, cam: np.ndarray, alpha: float = 0.5) -> np.ndarra
     """
     from matplotlib import colormaps
 
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise CourseError(f"image: expected uint8 (H, W, 3), got {image.dtype} {image.shape}")
-    if cam.shape != image.shape[:2]:
-        raise CourseError(
-            f"cam: expected the shape of the picture, {image.shape[:2]}, got {cam.shape}"
-        )
-    for name, value in (("cam", cam), ("alpha", np.asarray(alpha))):
-        low, high = value.min(), value.max()
-        if not (low >= 0 and high <= 1):  # said this way round, NaN fails too
-            raise CourseError(f"{name}: expected values in 0..1, got {low:g}..{high:g}")
-    colours = 255 * colormaps["viridis"](cam.astype(np.float64))[..., :3]
-    return np.rint((1 - alpha) * image + alpha * colours).astype(np.uint8)
+    _check_overlay(image, cam, alpha)
+
+    colours = 255 * colormaps["viridis"](cam.astype(np.float64))[..., :3]  # (H, W, 3)
+    mixed = (1 - alpha) * image + alpha * colours
+
+    return np.rint(mixed).astype(np.uint8)
 
 
-def _library() -> tuple[type, type]:
-    try:
-        from pytorch_grad_cam import GradCAM
-        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-    except ImportError as error:
-        raise CourseError(
-            f"Grad-CAM needs the package grad-cam ({error}). Install it: pip install grad-cam==1.5.7, "
-            "on Colab and Kaggle pip install --no-deps ttach==0.0.3 grad-cam==1.5.7"
-        ) from error
-    return GradCAM, ClassifierOutputTarget
+def _stretch(maps: torch.Tensor) -> torch.Tensor:
+    """Each map of (B, 1, H, W) to 0..1; one that is the same everywhere to zero."""
+    maps = maps - maps.amin(dim=(2, 3), keepdim=True)
+    return maps / (maps.amax(dim=(2, 3), keepdim=True) + 1e-7)
+
+
+# --- which layer, which classes -----------------------------------------------------------------
 
 
 def _find_layer(model: nn.Module, layer: str | nn.Module | None) -> nn.Module:
@@ -99,6 +89,7 @@ def _find_layer(model: nn.Module, layer: str | nn.Module | None) -> nn.Module:
         if not any(layer is module for module in model.modules()):
             raise CourseError(f"layer: this {type(layer).__name__} is not a part of the model")
         return layer
+
     stages = getattr(model, "stages", None)
     if not isinstance(stages, dict):
         raise CourseError(f"{type(model).__name__} has no dict `stages`: pass a module as layer=")
@@ -109,63 +100,84 @@ def _find_layer(model: nn.Module, layer: str | nn.Module | None) -> nn.Module:
     return stages[layer]
 
 
-def _check_input(model: nn.Module, images: torch.Tensor) -> nn.Parameter:
-    """Returns a weight of the model, which knows the device."""
+def _only_output(layer: nn.Module, outputs: list[torch.Tensor]) -> torch.Tensor:
+    """What the layer gave; of two outputs, nobody could say which one the map is of."""
+    if len(outputs) != 1:
+        raise CourseError(
+            f"layer: this {type(layer).__name__} runs {len(outputs)} times in a forward pass; "
+            "choose a module that runs once"
+        )
+    return outputs[0]
+
+
+def _class_scores(logits: torch.Tensor, targets) -> torch.Tensor:
+    """The logit of each picture's class, by default the predicted one. (B, classes) → (B,)."""
+    classes = logits.argmax(dim=1) if targets is None else torch.as_tensor(targets)
+    _check_classes(classes, *logits.shape)
+
+    classes = classes.to(logits.device, torch.int64)
+    return logits.gather(1, classes[:, None])[:, 0]
+
+
+# --- what cannot be explained or drawn ----------------------------------------------------------
+
+
+def _check_input(model: nn.Module, images: torch.Tensor) -> torch.device:
+    """Returns the device of the model."""
     if images.ndim != 4 or not images.is_floating_point() or len(images) == 0:
         raise CourseError(
             "images: expected normalised float (B, 3, H, W), B at least 1, "
             f"got {images.dtype} {tuple(images.shape)}"
         )
+
     weight = next(model.parameters())
     if weight.dtype != torch.float32:
         raise CourseError(
             f"model: its weights are {weight.dtype}, and Grad-CAM runs in fp32: "
             "call model.float() first"
         )
-    return weight
+    return weight.device
 
 
-def _class_indices(targets, count: int) -> list[int]:
-    indices = torch.as_tensor(targets)
-    if indices.shape != (count,):
+def _check_output(layer: nn.Module, output: torch.Tensor) -> None:
+    if isinstance(output, torch.Tensor) and output.ndim == 4:
+        return
+
+    found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+    raise CourseError(
+        "layer: expected a module with output (B, C, h, w), "
+        f"this {type(layer).__name__} gives {found}"
+    )
+
+
+def _check_classes(classes: torch.Tensor, count: int, available: int) -> None:
+    if classes.shape != (count,):
         raise CourseError(
             f"targets: expected {count} class indices, one for each picture, "
-            f"got shape {tuple(indices.shape)}"
+            f"got shape {tuple(classes.shape)}"
         )
-    if indices.is_floating_point() or indices.dtype == torch.bool or (indices < 0).any():
+
+    if classes.is_floating_point() or classes.dtype == torch.bool or (classes < 0).any():
         raise CourseError(
-            f"targets: expected whole numbers from 0 on, got {indices.tolist()} ({indices.dtype})"
+            f"targets: expected whole numbers from 0 on, got {classes.tolist()} ({classes.dtype})"
         )
-    return indices.tolist()
+
+    if (classes >= available).any():  # said here: on a GPU, nothing runs any more after the attempt
+        raise IndexError(
+            f"targets: the model has the classes 0..{available - 1}, got {classes.tolist()}"
+        )
 
 
-@contextmanager
-def _left_as_found(model: nn.Module) -> Iterator[None]:
-    """Freeze the model; at the end put back every mode, ``requires_grad`` and ``.grad``."""
-    modes = [(module, module.training) for module in model.modules()]
-    states = [(weight, weight.requires_grad, weight.grad) for weight in model.parameters()]
-    try:
-        model.requires_grad_(False)
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        for weight, requires_grad, grad in states:
-            weight.requires_grad_(requires_grad)
-            weight.grad = grad
+def _check_overlay(image: np.ndarray, cam: np.ndarray, alpha: float) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise CourseError(f"image: expected uint8 (H, W, 3), got {image.dtype} {image.shape}")
 
-
-def _start_graph(module: nn.Module, inputs: tuple, output: torch.Tensor) -> torch.Tensor:
-    """A forward hook. The gradient is needed at this layer and no deeper: the graph begins here."""
-    if not isinstance(output, torch.Tensor) or output.ndim != 4:
-        found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+    if cam.shape != image.shape[:2]:
         raise CourseError(
-            "layer: expected a module with output (B, C, h, w), "
-            f"this {type(module).__name__} gives {found}"
+            f"cam: expected the shape of the picture, {image.shape[:2]}, got {cam.shape}"
         )
-    return output.detach().requires_grad_()
 
-
-def _pass_on_a_copy(module: nn.Module, inputs: tuple, output: torch.Tensor) -> torch.Tensor:
-    """A forward hook. In-place steps behind the layer then spare what the library has stored."""
-    return output.clone()
+    for name, value in (("cam", cam), ("alpha", np.asarray(alpha))):
+        low, high = value.min(), value.max()
+        if not (low >= 0 and high <= 1):  # said this way round, NaN fails too
+            raise CourseError(f"{name}: expected values in 0..1, got {low:g}..{high:g}")
