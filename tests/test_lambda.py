@@ -9,8 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from course_lib.models import LambdaLayer, create_model, lambda_paths, model_options, summary
-from course_lib.models.blocks import Bottleneck
+from course_lib.models import (
+    LambdaLayer,
+    LambdaResNet,
+    create_model,
+    lambda_paths,
+    model_options,
+    summary,
+)
+from course_lib.models.blocks import BasicBlock, Bottleneck
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -320,7 +327,7 @@ def test_the_multiply_adds_of_a_layer_are_those_of_the_formula(path):
 
 @pytest.mark.parametrize("path", PATHS)
 def test_torch_compile_computes_the_same(path):
-    layer, x, gradient = ours(5, 1, 4, 9, path), randn(2, 32, 4, 9), randn(2, 24, 4, 9, seed=1)
+    layer, x, gradient = ours(5, 1, 2, 9, path), randn(2, 32, 2, 9), randn(2, 24, 2, 9, seed=1)
     expected = value_and_gradients(layer, x, gradient)
     layer.zero_grad()
 
@@ -383,17 +390,25 @@ def test_every_option_is_tried_below():
     assert {name for each in OPTIONS for name in each} == set(model_options("lambda_resnet26"))
 
 
-@pytest.mark.parametrize(
-    "name, options",
-    [*itertools.product(("lambda_resnet18", "lambda_resnet26"), OPTIONS), ("lambda_resnet50", {})],
-    ids=str,
-)
-def test_a_small_step_lowers_the_loss_by_what_the_gradient_says(name, options):
-    """In double precision, where the step can be so small that the loss is straight along it."""
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
+def test_a_small_step_lowers_the_loss_by_what_the_gradient_says(block, options):
     torch.manual_seed(0)
-    model = create_model(name, 4, **options).double()
-    side = (20, 17) if options.get("stem") else (40, 33)  # odd maps on the way
-    x, labels = randn(4, options.get("in_channels", 3), *side), torch.arange(4)
+    model = LambdaResNet(block, (1, 1, 1, 2), 4, **options)
+    assert_a_small_step_lowers_the_loss(model, **options)
+
+
+@pytest.mark.parametrize("name", NAMES[:4])
+def test_in_the_networks_by_name_too(name):
+    torch.manual_seed(0)
+    assert_a_small_step_lowers_the_loss(create_model(name, 4))
+
+
+def assert_a_small_step_lowers_the_loss(model, stem="imagenet", in_channels=3, **options):
+    """In double precision, where the step can be so small that the loss is straight along it."""
+    model = model.double()
+    side = (20, 17) if stem == "small" else (40, 33)  # odd maps on the way
+    x, labels = randn(4, in_channels, *side), torch.arange(4)
 
     def loss():
         torch.manual_seed(1)  # the same dropout both times
