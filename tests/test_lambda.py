@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from course_lib.models import (
     LambdaLayer,
@@ -251,6 +252,16 @@ def test_the_path_depends_on_the_map_and_can_be_seen_and_forced(side, path):
 
     layer.path = "rows"
     assert layer.chosen_path(side, side) == "rows" and "path=rows" in repr(layer)
+
+
+def test_a_gpu_runs_the_definition(monkeypatch):
+    """With tensors that only say where they would lie."""
+    monkeypatch.setattr(lambda_paths, "output", lambda *_: pytest.fail("a path for CPUs"))
+    with FakeTensorMode():
+        with torch.device("cuda"):
+            layer, x = LambdaLayer(64), torch.empty(2, 64, 8, 8)
+        assert layer.chosen_path(8, 8) == "definition"
+        assert layer(x).shape == (2, 64, 8, 8)
 
 
 @pytest.mark.parametrize("path", FAST)

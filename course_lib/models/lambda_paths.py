@@ -10,8 +10,7 @@ n queries of h heads with m keys in sight each, and u = 1:
 At k = 16, h = 4, v = 32 that is 512 against 192 for each of the n · m pairs, and no lambda of k · v
 numbers per position is stored. The products need E spelled out, n · m · k numbers of which only
 r² · k differ; and they take whole blocks of keys, where a convolution takes exactly r² each, even
-those beyond the edge of the map. On a CPU memory traffic decides, so the products come in three
-forms:
+those beyond the edge of the map. On a CPU memory traffic decides, so they come in three forms:
 
 * ``whole``: E for all pairs at once. Few, large steps; m = H · W. For maps whose E fits the cache,
   with an attention well below the lambdas it stands for.

@@ -32,9 +32,8 @@ class LambdaResNet(ResNet):
         small networks have them there.
     dim_k, heads, dim_u, r: see ``LambdaLayer``.
     size: (H, W) of the pictures, for global layers (with r=None).
-    The others: see ``ResNet``. Raises ValueError for an unknown stage, and for r and size that do
-        not
-    fit.
+    The others: see ``ResNet``. Raises ValueError for an unknown stage, and for r and size that
+    do not fit.
     """
 
     def __init__(

@@ -88,6 +88,7 @@ class ResNet(Classifier):
         # (Yang et al. 2019, arXiv:1902.08129), too large for 200 layers, unless they start shut.
         start_as_identity = zero_init_residual or shortcut == "C"
 
+        # The plain blocks take no options: whoever asks for one gets the general form.
         options = BlockOptions(width, shortcut, drop_rate, drop_path, se)
         general = start_as_identity or options != PLAIN or issubclass(block, GeneralBlock)
         number, depth = 0, sum(counts)

@@ -1,8 +1,7 @@
 """The residual blocks with their options: what people have changed about ``blocks`` since 2015.
 
 Four blocks, each written out: the two of ``blocks`` and their pre-activation forms. All take the
-    same
-``BlockOptions``, and with none set the first two are those of ``blocks``, weight for weight.
+same ``BlockOptions``, and with none set the first two are those of ``blocks``, weight for weight.
 """
 
 from dataclasses import dataclass

@@ -15,8 +15,7 @@ from torch import nn
 def whiten_stem(model: nn.Module, images: torch.Tensor, floor: float = 0.05) -> int:
     """Put whitening filters, and their negatives for the ReLU, into the first convolution.
 
-    images: a few hundred normalised pictures or more, (B, C, H, W), at the size training begins
-        with.
+    images: a few hundred normalised pictures or more, (B, C, H, W), of the first epoch's size.
     floor: added to the variances, so that patterns which hardly occur are not blown up.
     Filters beyond twice the dimension of a patch keep their random weights. Returns the number of
     filters set.
