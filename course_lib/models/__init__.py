@@ -1,6 +1,6 @@
 """The networks of the course."""
 
-from course_lib.models.blocks import Classifier
+from course_lib.models.classifier import Classifier
 from course_lib.models.lambda_layer import LambdaLayer
 from course_lib.models.lambda_resnet import LambdaResNet
 from course_lib.models.registry import create_model, list_models, model_options

@@ -1,4 +1,7 @@
-"""LambdaResNet: a ResNet whose 3×3 convolutions look further (Bello 2021, arXiv:2102.08602, §5.1 and table 13)."""
+"""LambdaResNet: a ResNet whose 3×3 convolutions look further.
+
+Bello 2021, "LambdaNetworks", arXiv:2102.08602, §5.1 and table 13.
+"""
 
 from torch import nn
 
@@ -8,15 +11,29 @@ from course_lib.models.resnet import IMAGENET, ResNet
 
 STAGES = ("c2", "c3", "c4", "c5")  # the paper's names of layer1 to layer4
 
+LAMBDA = {  # depth: block, blocks in each stage, stages with lambda layers
+    18: (BasicBlock, IMAGENET[18][1], ("c4", "c5")),
+    26: (Bottleneck, (2, 2, 2, 2), ("c4", "c5")),
+    34: (BasicBlock, IMAGENET[34][1], ("c4", "c5")),
+    50: (Bottleneck, IMAGENET[50][1], STAGES),
+    101: (Bottleneck, IMAGENET[101][1], STAGES),
+    152: (Bottleneck, IMAGENET[152][1], STAGES),
+}
+
 
 class LambdaResNet(ResNet):
-    """A ResNet with lambda layers for the 3×3 convolutions of ``lambda_stages``: for the only one of a bottleneck,
-    for the second one of a basic block.
+    """A ResNet with lambda layers in place of 3×3 convolutions.
 
-    lambda_stages: of "c2" to "c5". In "c4" and "c5" alone they keep most of the gain for a fraction of the time
-    (Bello 2021, §5.3), and a basic block has no narrow middle to put them in, so small networks start there.
-    dim_k, heads, dim_u, r: see ``LambdaLayer``. size: (H, W) of the pictures, for global layers (with r=None).
-    The others: see ``ResNet``. Raises ValueError for an unknown stage, and for r and size that do not fit.
+    In each block of ``lambda_stages`` one is replaced: the only one of a bottleneck, the second one
+    of a basic block.
+
+    lambda_stages: of "c2" to "c5". In "c4" and "c5" alone they keep most of the gain for a fraction
+        of the time (Bello 2021, §5.3), and a basic block has no narrow middle to put them in, so
+        small networks have them there.
+    dim_k, heads, dim_u, r: see ``LambdaLayer``.
+    size: (H, W) of the pictures, for global layers (with r=None).
+    The others: see ``ResNet``. Raises ValueError for an unknown stage, and for r and size that
+    do not fit.
     """
 
     def __init__(
@@ -52,39 +69,36 @@ class LambdaResNet(ResNet):
             se=se,
             zero_init_residual=zero_init_residual,
         )
-        if not set(lambda_stages) <= set(STAGES):
-            raise ValueError(
-                f"lambda_stages is {lambda_stages}: expected some of {', '.join(STAGES)}"
-            )
+        _check(lambda_stages)
         check_reach(r, size)
         size = height_and_width(size)
-        shrunk = 1 if stem == "small" else 4  # the picture's side over the map's
+
+        def in_place_of(conv: nn.Conv2d, shrunk: int) -> nn.Module:
+            """The layer for a convolution whose map is ``shrunk`` times as small as the picture."""
+            layer = LambdaLayer(
+                conv.in_channels,
+                conv.out_channels,
+                dim_k=dim_k,
+                heads=heads,
+                dim_u=dim_u,
+                r=r,
+                size=size and tuple(-(-side // shrunk) for side in size),
+            )
+            if conv.stride == (1, 1):
+                return layer
+            # ceil_mode: on odd maps the shortcut keeps the last row, too
+            return nn.Sequential(layer, nn.AvgPool2d(2, ceil_mode=True))
+
+        shrunk = 1 if stem == "small" else 4
         for name, stage in zip(STAGES, self.stages.values(), strict=True):
             for each in stage:
-                shrunk *= each.conv1.stride[0]
-                stride = each.conv2.stride[0]
+                conv = each.conv2
+                shrunk *= each.conv1.stride[0]  # a basic block has its stride here,
                 if name in lambda_stages:
-                    layer = LambdaLayer(
-                        each.conv2.in_channels,
-                        each.conv2.out_channels,
-                        dim_k=dim_k,
-                        heads=heads,
-                        dim_u=dim_u,
-                        r=r,
-                        size=size and tuple(-(-side // shrunk) for side in size),
-                    )
-                    # ceil_mode: on odd maps the shortcut keeps the last row, too
-                    each.conv2 = (
-                        layer
-                        if stride == 1
-                        else nn.Sequential(layer, nn.AvgPool2d(2, ceil_mode=True))
-                    )
-                shrunk *= stride
+                    each.conv2 = in_place_of(conv, shrunk)
+                shrunk *= conv.stride[0]  # a bottleneck here
 
 
-LAMBDA = {  # depth: block, blocks in each stage, stages with lambda layers
-    18: (BasicBlock, IMAGENET[18][1], ("c4", "c5")),
-    26: (Bottleneck, (2, 2, 2, 2), ("c4", "c5")),
-    34: (BasicBlock, IMAGENET[34][1], ("c4", "c5")),
-    **{depth: (Bottleneck, IMAGENET[depth][1], STAGES) for depth in (50, 101, 152)},
-}
+def _check(lambda_stages: tuple[str, ...]) -> None:
+    if not set(lambda_stages) <= set(STAGES):
+        raise ValueError(f"lambda_stages is {lambda_stages}: expected some of {', '.join(STAGES)}")
