@@ -18,8 +18,19 @@ from torch import nn
 from course_lib.data import AlbumentationsLoader, Augment, BatchLoader, pipelines, toy_shapes
 from course_lib.files import CourseError
 from course_lib.runtime import Precision, seed_everything
-from course_lib.training import Extras, checkpoint, evaluate, fit, optim, processes, schedules
-from course_lib.training.step import Trainer
+from course_lib.training import (
+    Callbacks,
+    Checkpoint,
+    CrossEntropy,
+    Extras,
+    Trainer,
+    checkpoint,
+    evaluate,
+    fit,
+    optim,
+    processes,
+    schedules,
+)
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="processes are forked from a server, and speak gloo"
@@ -82,9 +93,9 @@ def training(folder: Path | None = None, at_step=lambda steps: None, make=no_nor
             optimizer=optimizer,
             extras=Extras(**extras),
             scheduler=schedules.one_cycle(optimizer, 0.1, EPOCHS * BATCHES),
-            label_smoothing=0.1,
-            checkpoint=folder and folder / "training.pt",
-            report=lambda line: None,
+            loss=CrossEntropy(0.1),
+            checkpoint=folder and Checkpoint(folder / "training.pt"),
+            callbacks=Callbacks(report=lambda line: None),
         )
     return SimpleNamespace(
         model=model, losses=losses[:-1], history=history
@@ -295,7 +306,7 @@ def test_ctrl_c_in_one_process_during_the_last_batch_ends_both_and_nothing_is_lo
 def test_ctrl_c_in_one_process_stops_both_at_one_batch_and_they_go_on_there(together, tmp_path):
     assert together(train_with_ctrl_c, tmp_path) == [1, 1]
     saved = checkpoint.load(tmp_path / "training.pt")
-    assert len(saved["history"]["rows"]) == 1 and saved["totals"]["batches"] == 3
+    assert len(saved["history"]["rows"]) == 1 and saved["so_far"]["batches"] == 3
     assert together(train_and_note, tmp_path) == [0, 0]
     found, alone = checkpoint.load(tmp_path / "end0.pt"), training()
     np.testing.assert_allclose(found["losses"], alone.losses[9:], rtol=0, atol=1e-5)

@@ -20,7 +20,16 @@ from torch import nn
 
 from course_lib.data import AlbumentationsLoader, BatchLoader, pipelines, toy_shapes
 from course_lib.runtime import seed_everything
-from course_lib.training import CheckpointError, Extras, checkpoint, fit, optim, schedules
+from course_lib.training import (
+    Callbacks,
+    Checkpoint,
+    CheckpointError,
+    Extras,
+    checkpoint,
+    fit,
+    optim,
+    schedules,
+)
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="a signal that cannot be caught is POSIX"
@@ -75,8 +84,8 @@ def toy_run(folder: Path, kind: str, damage=None) -> None:
         optimizer=optimizer,
         scheduler=schedules.cosine(optimizer, EPOCHS, len(loader), warm_up=1),
         extras=Extras(averaging=0.9, clip_norm=1.0, mixup=0.2),
-        checkpoint=folder / "training.pt",
-        report=lambda line: None,
+        checkpoint=Checkpoint(folder / "training.pt"),
+        callbacks=Callbacks(report=lambda line: None),
     )
     rows = [
         {key: value for key, value in row.items() if "seconds" not in key} for row in history.rows

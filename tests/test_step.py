@@ -4,6 +4,7 @@ import copy
 import functools
 import math
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -12,15 +13,17 @@ import torch.nn.functional as F
 from torch import nn
 
 from course_lib.data import BatchLoader, toy_shapes
+from course_lib.files import CourseError
 from course_lib.runtime import Precision, seed_everything
 from course_lib.training import (
+    Callbacks,
+    Checkpoint,
+    CheckpointError,
     Extras,
     Trainer,
-    TrainingError,
     curves,
     evaluate,
     fit,
-    loop,
     schedules,
 )
 
@@ -76,19 +79,21 @@ def change(model, before):
     )
 
 
-def run(toys, model, extras=None, schedule=schedules.constant, sizes=(16, 16), **options):
+def run(toys, model, extras=Extras(), sizes=(16, 16), after_epoch=None, checkpoint=None):
     """Two epochs of six steps with ``fit``: the history and the lines that were reported."""
     optimizer, lines = torch.optim.SGD(model.parameters(), 0.1), []
+    callbacks = Callbacks(report=lines.append)
+    if after_epoch:
+        callbacks = replace(callbacks, after_epoch=after_epoch)
     history = fit(
         model,
         BatchLoader(toys.train, 20, seed=0),
         BatchLoader(toys.tune, 20, augment=False),
         sizes=sizes,
         optimizer=optimizer,
-        scheduler=schedule(optimizer),
         extras=extras,
-        report=lines.append,
-        **options,
+        checkpoint=checkpoint and Checkpoint(checkpoint),
+        callbacks=callbacks,
     )
     return SimpleNamespace(history=history, lines=lines, model=model)
 
@@ -313,52 +318,8 @@ def test_an_error_of_the_network_itself_is_not_taken_for_one_of_the_compiler(toy
 )
 def test_other_extras_are_another_training(toys, tmp_path, change):
     run(toys, network(), Extras(), checkpoint=tmp_path / "training.pt")
-    with pytest.raises(loop.ckpt.CheckpointError, match="extras, .* was"):
+    with pytest.raises(CheckpointError, match="extras, .* was"):
         run(toys, network(), Extras(**change), checkpoint=tmp_path / "training.pt")
-
-
-def test_running_out_of_memory_while_evaluating_names_the_batch_size_of_that_loader(
-    toys, monkeypatch
-):
-    def full(*arguments, **options):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried …")
-
-    monkeypatch.setattr(loop, "evaluate", full)
-    with pytest.raises(
-        TrainingError, match="the evaluation after epoch 1/2 with 20 pictures.*batch_size=10"
-    ):
-        run(toys, network())
-
-
-def test_a_training_whose_rate_has_fallen_on_a_plateau_is_recognised_when_called_again(
-    toys, tmp_path
-):
-    model = nn.Sequential(nn.Flatten(), nn.Linear(768, 10))
-    optimizer = torch.optim.SGD(model.parameters(), 1e-6)
-    scheduler, lines = schedules.on_plateau(optimizer, patience=0), []
-    for _ in range(2):
-        fit(
-            model,
-            BatchLoader(toys.train, 20),
-            BatchLoader(toys.tune, 20, augment=False),
-            sizes=(16,) * 3,
-            optimizer=optimizer,
-            scheduler=scheduler,
-            checkpoint=tmp_path / "training.pt",
-            report=lines.append,
-        )
-    assert optimizer.param_groups[0]["lr"] < 1e-6 and "already finished" in lines[-1]
-
-
-def test_the_hooks_see_every_epoch_before_and_after(toys):
-    seen = []
-    run(
-        toys,
-        network(),
-        before_epoch=lambda epoch: seen.append(epoch),
-        after_epoch=lambda history: seen.append(f"after {history.last['epoch']}"),
-    )
-    assert seen == [0, "after 1", 1, "after 2"]
 
 
 def test_curves_reach_tensorboard(toys, tmp_path, monkeypatch):
@@ -398,8 +359,6 @@ def test_without_tensorboard_there_is_a_clear_error_and_without_a_folder_nothing
     monkeypatch, tmp_path
 ):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(
-        loop.CourseError, match="TensorBoard is not installed: pip install tensorboard"
-    ):
+    with pytest.raises(CourseError, match="TensorBoard is not installed: pip install tensorboard"):
         curves(tmp_path)
     curves(None)(None)
