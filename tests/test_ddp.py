@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+from course_lib import runtime
 from course_lib.data import AlbumentationsLoader, Augment, BatchLoader, pipelines, toy_shapes
 from course_lib.files import CourseError
 from course_lib.runtime import Precision, seed_everything
@@ -39,7 +40,7 @@ BATCHES, EPOCHS = 6, 2
 
 
 def no_norm():
-    """Without BatchNorm the pictures of a batch do not know of each other: it may be cut anywhere."""
+    """Without BatchNorm: the pictures of a batch do not know of each other, and it can be cut."""
     generator = torch.Generator().manual_seed(1)
     model = nn.Sequential(
         nn.Conv2d(3, 8, 3, stride=2),
@@ -61,16 +62,16 @@ def with_norms():
 
 
 def training(folder: Path | None = None, at_step=lambda steps: None, make=no_norm, **extras):
-    """Two epochs with this process's part of every batch: the model, the history and each step's loss."""
+    """Two epochs with this process's part of every batch: model, history and each step's loss."""
     seed_everything(0)
     loader = BatchLoader(
         toy_shapes("train", size=16, count=120), 20, augment=Augment(pad=2, cutout=0.3), seed=3
     )
-    watch = BatchLoader(
-        toy_shapes("tune", size=16, count=41), 20, augment=False
-    )  # the last batch: one picture
-    loader.shard = watch.shard = (processes.rank(), processes.count())
-    model, losses, agree, step = make(), [], processes.agree, Trainer.step
+    tune = toy_shapes("tune", size=16, count=41)  # a last batch of one picture
+    val_loader = BatchLoader(tune, 20, augment=False)
+    loader.shard = val_loader.shard = (processes.rank(), processes.count())
+    model, losses = make(), []
+    agree, step = processes.agree, Trainer.step
 
     def noted(loss, stop):
         value, asked = agree(loss, stop)
@@ -88,7 +89,7 @@ def training(folder: Path | None = None, at_step=lambda steps: None, make=no_nor
         history = fit(
             model,
             loader,
-            watch,
+            val_loader,
             sizes=(16,) * EPOCHS,
             optimizer=optimizer,
             extras=Extras(**extras),
@@ -97,9 +98,8 @@ def training(folder: Path | None = None, at_step=lambda steps: None, make=no_nor
             checkpoint=folder and Checkpoint(folder / "training.pt"),
             callbacks=Callbacks(report=lambda line: None),
         )
-    return SimpleNamespace(
-        model=model, losses=losses[:-1], history=history
-    )  # the last one asks whether to stop
+    losses.pop()  # behind the end: only asks whether to stop
+    return SimpleNamespace(model=model, losses=losses, history=history)
 
 
 # --- what the processes do ------------------------------------------------------------------------
@@ -182,7 +182,10 @@ def together():
     )
 
     def together(work, folder, world=2, patience=120):
-        """``work`` in each of the processes: their exit codes. Whoever waits longer than ``patience`` hangs."""
+        """``work`` in each of the processes: their exit codes.
+
+        Whoever waits longer than ``patience`` hangs.
+        """
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -323,16 +326,15 @@ def test_a_process_that_dies_takes_the_other_with_it(together, tmp_path):
 SCRIPT = """
 import sys
 from dataclasses import replace
-from course_lib import recipes, train
+from course_lib import train
 from course_lib.data import toy_shapes
-from course_lib.training import schedules
-from course_lib.training import schedules
+from course_lib.experiments import DATASETS, RECIPES, Recipe, price
 
-tiny = recipes.Recipe("tiny", "", sizes=(16, 16), batch_size=30, model_options={"stem": "strided"})
-recipes.RECIPES["tiny"] = tiny
-recipes.DATASETS["tiny_imagenet"] = lambda split, *, profile, held_out=25: replace(
-    toy_shapes(split, count=60, size=32), is_real=True)
-train.reference_rate = lambda rt: 50.0
+RECIPES["tiny"] = Recipe("tiny", "", sizes=(16, 16), batch_size=30, model="resnet20")
+DATASETS["tiny_imagenet"] = lambda split, *, profile: replace(
+    toy_shapes(split, count=60, size=16), is_real=True
+)
+price.reference_rate = lambda rt: 50.0
 sys.exit(train.main(sys.argv[1:]))
 """
 
@@ -391,13 +393,14 @@ def test_a_process_without_a_gpu_of_its_own_is_told_how_many_there_are(monkeypat
 
 
 def test_a_batch_that_cannot_be_shared_out_evenly_is_an_error_with_a_cure(monkeypatch):
-    from course_lib import train
+    from course_lib.experiments import Recipe, run
 
-    monkeypatch.setattr(processes, "processes", lambda: 3)
+    monkeypatch.setattr(processes, "count", lambda: 3)
+    rt = runtime.setup("smoke")
     with pytest.raises(
-        CourseError, match="batch size 20 cannot be shared out evenly to 3 processes"
+        CourseError, match="batch size 64 cannot be shared out evenly to 3 processes"
     ):
-        train._shared(BatchLoader(toy_shapes("train", size=16, count=40), 20))
+        run(Recipe("tiny", "", sizes=(16,), model="resnet20"), rt, quiet=True)
 
 
 def test_alone_everything_passes_through():

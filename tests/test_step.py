@@ -1,4 +1,4 @@
-"""What a step may do besides: parts of a batch, clipping, averaged weights, mixed pictures, compiling."""
+"""What a step may do besides: a batch in parts, clipping, averages, mixed pictures, compiling."""
 
 import copy
 import functools
@@ -145,7 +145,7 @@ def test_in_fp16_a_gradient_that_overflows_changes_nothing_but_the_scale():
 
 
 def test_a_trainer_goes_on_with_the_scale_it_had():
-    """Every part of the state, the scaler's too: it has been lowered, and will grow again in so many steps."""
+    """Every part of the state, the scaler's too: it was lowered, and grows again after a while."""
     one = trainer(network(norm=True), dtype=torch.float16, averaging=0.9)
     hook = one.model[0].weight.register_hook(lambda grad: grad * math.inf)
     one.step(*batch())
@@ -291,7 +291,7 @@ def test_a_compiled_network_is_what_the_training_calls(toys, monkeypatch):
 
 
 def test_a_network_that_torch_really_compiles_trains_alike_at_every_size(toys, monkeypatch):
-    """With the backend that traces and generates no code: what a graph computes does not depend on a compiler here."""
+    """With the backend that traces and generates no code: no compiler is needed here."""
     counters = torch._dynamo.utils.counters
     plain = run(toys, network(norm=True), sizes=(16, 12))
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
