@@ -15,7 +15,6 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib import runtime
 from course_lib.data import AlbumentationsLoader, Augment, BatchLoader, pipelines, toy_shapes
 from course_lib.files import CourseError
 from course_lib.runtime import Precision, seed_everything
@@ -326,14 +325,18 @@ def test_a_process_that_dies_takes_the_other_with_it(together, tmp_path):
 SCRIPT = """
 import sys
 from dataclasses import replace
+
 from course_lib import train
 from course_lib.data import toy_shapes
 from course_lib.experiments import DATASETS, RECIPES, Recipe, price
 
+
+def drawn(split, *, profile, held_out=25):
+    return replace(toy_shapes(split, count=60, size=32), is_real=True)
+
+
 RECIPES["tiny"] = Recipe("tiny", "", sizes=(16, 16), batch_size=30, model="resnet20")
-DATASETS["tiny_imagenet"] = lambda split, *, profile: replace(
-    toy_shapes(split, count=60, size=16), is_real=True
-)
+DATASETS["tiny_imagenet"] = drawn
 price.reference_rate = lambda rt: 50.0
 sys.exit(train.main(sys.argv[1:]))
 """
@@ -393,14 +396,13 @@ def test_a_process_without_a_gpu_of_its_own_is_told_how_many_there_are(monkeypat
 
 
 def test_a_batch_that_cannot_be_shared_out_evenly_is_an_error_with_a_cure(monkeypatch):
-    from course_lib.experiments import Recipe, run
+    from course_lib.experiments.run import _shared
 
     monkeypatch.setattr(processes, "count", lambda: 3)
-    rt = runtime.setup("smoke")
     with pytest.raises(
-        CourseError, match="batch size 64 cannot be shared out evenly to 3 processes"
+        CourseError, match="batch size 20 cannot be shared out evenly to 3 processes"
     ):
-        run(Recipe("tiny", "", sizes=(16,), model="resnet20"), rt, quiet=True)
+        _shared(BatchLoader(toy_shapes("train", size=16, count=40), 20))
 
 
 def test_alone_everything_passes_through():
