@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+import toy_training
 from torch import nn
 
-from course_lib.data import BatchLoader, toy_shapes
+from course_lib.data import BatchLoader
 from course_lib.files import CourseError
 from course_lib.runtime import Precision, seed_everything
 from course_lib.training import (
@@ -33,9 +34,7 @@ PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @pytest.fixture(scope="module")
 def toys():
-    return SimpleNamespace(
-        train=toy_shapes("train", size=16, count=120), tune=toy_shapes("tune", size=16, count=45)
-    )
+    return toy_training.toys()
 
 
 @pytest.fixture(autouse=True)
@@ -68,20 +67,20 @@ def trainer(model, lr=0.1, dtype=None, **extras):
 
 def batch(count=20, seed=1):
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, 3, 16, 16, generator=generator), torch.randint(
-        10, (count,), generator=generator
-    )
+    x = torch.randn(count, 3, 16, 16, generator=generator)
+    return x, torch.randint(10, (count,), generator=generator)
 
 
 def change(model, before):
-    return torch.cat(
-        [(p - q).flatten() for p, q in zip(model.parameters(), before.parameters(), strict=True)]
-    )
+    """Of all weights, in one row."""
+    pairs = zip(model.parameters(), before.parameters(), strict=True)
+    return torch.cat([(p - q).flatten() for p, q in pairs])
 
 
 def run(toys, model, extras=Extras(), sizes=(16, 16), after_epoch=None, checkpoint=None):
     """Two epochs of six steps with ``fit``: the history and the lines that were reported."""
-    optimizer, lines = torch.optim.SGD(model.parameters(), 0.1), []
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    lines = []
     callbacks = Callbacks(report=lines.append)
     if after_epoch:
         callbacks = replace(callbacks, after_epoch=after_epoch)
@@ -104,8 +103,11 @@ def run(toys, model, extras=Extras(), sizes=(16, 16), after_epoch=None, checkpoi
 @pytest.mark.parametrize("parts", [2, 3, 20, 50])
 def test_a_batch_in_parts_makes_the_step_of_the_whole_batch(parts):
     x, labels = batch()
-    whole, cut = (trainer(network(), accumulate=n) for n in (1, parts))
-    (loss, right), (same_loss, same_right) = whole.step(x, labels), cut.step(x, labels)
+    whole, cut = trainer(network()), trainer(network(), accumulate=parts)
+
+    loss, right = whole.step(x, labels)
+    same_loss, same_right = cut.step(x, labels)
+
     assert same_loss.item() == pytest.approx(loss.item(), rel=1e-6) and same_right == right
     assert change(cut.model, whole.model).abs().max() < 1e-6 and cut.steps == 1
 
@@ -165,19 +167,14 @@ def test_a_trainer_goes_on_with_the_scale_it_had():
 
 def test_the_average_is_exponential_over_weights_and_statistics():
     one, decay = trainer(network(norm=True), averaging=0.8), 0.8
-    expected = None
+    expected = {}
     for step in range(5):
         one.step(*batch(seed=step))
-        now = {
-            key: value.double()
-            for key, value in one.model.state_dict().items()
-            if value.is_floating_point()
-        }
-        expected = (
-            {key: decay * expected[key] + (1 - decay) * now[key] for key in now}
-            if expected
-            else now
-        )
+        for key, value in one.model.state_dict().items():
+            if value.is_floating_point():
+                before = expected.get(key, value.double())  # it begins with the first step's
+                expected[key] = decay * before + (1 - decay) * value.double()
+
     found = one.evaluated.state_dict()
     assert one.evaluated is not one.model and len(expected) == 8
     for key, value in expected.items():
@@ -185,10 +182,8 @@ def test_the_average_is_exponential_over_weights_and_statistics():
 
 
 def test_the_average_is_what_is_evaluated_and_what_the_model_holds_in_the_end(toys):
-    raw, averaged = (
-        run(toys, network(norm=True)),
-        run(toys, network(norm=True), Extras(averaging=0.9)),
-    )
+    raw = run(toys, network(norm=True))
+    averaged = run(toys, network(norm=True), Extras(averaging=0.9))
     assert averaged.history.column("train_loss") == raw.history.column("train_loss"), (
         "the training is the same"
     )
@@ -198,12 +193,10 @@ def test_the_average_is_what_is_evaluated_and_what_the_model_holds_in_the_end(to
 
 
 def test_a_finished_training_gives_its_average_again(toys, tmp_path):
-    first = run(
-        toys, network(norm=True), Extras(averaging=0.9), checkpoint=tmp_path / "training.pt"
-    )
-    again = run(
-        toys, network(norm=True, seed=5), Extras(averaging=0.9), checkpoint=tmp_path / "training.pt"
-    )
+    path, extras = tmp_path / "training.pt", Extras(averaging=0.9)
+    first = run(toys, network(norm=True), extras, checkpoint=path)
+    again = run(toys, network(norm=True, seed=5), extras, checkpoint=path)
+
     assert "already finished" in again.lines[0]
     ours, theirs = first.model.state_dict(), again.model.state_dict()
     assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
