@@ -30,6 +30,7 @@ from toy_training import (
     press_ctrl_c,
     rows,
     small_net,
+    student_loader,
     toys,
     train,
     whole,
@@ -243,12 +244,6 @@ def test_the_callbacks_see_every_epoch_before_and_after():
 # --- any loader -----------------------------------------------------------------------------------
 
 
-def student_loader(count=60, batch_size=20, **options):
-    """As a student's own code makes it, from pictures of 16 pixels."""
-    data = FakeData(count, (3, 16, 16), 10, transforms.ToTensor())
-    return DataLoader(data, batch_size, shuffle=True, **options)
-
-
 def fit_plain(path=None, *, epochs=3, make_model=lambda: small_net(dropout=0.3), **options):
     seed_everything(0)
     model = make_model()
@@ -285,6 +280,16 @@ def test_a_plain_loader_trains_as_a_loop_by_hand_does():
     assert_same_weights(found.model, model)
     assert found.history.column("picture_size") == [None] * 3
     assert found.history.column("lr") == [0.1] * 3, "without a scheduler the rate stays"
+
+
+def test_fake_data_train_in_four_lines(capsys):
+    data = FakeData(40, (3, 16, 16), 10, transforms.ToTensor())
+    loader, model = DataLoader(data, 20, shuffle=True), create_model("resnet20", 10)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    history = fit(model, loader, loader, optimizer=optimizer, epochs=1)
+
+    assert len(history) == 1 and history.last["train_loss"] > 0
+    assert capsys.readouterr().out.startswith("epoch  1/1: train loss")
 
 
 class OnMeta(Precision):
@@ -677,7 +682,7 @@ def test_a_training_whose_rate_has_fallen_on_a_plateau_is_recognised_when_called
 def test_the_session_resnet_learns_toy_shapes_in_a_smoke_run():
     """Three short epochs at 24 px: at least three times chance on pictures it has never seen."""
     precision = pick_precision(CPU)
-    loader = BatchLoader(toy_shapes("train", count=512), 64)
+    loader = BatchLoader(toy_shapes("train", count=384), 64)
     model = create_model("session_resnet", 10, stem="strided", logit_scale=0.125)
     model = model.to(memory_format=torch.channels_last)
     optimizer = optim.sgd(model, 0.1, bias_lr=8)

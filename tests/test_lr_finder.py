@@ -11,9 +11,15 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from torchvision import transforms
-from torchvision.datasets import FakeData
-from toy_training import CPU, Breaks, assert_same_weights, batch_loader, small_net, toys
+from toy_training import (
+    CPU,
+    Breaks,
+    assert_same_weights,
+    batch_loader,
+    small_net,
+    student_loader,
+    toys,
+)
 
 from course_lib.files import CourseError
 from course_lib.runtime import Precision, seed_everything
@@ -105,8 +111,7 @@ def test_a_loss_that_runs_away_ends_the_test_where_the_peer_ends():
 
 
 def test_a_plain_loader_is_tested_like_the_peer_tests_it():
-    data = FakeData(64, (3, 16, 16), 10, transforms.ToTensor())
-    plain, model = DataLoader(data, 16, shuffle=True), small_net()
+    plain, model = student_loader(), small_net()
     seed_everything(4)
     found = lr_finder.range_test(model, plain, one_group, end_lr=1.0, steps=30)
     seed_everything(4)
@@ -198,10 +203,7 @@ def test_model_mode_loader_and_every_random_state_stay_as_they_were(training, pl
     modes = [module.training for module in model.modules()]
     before = copy.deepcopy(model)
 
-    batches = loader()
-    if plain:
-        data = FakeData(64, (3, 16, 16), 10, transforms.ToTensor())
-        batches = DrawsEverywhere(data, 16, shuffle=True)
+    batches = student_loader(kind=DrawsEverywhere) if plain else loader()
     place = place_of(batches)
     states = all_random_states()
 
