@@ -18,7 +18,7 @@ DATASETS: dict[str, Callable[..., ImageStore]] = {
     "cifar10": cifar10,
     "cifar100": cifar100,
 }
-OPTIMIZERS = {"sgd": optim.sgd, "muon": optim.muon}
+OPTIMIZERS = {"sgd": optim.sgd}
 SCHEDULES = ("one_cycle", "cosine", "steps", "plateau", "constant")
 STRONG = ("min_area", "cutout")  # what small pictures in early epochs do not need
 

@@ -22,6 +22,9 @@ from course_lib.files import CourseError, read_json, runs_home, write_json
 from course_lib.models import create_model, whiten_stem
 from course_lib.runtime import Runtime
 from course_lib.training import (
+    Callbacks,
+    Checkpoint,
+    CrossEntropy,
     History,
     Trainer,
     curves,
@@ -186,14 +189,10 @@ def _train(recipe, rt, model, train, tune, seed, files, anew, report, after_epoc
         optimizer=optimizer,
         scheduler=recipe.build_schedule(optimizer, len(loader)),
         precision=rt.precision,
-        label_smoothing=recipe.label_smoothing,
+        loss=CrossEntropy(recipe.label_smoothing),
         extras=recipe.extras,
-        checkpoint=files and files.checkpoint,
-        anew=anew,
-        settings=_plain(recipe),
-        before_epoch=before_epoch,
-        after_epoch=after_epoch,
-        report=report,
+        checkpoint=files and Checkpoint(files.checkpoint, not anew, _plain(recipe)),
+        callbacks=Callbacks(before_epoch, after_epoch, report),
     )
 
 
