@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -12,7 +12,9 @@ from course_lib.experiments import price
 from course_lib.experiments.recipe import Recipe
 from course_lib.files import CourseError, read_json, write_json
 from course_lib.runtime import Runtime
-from course_lib.training import processes
+from course_lib.training import Checkpoint, processes
+
+Report = Callable[[str], None]
 
 
 class Kept:
@@ -21,20 +23,20 @@ class Kept:
     With other settings it is another run, in files of another name: what the old one left stays.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe, profile: str, seed: int) -> None:
-        self.folder = folder
-        self.settings = recipe.settings()
-
-        run = f"{recipe.name}-{profile}-seed{seed}"
-        text = json.dumps(self.settings, sort_keys=True)
+    def __init__(self, folder: Path, recipe: Recipe, rt: Runtime) -> None:
+        settings = recipe.settings()
+        text = json.dumps(settings, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:6]
+
+        run = f"{recipe.name}-{rt.profile}-seed{rt.seed}"
         name = f"{run}-{digest}"
 
-        self.checkpoint = folder / f"{name}.pt"
+        self.folder = folder
+        self.checkpoint = Checkpoint(folder / f"{name}.pt", settings=settings)
         self.record = folder / f"{name}.json"
         self.rate = folder / f"{name}.rate.json"
         self.lock = folder / f"{name}.lock"
-        self._all_settings = f"{run}-*.pt"  # the checkpoints of this run, whatever their digest
+        self._any_settings = f"{run}-*.pt"  # the checkpoints of this run, whatever their digest
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -62,14 +64,14 @@ class Kept:
         finally:
             lock.release()
 
-    def begin(self, resume: bool, report: Callable[[str], None]) -> None:
+    def begin(self, resume: bool, report: Report) -> None:
         """Leave nothing that may pass for what this run has still to do."""
         if processes.rank() == 0:
             if not resume:
-                self.checkpoint.unlink(missing_ok=True)
+                self.checkpoint.path.unlink(missing_ok=True)
                 self.rate.unlink(missing_ok=True)
 
-            if not self.checkpoint.exists():
+            if not self.checkpoint.path.exists():
                 self.record.unlink(missing_ok=True)  # of a run whose weights are gone
                 self._tell_of_other_settings(report)
 
@@ -83,7 +85,7 @@ class Kept:
         if processes.rank() == 0:
             write_json(self.record, record)
 
-    def rate_at_the_start(self, rt: Runtime, report: Callable[[str], None]) -> float | None:
+    def rate_at_the_start(self, rt: Runtime, report: Report) -> float | None:
         """Timed when a run begins, and kept: one that goes on does not begin again.
 
         None for one that goes on elsewhere: its seconds are of two machines.
@@ -96,7 +98,7 @@ class Kept:
         if is_known:
             return kept["rate"]
 
-        if kept and self.checkpoint.exists():
+        if kept and self.checkpoint.path.exists():
             report(f"begun on another machine ({kept.get('device')}): there will be no price")
             return None
 
@@ -107,8 +109,8 @@ class Kept:
 
     # --- in words ---------------------------------------------------------------------------------
 
-    def _tell_of_other_settings(self, report: Callable[[str], None]) -> None:
-        others = sorted(path.name for path in self.folder.glob(self._all_settings))
+    def _tell_of_other_settings(self, report: Report) -> None:
+        others = sorted(path.name for path in self.folder.glob(self._any_settings))
         if others:
             report(
                 f"{', '.join(others)} was made with other settings and stays as it is: "
@@ -117,7 +119,7 @@ class Kept:
 
     def _is_held(self) -> str:
         return (
-            f"another process is training {self.checkpoint.stem} and holds {self.lock}: "
+            f"another process is training {self.checkpoint.path.stem} and holds {self.lock}: "
             "wait for it, or stop it"
         )
 
@@ -126,3 +128,24 @@ class Kept:
             f"cannot write to {self.folder} ({error.strerror or error}): "
             "make that folder, or choose another one"
         )
+
+
+class KeptNowhere:
+    """A run of seconds: it is never interrupted, never reused, and has no price."""
+
+    checkpoint = None
+
+    def alone(self) -> AbstractContextManager:
+        return nullcontext()
+
+    def begin(self, resume: bool, report: Report) -> None:
+        pass
+
+    def finished(self) -> dict:
+        return {}
+
+    def rate_at_the_start(self, rt: Runtime, report: Report) -> None:
+        return None
+
+    def write_record(self, record: dict) -> None:
+        pass

@@ -19,37 +19,37 @@ RESULTS = REPO / "figures" / "results"
 def make_record(
     recipe: Recipe,
     rt: Runtime,
-    *,
-    seed: int,
     train: ImageStore,
     val: ImageStore | None,
     history: History,
+    *,
     rates: list[float] | None,
-    final: dict | None,
-    last_look: float,
+    look: tuple[dict | None, float],
     commit: str | None,
 ) -> dict:
     """A run as data.
 
-    val, final: None for a trial, which never looks at the official split. rates: pictures a second
-    of the reference network, before the run and after it; None where they were not timed.
-    last_look: the seconds that ``final`` took.
+    val: None for a trial, which never looks at the official split. rates: pictures a second of the
+    reference network, before the run and after it; None where they were not timed. look: what was
+    seen on ``val``, and the seconds that it took.
     """
-    preparing = train.prepare_seconds + (val.prepare_seconds if val else 0.0)
-    epochs = sum(history.column("seconds") + history.column("eval_seconds"))
+    final, look_seconds = look
+    prepare_seconds = train.prepare_seconds + (0.0 if val is None else val.prepare_seconds)
+    epoch_seconds = sum(history.column("seconds") + history.column("eval_seconds"))
 
     return {
+        # what was run
         "recipe": recipe.name,
         "settings": recipe.settings() | {"about": recipe.about},
-        "seed": seed,
+        "seed": rt.seed,
         "profile": rt.profile,
-        #
+        # on what
         "dataset": train.name,
         "is_real": train.is_real,
         "train_images": len(train),
-        "val_images": len(val) if val else None,
+        "val_images": None if val is None else len(val),
         "noise": wrong_labels(train),
-        #
+        # where
         "device": rt.machine,
         "precision": rt.precision.name,
         "processes": processes.count(),
@@ -58,15 +58,15 @@ def make_record(
             "torch": torch.__version__,
             "numpy": np.__version__,
         },
-        #
+        "commit": commit,
+        # what it took, and what came of it
         "epochs": len(history),
-        "seconds": preparing + epochs + last_look,
-        "reference_rate": sum(rates) / 2 if rates else None,  # other work may have come or gone
+        "seconds": prepare_seconds + epoch_seconds + look_seconds,
+        "reference_rate": sum(rates) / 2 if rates else None,
         "reference_rates": rates,
         "history": history.rows,
         "steps": history.steps,
         "final": final,
-        "commit": commit,
     }
 
 

@@ -1,9 +1,7 @@
 """Train a recipe: ``run`` is the main path, from the pictures to the record."""
 
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,7 +12,7 @@ from course_lib.data import BatchLoader, ImageStore
 from course_lib.experiments import price
 from course_lib.experiments import record as records
 from course_lib.experiments.catalogue import find_recipe
-from course_lib.experiments.kept import Kept
+from course_lib.experiments.kept import Kept, KeptNowhere
 from course_lib.experiments.recipe import DATASETS, Recipe
 from course_lib.files import CourseError, runs_home
 from course_lib.models import whiten_stem
@@ -54,20 +52,20 @@ def run(
     tensorboard: Path | None = None,
     quiet: bool = False,
 ) -> Run:
-    """Train ``recipe`` on as much data as the profile asks for, then look at the official split once.
+    """Train ``recipe`` on as much data as the profile asks for, then look at the official split.
 
-    A trial never looks at it. seed: by default that of ``rt``. resume: an interrupted run goes on
-    and a finished one is reused, from ``folder`` (default: ``runs`` beside the data); False trains
-    from the start. Smoke runs are kept nowhere. tensorboard: a folder for curves. Of several
-    processes (torchrun) the first one writes and prints.
+    That is looked at once, and by a trial never. seed: by default that of ``rt``. resume: an
+    interrupted run goes on and a finished one is reused, from ``folder`` (default: ``runs`` beside
+    the data); False trains from the start. Smoke runs are kept nowhere. tensorboard: a folder for
+    curves. Of several processes (torchrun) the first one writes and prints.
 
     Raises CourseError for an unknown recipe, data that cannot be had, a loss that is no number, a
     checkpoint of another training and a full disk.
     """
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
-    seed = rt.seed if seed is None else seed
+    rt = rt if seed is None else replace(rt, seed=seed)
     commit = records.commit()  # of the code that runs, not of what the hour brings
-    report, after_epoch = _listeners(recipe, seed, tensorboard, quiet)
+    callbacks = _callbacks(f"{recipe.name}-seed{rt.seed}", tensorboard, quiet)
 
     # all before the training: what is missing is told before the hour, not after it
     train, tune = _load(recipe, "train", rt), _load(recipe, "tune", rt)
@@ -75,41 +73,31 @@ def run(
 
     # an hour on toy shapes would teach nothing more than a minute
     if rt.profile == "smoke" or not train.is_real:
-        recipe, kept = recipe.for_smoke(), None
+        recipe, kept = recipe.for_smoke(), KeptNowhere()
     else:
-        kept = Kept(folder or runs_home(), recipe, rt.profile, seed)
+        kept = Kept(folder or runs_home(), recipe, rt)
 
-    with kept.alone() if kept else nullcontext():
-        if kept:
-            kept.begin(resume, report)
-        record = kept.finished() if kept else {}
+    with kept.alone():
+        kept.begin(resume, callbacks.report)
+        record = kept.finished()
 
-        # the reference network is timed before the run and after it, and never for one that is over
-        rate = kept.rate_at_the_start(rt, report) if kept and not record else None
+        # the reference network is timed before a run and after it, and not for one that is over
+        rate = None if record else kept.rate_at_the_start(rt, callbacks.report)
         if rate:
-            report(price.forecast(recipe.name, rt.profile, rate))
+            callbacks.report(price.forecast(recipe.name, rt.profile, rate))
 
-        runtime.seed_everything(seed)  # after the timing, which draws numbers
+        runtime.seed_everything(rt.seed)  # after the timing, which draws numbers
         model = recipe.build_model(len(train.classes), rt.device)
-        history = _train(recipe, rt, model, train, tune, seed, kept, report, after_epoch)
-        after_epoch(history)  # a run that was reused has curves, too
+        history = _train(recipe, rt, model, train, tune, kept.checkpoint, callbacks)
+        callbacks.after_epoch(history)  # a run that was reused has curves, too
 
         if not record:
-            final, last_look = _look_once(rt, model, val, recipe.sizes[-1]) if val else (None, 0.0)
+            look = _look_once(rt, model, val, recipe.sizes[-1]) if val is not None else (None, 0.0)
+            rates = [rate, price.rate_of_all(rt)] if rate else None
             record = records.make_record(
-                recipe,
-                rt,
-                seed=seed,
-                train=train,
-                val=val,
-                history=history,
-                rates=[rate, price.rate_of_all(rt)] if rate else None,
-                final=final,
-                last_look=last_look,
-                commit=commit,
+                recipe, rt, train, val, history, rates=rates, look=look, commit=commit
             )
-            if kept:
-                kept.write_record(record)
+            kept.write_record(record)
 
     return Run(model, history, record)
 
@@ -124,26 +112,24 @@ def _train(
     model: nn.Module,
     train: ImageStore,
     tune: ImageStore,
-    seed: int,
-    kept: Kept | None,
-    report: Callable[[str], None],
-    after_epoch: Callable[[History], None],
+    checkpoint: Checkpoint | None,
+    callbacks: Callbacks,
 ) -> History:
     """Every epoch of the recipe, judged on tune; from the checkpoint where there is one."""
     train_loader = BatchLoader(
-        train, recipe.batch_size, augment=recipe.augment, device=rt.device, seed=seed
+        train, recipe.batch_size, augment=recipe.augment, device=rt.device, seed=rt.seed
     )
     val_loader = BatchLoader(tune, 500, augment=False, device=rt.device)
 
     if recipe.whiten:
-        whiten_stem(model, sample(train, 2000, recipe.sizes[0], rt.device, seed))
+        whiten_stem(model, sample(train, 2000, recipe.sizes[0], rt.device, rt.seed))
 
     optimizer = recipe.build_optimizer(model)
     scheduler = recipe.build_schedule(optimizer, len(train_loader))
 
     # each process drops out other units than the first
     if processes.rank():
-        runtime.seed_everything(seed + 1_000_000 * processes.rank())
+        runtime.seed_everything(rt.seed + 1_000_000 * processes.rank())
 
     return fit(
         model,
@@ -155,8 +141,8 @@ def _train(
         loss=CrossEntropy(recipe.label_smoothing),
         precision=rt.precision,
         extras=recipe.extras,
-        checkpoint=Checkpoint(kept.checkpoint, settings=kept.settings) if kept else None,
-        callbacks=Callbacks(after_epoch=after_epoch, report=report),
+        checkpoint=checkpoint,
+        callbacks=callbacks,
     )
 
 
@@ -209,16 +195,14 @@ def _shared(loader: BatchLoader) -> BatchLoader:
     return loader
 
 
-def _listeners(
-    recipe: Recipe, seed: int, tensorboard: Path | None, quiet: bool
-) -> tuple[Callable[[str], None], Callable[[History], None]]:
-    """Who hears a line and who draws an epoch: of several processes, the first one alone."""
+def _callbacks(name: str, tensorboard: Path | None, quiet: bool) -> Callbacks:
+    """Who hears a line, and who draws an epoch: of several processes the first one alone."""
     is_first = processes.rank() == 0
-    report = print if is_first and not quiet else _nobody
-    folder = tensorboard / f"{recipe.name}-seed{seed}" if tensorboard and is_first else None
 
-    return report, curves(folder)
+    report = print if is_first and not quiet else _say_nothing
+    folder = tensorboard / name if tensorboard and is_first else None
+    return Callbacks(after_epoch=curves(folder), report=report)
 
 
-def _nobody(line: str) -> None:
+def _say_nothing(line: str) -> None:
     pass
