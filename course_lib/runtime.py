@@ -196,8 +196,8 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def progress_bar(total: int, name: str, unit: str, shown: bool = True):
-    """A text bar on stdout that vanishes when done.
+def progress_bar(total: int, name: str, unit: str, shown: bool = True, thousands: bool = True):
+    """A text bar on stdout that vanishes when done. thousands: 12,345 as 12.3k.
 
     Text, since widgets leave their state in the saved notebook; ``TQDM_DISABLE=1`` quietens it, and so does a
     stdout that is a file.
@@ -209,7 +209,7 @@ def progress_bar(total: int, name: str, unit: str, shown: bool = True):
         total=total,
         desc=name,
         unit=unit,
-        unit_scale=True,
+        unit_scale=thousands,
         file=sys.stdout,
         leave=False,
         dynamic_ncols=True,

@@ -3,9 +3,11 @@
 import ast
 import errno
 import random
+import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,7 +15,31 @@ import torch
 from course_lib.files import CourseError, written_whole
 from course_lib.training import processes
 
-FORM = 1  # of what a checkpoint holds: another one cannot be gone on with
+FORM = 2  # of what a checkpoint holds: another one cannot be gone on with
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a training is kept, and whether it goes on from there.
+
+    settings: plain data that it depends on besides; other settings are another training.
+    """
+
+    path: Path
+    resume: bool = True
+    settings: dict | None = None
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A loader whose batches follow from (seed, epoch, batch): an epoch can go on at any batch."""
+
+    store: object  # with name, split and classes
+    images: int  # in one epoch
+    batch_size: int
+    seed: int
+    epoch: int  # of the next pass
+    first_batch: int  # where it begins
 
 
 class CheckpointError(CourseError):
@@ -81,8 +107,8 @@ def load(path: Path, identity: dict | None = None) -> dict | None:
     ]
     if differs:
         raise CheckpointError(
-            f"{path} belongs to another training ({'; '.join(differs[:3])}): give anew=True "
-            "(--no-resume on the command line) to start over, or another checkpoint path"
+            f"{path} belongs to another training ({'; '.join(differs[:3])}): resume=False "
+            "(--no-resume on the command line) starts over; or give another path"
         )
     return state
 
@@ -112,34 +138,43 @@ def _differences(name: str, was, now) -> list[str]:
 
 def identity(sizes: Sequence, loader, trainer, settings: dict | None = None) -> dict:
     """What makes a training the one it is, as plain data: another value, another training."""
-    for group in (
-        trainer.optimizer.param_groups
-    ):  # most schedules note where they began; the others will move
-        group.setdefault("initial_lr", group["lr"])
-    groups = [
-        {"initial_lr": group["initial_lr"]}
-        | {
-            key: value
-            for key, value in group.items()
-            if key != "lr" and isinstance(value, int | float)
-        }
-        for group in trainer.optimizer.param_groups
-    ]
     return {
         "form of checkpoint": FORM,
         "picture sizes": list(sizes),
-        "batch size": loader.batch_size,
-        "pictures": loader.images,
-        "data": f"{loader.store.name} {loader.store.split}",
-        "seed": loader.seed,
-        "optimizer": groups,
+        **_order(loader),
+        "optimizer": [_numbers(group) for group in trainer.optimizer.param_groups],
         "schedule": type(trainer.scheduler).__name__,
-        "label smoothing": trainer.label_smoothing,
+        "loss": _name(trainer.loss),
         "extras": asdict(trainer.extras),
         "processes": processes.count(),
         "settings": settings,
         "weights": {name: list(p.shape) for name, p in trainer.model.named_parameters()},
     }
+
+
+def _order(loader) -> dict:
+    """What the batches follow from, as far as the loader tells."""
+    if not isinstance(loader, Resumable):
+        return {"batch size": getattr(loader, "batch_size", None), "batches": len(loader)}
+    return {
+        "batch size": loader.batch_size,
+        "pictures": loader.images,
+        "data": f"{loader.store.name} {loader.store.split}",
+        "seed": loader.seed,
+    }
+
+
+def _numbers(group: dict) -> dict:
+    """A parameter group's settings; of its rate, which moves, where it began."""
+    began = group.get("initial_lr", group["lr"])  # noted by the schedule
+    settings = {key: value for key, value in group.items() if isinstance(value, int | float)}
+    del settings["lr"]
+    return settings | {"initial_lr": began}
+
+
+def _name(function) -> str:
+    """Its repr, without where in memory it lies this time."""
+    return re.sub(" at 0x[0-9a-fA-F]+", "", repr(function))
 
 
 def random_state() -> dict:

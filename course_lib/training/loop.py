@@ -1,30 +1,37 @@
-"""The training loop: one epoch, many epochs, and the evaluation that does not average averages."""
+"""The training loop: an evaluation, one epoch, many epochs."""
 
 import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from course_lib.files import CourseError
+from course_lib.models.modes import in_eval_mode
 from course_lib.runtime import Precision, progress_bar
 from course_lib.training import checkpoint as ckpt
-from course_lib.training import processes
+from course_lib.training import processes, schedules
+from course_lib.training.checkpoint import Checkpoint, Resumable
 from course_lib.training.history import History
 from course_lib.training.interrupts import StopAfterBatch
-from course_lib.training.step import Extras, Trainer
+from course_lib.training.losses import CrossEntropy
+from course_lib.training.step import Extras, Loss, Trainer
 
 LOOK_EVERY = {"cpu": 1}  # batches between two looks at the loss; a GPU has to wait for each
 
 
 class TrainingError(CourseError):
     """A training that cannot go on: a loss that is no number, too little memory."""
+
+
+# --- evaluate -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -41,38 +48,58 @@ class Metrics:
 def evaluate(
     model: nn.Module, loader, *, precision: Precision | None = None, mirrored: bool = False
 ) -> Metrics:
-    """Loss, top-1 and top-5 over every *picture* of ``loader``.
+    """Cross-entropy, top-1 and top-5 over every *picture* of ``loader``.
 
-    Summed, then divided once: the mean of batch means gives a short last batch too much weight. The model's
-    mode is put back afterwards. mirrored: look at each picture's mirror image too, and take the mean of the logits.
-    With fewer than five classes top-5 is 1. Raises CourseError for a loader without a picture.
+    Summed, then divided once: the mean of batch means gives a short last batch too much weight.
+    mirrored: look at each picture's mirror image too, and take the mean of the logits. With fewer
+    than five classes top-5 is 1. Raises CourseError for a loader without a picture.
     """
-    precision = precision or Precision(next(model.parameters()).device)
-    was_training = model.training
-    model.eval()
-    sums, images = (
-        torch.zeros(3, dtype=torch.float64, device=precision.device),
-        0,
-    )  # loss, top-1, top-5
-    try:
+    precision = precision or _fp32(model)
+    sums = torch.zeros(4, dtype=torch.float64, device=precision.device)  # loss, top-1, top-5, all
+
+    with in_eval_mode(model):
         for x, labels in loader:
+            x, labels = _to(precision.device, x, labels)
+
             with precision.autocast():
                 logits = (model(x) + model(x.flip(-1))) / 2 if mirrored else model(x)
             logits = logits.float()  # (B, classes)
-            ranked = (
-                logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
-            )  # (B, 5)
+
             loss = F.cross_entropy(logits, labels, reduction="sum")
-            sums += torch.stack([loss, ranked[:, 0].sum(), ranked.sum()])
-            images += len(labels)
-    finally:
-        model.train(was_training)
-    loss, top1, top5, images = processes.total(
-        torch.cat([sums, sums.new_tensor([images])])
-    ).tolist()
+            best = logits.topk(min(5, logits.shape[1]), dim=1).indices  # (B, 5), best first
+            hits = best == labels[:, None]  # (B, 5)
+            images = sums.new_tensor(len(labels))
+            sums += torch.stack([loss, hits[:, 0].sum(), hits.sum(), images])
+
+    loss, top1, top5, images = processes.total(sums).tolist()
     if not images:
         raise CourseError("nothing to evaluate: the loader gave no picture")
     return Metrics(loss / images, top1 / images, top5 / images, int(images))
+
+
+def _fp32(model: nn.Module) -> Precision:
+    return Precision(next(model.parameters()).device)
+
+
+def _to(device: torch.device, *batch: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Where the model is. What a course loader yields is there already."""
+    return (part.to(device, non_blocking=True) for part in batch)
+
+
+# --- one epoch ----------------------------------------------------------------------------------
+
+
+@dataclass
+class Totals:
+    """An epoch so far, which may have been stopped between two batches."""
+
+    batches: int = 0
+    images: int = 0
+    loss: float = 0.0  # summed over pictures
+    right: float = 0.0
+    seconds: float = 0.0
+    lr: float = 0.0  # of the last step
+    stopped: bool = False
 
 
 def train_one_epoch(
@@ -81,74 +108,95 @@ def train_one_epoch(
     history: History,
     *,
     name: str = "train",
-    totals: dict | None = None,
+    totals: Totals | None = None,
     stop: Callable[[], bool] = lambda: False,
-) -> dict:
-    """Every batch of ``loader`` once. Returns the totals: loss and right answers summed over pictures.
+) -> Totals:
+    """Every batch of ``loader`` once.
 
-    ``totals`` continues an epoch that was interrupted; ``stop`` is asked after every batch. The loss is
-    fetched from a GPU only every tenth batch, for each look makes it wait. Raises TrainingError when
-    the loss is no longer a number.
+    totals: those of an epoch that was stopped, which goes on. stop: whether to, asked after every
+    batch. Raises TrainingError when the loss is no number any more.
     """
-    totals = totals or {"batches": 0, "images": 0, "loss": 0.0, "right": 0.0, "seconds": 0.0}
+    totals = totals or Totals()
+    device = trainer.precision.device
+    look_every = LOOK_EVERY.get(device.type, 10)
+    started = time.perf_counter()
+    sums = torch.zeros(2, dtype=torch.float64, device=device)  # loss, right: exact, wherever cut
+    seen = 0
+    asked = False
+
     trainer.model.train()
-    look_every = LOOK_EVERY.get(loader.device.type, 10)
-    started, before = time.perf_counter(), totals["seconds"]
-    sums, seen = (
-        torch.zeros(2, dtype=torch.float64, device=loader.device),
-        0,
-    )  # loss, right: exact, wherever cut
-    with progress_bar(
-        len(loader) * loader.batch_size, name, " img", shown=processes.rank() == 0
-    ) as bar:
-        bar.update(totals["images"])
+    shown = processes.rank() == 0
+    with progress_bar(len(loader), name, " batch", shown, thousands=False) as bar:
+        bar.update(totals.batches)
+
         for x, labels in loader:
-            totals["lr"] = lr = trainer.lr
+            x, labels = _to(device, x, labels)
+            totals.lr = trainer.lr
             loss, right = trainer.step(x, labels)
+
+            # summed where they are: only a look at a number makes a GPU wait
             sums += torch.stack([loss.double() * len(labels), right])
             seen += len(labels)
-            totals["batches"] += 1
-            bar.update(len(labels) * processes.count())
-            if trainer.steps % look_every == 0 or totals["batches"] == len(loader):
-                value, asked = processes.agree(
-                    loss.double() + 0 * sums[0], stop()
-                )  # 0 × NaN is NaN: none slips by
-                if not math.isfinite(value) or trainer.stands_still:
-                    found = "a number, but its gradients are not" if math.isfinite(value) else value
-                    seen_from = max(1, totals["batches"] - look_every + 1)
-                    raise TrainingError(
-                        _not_finite(
-                            found, f"{name}, batch {_range(seen_from, totals['batches'])}", lr
-                        )
-                    )
-                if trainer.steps % 10 == 0:
-                    history.steps.append([trainer.steps, lr, value])
-                bar.set_postfix_str(
-                    f"loss {value:.3f}, top-1 {sums[1].item() / seen:.1%}, lr {lr:.3g}"
-                )
-                if asked:
-                    break
+            totals.batches += 1
+            bar.update()
+
+            if trainer.steps % look_every and totals.batches != len(loader):
+                continue
+
+            # 0 × NaN is NaN: one between two looks does not slip by
+            value, asked = processes.agree(loss.double() + 0 * sums[0], stop())
+            _check(value, trainer, totals, f"{name}, batch {_since(totals.batches, look_every)}")
+            if trainer.steps % 10 == 0:
+                history.steps.append([trainer.steps, totals.lr, value])
+            top1 = sums[1].item() / seen
+            bar.set_postfix_str(f"loss {value:.3f}, top-1 {top1:.1%}, lr {totals.lr:.3g}")
+
+            if asked:
+                break
+
     everywhere = processes.total(torch.cat([sums, sums.new_tensor([seen])])).tolist()
     for key, value in zip(("loss", "right", "images"), everywhere, strict=True):
-        totals[key] += value
-    totals["seconds"] = before + time.perf_counter() - started
+        setattr(totals, key, getattr(totals, key) + value)
+    totals.seconds += time.perf_counter() - started
+    totals.stopped = asked and totals.batches < len(loader)
     return totals
 
 
-def _range(first: int, last: int) -> str:
+def _check(value: float, trainer: Trainer, totals: Totals, where: str) -> None:
+    if not math.isfinite(value):
+        raise _not_finite(value, where, totals.lr)
+    if trainer.stands_still:
+        raise _not_finite("a number, but its gradients are not", where, totals.lr)
+
+
+def _since(last: int, look_every: int) -> str:
+    """The batches since the last look."""
+    first = max(1, last - look_every + 1)
     return str(last) if first == last else f"{first} to {last}"
 
 
-def _not_finite(value: float | str, where: str, lr: float) -> str:
-    return (
+def _not_finite(value: float | str, where: str, lr: float) -> TrainingError:
+    return TrainingError(
         f"the loss is {value} in {where}, at learning rate {lr:.3g}. Choose a lower learning "
         "rate (a range test shows where the loss turns up), a longer warm-up, or fp32. The last good "
         "checkpoint is untouched."
     )
 
 
+# --- many epochs --------------------------------------------------------------------------------
+
+
 def _nothing(_) -> None:
     pass
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """What ``fit`` calls on its way."""
+
+    before_epoch: Callable[[int], None] = _nothing  # with the epoch's number, from 0
+    after_epoch: Callable[[History], None] = _nothing
+    report: Callable[[str], None] = print  # with a line an epoch
 
 
 def fit(
@@ -156,73 +204,119 @@ def fit(
     train_loader,
     val_loader,
     *,
-    sizes: Sequence[int | None],
-    optimizer,
-    scheduler,
+    optimizer: torch.optim.Optimizer,
+    scheduler: LRScheduler | ReduceLROnPlateau | None = None,
+    epochs: int | None = None,
+    sizes: Sequence[int | None] | None = None,
+    loss: Loss = CrossEntropy(),
     precision: Precision | None = None,
-    label_smoothing: float = 0.0,
-    extras: Extras | None = None,
-    checkpoint: Path | None = None,
-    anew: bool = False,
-    settings: dict | None = None,
-    before_epoch: Callable[[int], None] = _nothing,
-    after_epoch: Callable[[History], None] = _nothing,
-    report: Callable[[str], None] = print,
+    extras: Extras = Extras(),
+    checkpoint: Checkpoint | Path | str | None = None,
+    callbacks: Callbacks = Callbacks(),
 ) -> History:
-    """Train for ``len(sizes)`` epochs, epoch e on pictures of ``sizes[e]`` pixels (None: as stored).
+    """Train for some epochs, and evaluate on ``val_loader`` after each.
 
-    After every epoch the model is evaluated on ``val_loader`` at the size it was just trained at, and a line
-    is reported. With a ``checkpoint`` path the training can be interrupted at any batch (Ctrl-C) and goes
-    on there when called again, a killed one after its last whole epoch; one that has finished is reused.
-    ``anew=True`` starts over. ``settings``: plain data that the training depends on besides, kept in the
-    checkpoint and compared. ``before_epoch`` gets the epoch's number (from 0), ``after_epoch`` the history.
-    Averaged weights (``extras``) are evaluated in place of the others, and are in ``model`` at the end.
-    Raises TrainingError for a loss that is no number or too little memory, CheckpointError for a checkpoint of
-    another training, KeyboardInterrupt after saving.
+    Loaders: anything that yields ``(x, labels)`` and has a length. sizes: the picture size of each
+    epoch in pixels, for loaders that have a ``picture_size``; epochs alone: pictures as they come.
+    scheduler: None keeps the rate. loss: ``(logits, targets) → mean``. precision: None is fp32.
+
+    With a checkpoint the training can be interrupted (Ctrl-C) and goes on when called again, at the
+    very batch where the loader is ``Resumable``, else after its last whole epoch; one that has
+    finished is reused. Averaged weights are evaluated in place of the others, and in ``model`` at
+    the end.
+
+    Raises TrainingError for a loss that is no number or too little memory, CheckpointError for a
+    checkpoint of another training, KeyboardInterrupt after saving.
     """
-    precision, extras = precision or Precision(next(model.parameters()).device), extras or Extras()
-    mix = extras.mix(len(train_loader.store.classes))
-    trainer = Trainer(model, optimizer, scheduler, precision, label_smoothing, extras, mix)
-    trainer.network = processes.network(model, extras.compile, report)
-    identity = ckpt.identity(sizes, train_loader, trainer, settings)
-    saved = None if anew or checkpoint is None else ckpt.load(checkpoint, identity)
-    history, totals = (
-        _resume(saved, trainer, len(sizes), checkpoint, report) if saved else (History(), None)
+    plan = _plan(epochs, sizes, train_loader, val_loader)
+    mix = extras.mix(_classes(model, train_loader)) if extras.mixes else None
+    trainer = Trainer(
+        model,
+        optimizer,
+        scheduler or schedules.constant(optimizer),
+        precision or _fp32(model),
+        loss,
+        extras,
+        mix,
     )
-    train_loader.first_batch = totals["batches"] if totals else 0
+    trainer.network = processes.network(model, extras.compile, callbacks.report)
+
+    saver = _Saver(checkpoint, trainer, train_loader, plan)
+    history, totals = saver.resume(callbacks.report)
+
     with StopAfterBatch(enabled=checkpoint is not None) as stop:
-        for epoch in range(len(history), len(sizes)):
-            before_epoch(epoch)
-            train_loader.epoch, name = epoch, f"epoch {epoch + 1}/{len(sizes)}"
-            train_loader.picture_size = val_loader.picture_size = sizes[epoch]
+        for epoch in range(len(history), len(plan)):
+            name = f"epoch {epoch + 1}/{len(plan)}"
+            callbacks.before_epoch(epoch)
+            _go_to(train_loader, epoch, totals.batches if totals else 0)
+            if sizes is not None:
+                _show_at(plan[epoch], train_loader, val_loader)
+
             with _memory(name, train_loader):
                 totals = train_one_epoch(
                     trainer, train_loader, history, name=name, totals=totals, stop=stop
                 )
-            if totals["batches"] < len(train_loader):
-                if not all(
-                    p.isfinite().all() for p in model.parameters()
-                ):  # by the step behind the last loss
-                    raise TrainingError(
-                        _not_finite("a number, but weights are not", name, trainer.lr)
-                    )
-                _save(checkpoint, trainer, history, totals, identity)
-                raise KeyboardInterrupt(
-                    f"stopped after batch {totals['batches']} of {name}; saved in "
-                    f"{checkpoint}: run again to go on from there"
-                )
+            if totals.stopped:
+                saver.leave(name, history, totals)
+
             with _memory(f"the evaluation after {name}", val_loader):
-                history.rows.append(_finish_epoch(trainer, val_loader, epoch, sizes[epoch], totals))
-            totals, train_loader.first_batch = None, 0
-            _save(checkpoint, trainer, history, None, identity)
-            report(_line(history.last, len(sizes)))
-            after_epoch(history)
-        _, asked = processes.agree(torch.zeros((), device=precision.device), stop())
-        if asked:  # too late for a batch, but what comes after the training was not wanted either
-            raise KeyboardInterrupt(f"stopped after the last epoch; saved in {checkpoint}")
+                row = _evaluated(trainer, val_loader, epoch, plan[epoch], totals)
+            history.rows.append(row)
+            totals = None
+            _go_to(train_loader, epoch, 0)
+            saver.save(history)
+
+            callbacks.report(_line(row, len(plan)))
+            callbacks.after_epoch(history)
+
+        _stop_behind_the_end(stop, saver, trainer)
+
     if trainer.average:
         model.load_state_dict(trainer.evaluated.state_dict())
     return history
+
+
+def _plan(epochs: int | None, sizes: Sequence | None, *loaders) -> list[int | None]:
+    """The picture size of each epoch; None: as the loader gives them."""
+    if sizes is None:
+        if epochs is None:
+            raise CourseError("fit: give epochs, or sizes with a picture size for each epoch")
+        return [getattr(loaders[0], "picture_size", None)] * epochs
+
+    if epochs not in (None, len(sizes)):
+        raise CourseError(f"fit: {epochs} epochs, but {len(sizes)} sizes: leave epochs out")
+    for loader in loaders:
+        if any(sizes) and not hasattr(loader, "picture_size"):
+            raise CourseError(
+                f"fit: sizes are given, but {type(loader).__name__} has no picture_size: give "
+                f"epochs={len(sizes)} instead, or take a BatchLoader"
+            )
+    return list(sizes)
+
+
+def _show_at(size: int | None, *loaders) -> None:
+    for loader in loaders:
+        if hasattr(loader, "picture_size"):
+            loader.picture_size = size
+
+
+def _go_to(loader, epoch: int, batch: int) -> None:
+    """Where the next pass begins, for a loader that can be told."""
+    if isinstance(loader, Resumable):
+        loader.epoch, loader.first_batch = epoch, batch
+
+
+def _classes(model: nn.Module, loader) -> int:
+    """How many classes a mixed label has shares of."""
+    if isinstance(loader, Resumable):
+        return len(loader.store.classes)
+    try:
+        return model.head.out_features
+    except AttributeError:
+        raise CourseError(
+            f"MixUp and CutMix have to know the number of classes, and {type(model).__name__} has "
+            "no `head` with `out_features`: give it one"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -230,35 +324,41 @@ def _memory(name: str, loader) -> Iterator[None]:
     """Out of memory, with the batch size to try."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:  # a CPU's has no class of its own
-        if not isinstance(
-            error, MemoryError | torch.OutOfMemoryError
-        ) and "DefaultCPUAllocator" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
             raise
-        raise TrainingError(
-            f"out of memory in {name} with {loader.batch_size} pictures a batch: "
-            f"try batch_size={max(1, loader.batch_size // 2)}"
-        ) from error
+        batch_size = getattr(loader, "batch_size", None)
+        now = f" with {batch_size} pictures a batch" if batch_size else ""
+        cure = f"batch_size={max(1, batch_size // 2)}" if batch_size else "smaller batches"
+        raise TrainingError(f"out of memory in {name}{now}: try {cure}") from error
 
 
-def _finish_epoch(trainer: Trainer, val_loader, epoch: int, size: int | None, totals: dict) -> dict:
-    """Evaluate; returns the epoch's row of the history."""
-    lr, started = totals["lr"], time.perf_counter()  # of the last step
+def _out_of_memory(error: Exception) -> bool:
+    """A GPU's error has a class of its own, a CPU's only a name in its text."""
+    has_class = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return has_class or "DefaultCPUAllocator" in str(error)
+
+
+def _evaluated(trainer: Trainer, loader, epoch: int, size: int | None, totals: Totals) -> dict:
+    """The epoch's row of the history."""
+    started = time.perf_counter()
     processes.same_statistics(trainer.evaluated)
-    val = evaluate(trainer.evaluated, val_loader, precision=trainer.precision)
+    val = evaluate(trainer.evaluated, loader, precision=trainer.precision)
     if not math.isfinite(val.loss):
-        raise TrainingError(_not_finite(val.loss, f"the evaluation after epoch {epoch + 1}", lr))
+        raise _not_finite(val.loss, f"the evaluation after epoch {epoch + 1}", totals.lr)
+
     if isinstance(trainer.scheduler, ReduceLROnPlateau):
         trainer.scheduler.step(val.loss)
+
     return {
         "epoch": epoch + 1,
         "picture_size": size,
-        "train_loss": totals["loss"] / totals["images"],
-        "train_top1": totals["right"] / totals["images"],
+        "train_loss": totals.loss / totals.images,
+        "train_top1": totals.right / totals.images,
         "val_loss": val.loss,
         "val_top1": val.top1,
-        "lr": lr,
-        "seconds": totals["seconds"],
+        "lr": totals.lr,
+        "seconds": totals.seconds,
         "eval_seconds": time.perf_counter() - started,
     }
 
@@ -272,40 +372,83 @@ def _line(row: dict, epochs: int) -> str:
     )
 
 
-def _save(
-    path: Path | None, trainer: Trainer, history: History, totals: dict | None, identity: dict
-) -> None:
-    if path is None:
-        return
-    random = processes.gather(ckpt.random_state())
-    if processes.rank() == 0:
-        ckpt.save(
-            path,
-            {
-                "trainer": trainer.state(),
+# --- stopped and resumed ------------------------------------------------------------------------
+
+
+class _Saver:
+    """The checkpoint of one training; does nothing where none is asked for."""
+
+    def __init__(self, checkpoint, trainer: Trainer, loader, plan: list[int | None]) -> None:
+        if isinstance(checkpoint, Path | str):
+            checkpoint = Checkpoint(Path(checkpoint))
+        self.checkpoint, self.trainer, self.loader = checkpoint, trainer, loader
+        self.epochs = len(plan)
+        if checkpoint:
+            self.identity = ckpt.identity(plan, loader, trainer, checkpoint.settings)
+
+    def resume(self, report: Callable[[str], None]) -> tuple[History, Totals | None]:
+        """What there is of this training, put into the trainer: its history, and an epoch begun."""
+        if not self.checkpoint or not self.checkpoint.resume:
+            return History(), None
+        state = ckpt.load(self.checkpoint.path, self.identity)
+        if state is None:
+            return History(), None
+
+        self.trainer.load_state(state["trainer"])
+        ckpt.set_random_state(state["random"][processes.rank()])
+        history = History.from_dict(state["history"])
+        totals = Totals(**state["totals"]) if state["totals"] else None
+
+        report(self._found(len(history), totals))
+        return history, totals
+
+    def _found(self, epochs: int, totals: Totals | None) -> str:
+        name = self.checkpoint.path.name
+        if epochs == self.epochs:
+            found = f"this training has already finished: reusing {name}"
+        else:
+            batch = f", batch {totals.batches}" if totals else ""
+            found = f"going on after epoch {epochs}{batch}, from {name}"
+        return f"{found} (resume=False, or --no-resume on the command line, starts over)"
+
+    def save(self, history: History, totals: Totals | None = None) -> None:
+        if not self.checkpoint:
+            return
+        random = processes.gather(ckpt.random_state())
+        if processes.rank() == 0:
+            state = {
+                "trainer": self.trainer.state(),
                 "history": history.to_dict(),
-                "totals": totals,
-                "identity": identity,
+                "totals": totals and asdict(totals),
+                "identity": self.identity,
                 "random": random,
-            },
+            }
+            ckpt.save(self.checkpoint.path, state)
+        processes.wait()
+
+    def leave(self, name: str, history: History, totals: Totals) -> NoReturn:
+        """Ctrl-C inside an epoch: save what can be gone on with."""
+        if not isinstance(self.loader, Resumable):
+            raise KeyboardInterrupt(
+                f"stopped in {name}: this loader cannot go on inside an epoch, so the checkpoint "
+                "of the last whole epoch is kept"
+            )
+        if not _finite(self.trainer.model):  # by the very step whose loss was the last one seen
+            raise _not_finite("a number, but weights are not", name, self.trainer.lr)
+
+        self.save(history, totals)
+        raise KeyboardInterrupt(
+            f"stopped after batch {totals.batches} of {name}; saved in {self.checkpoint.path}: "
+            "run again to go on from there"
         )
-    processes.wait()
 
 
-def _resume(
-    state: dict, trainer: Trainer, epochs: int, path: Path, report
-) -> tuple[History, dict | None]:
-    trainer.load_state(state["trainer"])
-    ckpt.set_random_state(state["random"][processes.rank()])
-    history, totals = History.from_dict(state["history"]), state["totals"]
-    if len(history) == epochs:
-        report(
-            f"this training has already finished: reusing {path.name} (anew=True, or --no-resume, trains again)"
-        )
-    else:
-        report(
-            f"going on after epoch {len(history)}"
-            + (f", batch {totals['batches']}" if totals else "")
-            + f", from {path.name} (anew=True, or --no-resume, starts over)"
-        )
-    return history, totals
+def _finite(model: nn.Module) -> bool:
+    return all(p.isfinite().all() for p in model.parameters())
+
+
+def _stop_behind_the_end(stop: StopAfterBatch, saver: _Saver, trainer: Trainer) -> None:
+    """Ctrl-C in the last batch: what comes after the training was not wanted either."""
+    _, asked = processes.agree(torch.zeros((), device=trainer.precision.device), stop())
+    if asked:
+        raise KeyboardInterrupt(f"stopped after the last epoch; saved in {saver.checkpoint.path}")

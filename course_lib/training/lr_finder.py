@@ -11,12 +11,13 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from course_lib.files import CourseError
 from course_lib.runtime import Precision
-from course_lib.training.step import no_word_about_order
+from course_lib.training.losses import CrossEntropy
+from course_lib.training.step import Loss
+from course_lib.training.step import _no_word_about_order as no_word_about_order
 
 SKIP_START, SKIP_END = (
     10,
@@ -47,7 +48,7 @@ def range_test(
     end_lr: float = 10.0,
     steps: int = 100,
     precision: Precision | None = None,
-    label_smoothing: float = 0.0,
+    loss: Loss = CrossEntropy(),
 ) -> LRRange:
     """Raise the learning rate exponentially from the optimizer's to ``end_lr`` within ``steps`` batches.
 
@@ -59,10 +60,10 @@ def range_test(
         from torch_lr_finder import LRFinder, TrainDataLoaderIter
 
     def criterion(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
-        if not math.isfinite(loss.item()):
+        value = loss(logits.float(), labels)
+        if not math.isfinite(value.item()):
             raise _NotFinite  # the library would go on, and suggest the NaN
-        return loss
+        return value
 
     precision = precision or Precision(next(model.parameters()).device)
     trial = copy.deepcopy(model)

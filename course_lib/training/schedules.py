@@ -91,6 +91,8 @@ def on_plateau(
     optimizer: torch.optim.Optimizer, patience: int = 1, factor: float = 0.2
 ) -> ReduceLROnPlateau:
     """LR × ``factor`` once the loss watched has not fallen for more than ``patience`` epochs."""
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])  # torch's other schedules note it, too
     return ReduceLROnPlateau(optimizer, patience=patience, factor=factor)
 
 

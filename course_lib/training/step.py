@@ -6,127 +6,154 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchvision.transforms import v2
 
 from course_lib.runtime import Precision
+from course_lib.training.losses import CrossEntropy
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (logits, targets) → the mean
+FP16_STANDSTILL = 2**-24  # the scaler has left out forty steps in a row by then
 
 
 @dataclass(frozen=True)
 class Extras:
-    """What a step may do besides. All of it is off unless asked for.
+    """What a step may do besides. All of it is off unless asked for."""
 
-    averaging: decay per step of an exponential average of the weights, which is then evaluated in their place
-    (0.999 looks back about 1,000 steps). mixup, cutmix: alpha of Beta(alpha, alpha), the share that each of two
-    pictures gets (Zhang et al. 2017, arXiv:1710.09412; Yun et al. 2019, arXiv:1905.04899); both: one by chance.
-    """
-
-    clip_norm: float | None = (
-        None  # the gradient of all parameters together is made no longer than this
-    )
-    accumulate: int = (
-        1  # a batch goes through in so many parts, whose gradients add up: less memory
-    )
-    averaging: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
+    clip_norm: float | None = None  # the longest that all gradients together may be
+    accumulate: int = 1  # parts that a batch goes through in, to save memory
+    averaging: float = 0.0  # decay per step of averaged weights: 0.999 looks back 1,000 steps
+    mixup: float = 0.0  # alpha of Beta(alpha, alpha), as in Zhang et al. 2017, arXiv:1710.09412
+    cutmix: float = 0.0  # alpha of Beta(alpha, alpha), as in Yun et al. 2019, arXiv:1905.04899
     compile: bool = False
 
-    def mix(self, classes: int) -> Callable | None:
-        """(x, labels (B,)) → (x, labels (B, classes)), the pictures mixed in pairs; None where nothing mixes."""
-        if not (self.mixup or self.cutmix):
-            return None
-        from torchvision.transforms import v2
+    @property
+    def mixes(self) -> bool:
+        return bool(self.mixup or self.cutmix)
 
-        ways = [
-            way(alpha=alpha, num_classes=classes)
-            for way, alpha in ((v2.MixUp, self.mixup), (v2.CutMix, self.cutmix))
-            if alpha
-        ]
+    def mix(self, classes: int) -> Callable | None:
+        """(x, labels (B,)) → (x, labels (B, classes)), mixed in pairs; None where nothing mixes.
+
+        With both MixUp and CutMix each batch takes one of them, by chance.
+        """
+        if not self.mixes:
+            return None
+
+        ways = []
+        if self.mixup:
+            ways.append(v2.MixUp(alpha=self.mixup, num_classes=classes))
+        if self.cutmix:
+            ways.append(v2.CutMix(alpha=self.cutmix, num_classes=classes))
         return v2.RandomChoice(ways)
 
 
 @dataclass
 class Trainer:
-    """What one training consists of. ``scheduler``: stepped after every batch, but ReduceLROnPlateau
-    after every epoch, with the validation loss. ``mix``: as ``Extras.mix`` makes it.
+    """What one training consists of, and how it makes a step.
 
-    The average takes in the norms' running statistics too: weights and statistics then look back equally far,
-    at no cost, where ``update_bn`` would ask for one more pass over the pictures.
+    scheduler: stepped after every batch, but ReduceLROnPlateau after every epoch, with the
+    validation loss. loss: ``(logits, targets) → mean``. mix: as ``Extras.mix`` makes it.
     """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     scheduler: LRScheduler | ReduceLROnPlateau
     precision: Precision
-    label_smoothing: float = 0.0
+    loss: Loss = CrossEntropy()
     extras: Extras = Extras()
     mix: Callable | None = None
 
     def __post_init__(self) -> None:
         self.network = self.model  # what is called: fit may compile it, or spread it over processes
         self.scaler = self.precision.scaler()
-        decay = self.extras.averaging
-        self.average = (
-            AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-            if decay
-            else None
-        )
+        self.average = _average(self.model, self.extras.averaging)
         self.steps = 0
 
     def step(self, x: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """One batch forward, backward and into the weights. Returns (loss, number right), on the device."""
+        """One batch (B, C, H, W) into the weights: its mean loss and number right, on the device."""
+
+        # forward and backward: afterwards every parameter holds its gradient
         loss, right = self.backward(x, labels)
+
+        # a gradient that is too long is shortened; in fp16 it is multiplied up until here
         if self.extras.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.extras.clip_norm)
+
+        # into the weights; in fp16 the scaler leaves out a step whose gradients overflowed
         self.scaler.step(self.optimizer)
         self.scaler.update()
+
+        # the average follows the weights, if there is one
         if self.average:
             self.average.update_parameters(self.model)
+
+        # the rate of the next step; a plateau can only be seen after an epoch
         if not isinstance(self.scheduler, ReduceLROnPlateau):
-            with no_word_about_order() if self.steps == 0 else contextlib.nullcontext():
+            with _no_word_about_order() if self.steps == 0 else contextlib.nullcontext():
                 self.scheduler.step()
+
         self.steps += 1
         return loss, right
 
     def backward(self, x: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The gradient of the mean loss. Of mixed pictures the answer counts as right that has the larger share."""
+        """The gradient of the mean loss. Returns (loss, number right)."""
         if self.mix:
             x, labels = self.mix(x, labels)  # labels: (B,) → (B, classes)
+
+        # else this batch's gradient would be added to that of the last one
         self.optimizer.zero_grad(set_to_none=True)
-        parts = self.extras.accumulate
+
         loss_sum = right = 0
-        for part, truth in zip(x.chunk(parts), labels.chunk(parts), strict=True):
+        parts = self.extras.accumulate
+        for part, targets in zip(x.chunk(parts), labels.chunk(parts), strict=True):
             with self.precision.autocast():
                 logits = self.network(part)
-            logits = logits.float()  # (B / parts, classes)
-            loss = F.cross_entropy(logits, truth, label_smoothing=self.label_smoothing) * (
-                len(part) / len(x)
-            )
+            logits = logits.float()  # (B / parts, classes); a softmax needs all its digits
+
+            # parts add up to the mean over the batch
+            loss = self.loss(logits, targets) * (len(part) / len(x))
+
+            # in fp16 the scaler multiplies the loss, so that small gradients do not round to zero
             self.scaler.scale(loss).backward()
+
+            # left on the device: a number fetched here would make a GPU wait
             loss_sum = loss_sum + loss.detach()
-            right = (
-                right + (logits.argmax(1) == (truth if truth.ndim == 1 else truth.argmax(1))).sum()
-            )
+            right = right + (logits.argmax(1) == _labels(targets)).sum()
         return loss_sum, right
 
     @property
-    def stands_still(self) -> bool:
-        """In fp16 the scaler leaves out a step whose gradients are not finite, and halves its scale: one step now and
-        then, as a rule. Below 2⁻²⁴ it has left out forty in a row, and comes to none any more."""
-        return self.scaler.get_scale() < 2**-24
-
-    @property
     def lr(self) -> float:
+        """The first group's."""
         return self.optimizer.param_groups[0]["lr"]
 
     @property
     def evaluated(self) -> nn.Module:
         """The averaged weights where there are any, else the model itself."""
         return self.average.module if self.average else self.model
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether fp16 makes no step any more.
+
+        Gradients that overflow cost a step and halve the scale: now and then, as a rule. A scale
+        as small as this means that they always do.
+        """
+        return self.scaler.get_scale() < FP16_STANDSTILL
+
+    # --- into a checkpoint and back ---
+
+    def state(self) -> dict:
+        state = {name: part.state_dict() for name, part in self._parts.items()}
+        return state | {"steps": self.steps}
+
+    def load_state(self, state: dict) -> None:
+        for name, part in self._parts.items():
+            if state.get(name):  # a disabled scaler leaves nothing behind
+                part.load_state_dict(state[name])
+        self.steps = state["steps"]
 
     @property
     def _parts(self) -> dict:
@@ -139,21 +166,26 @@ class Trainer:
         }
         return {name: part for name, part in parts.items() if part is not None}
 
-    def state(self) -> dict:
-        return {name: part.state_dict() for name, part in self._parts.items()} | {
-            "steps": self.steps
-        }
 
-    def load_state(self, state: dict) -> None:
-        for name, part in self._parts.items():
-            if state.get(name):  # a disabled scaler leaves nothing behind
-                part.load_state_dict(state[name])
-        self.steps = state["steps"]
+def _average(model: nn.Module, decay: float) -> AveragedModel | None:
+    """An exponential average of the weights, and of the norms' running statistics.
+
+    Both then look back equally far, at no cost; ``update_bn`` would ask for one more pass over
+    the pictures.
+    """
+    if not decay:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+def _labels(targets: torch.Tensor) -> torch.Tensor:
+    """(B,): of mixed labels (B, classes) those with the larger share."""
+    return targets if targets.ndim == 1 else targets.argmax(1)
 
 
 @contextlib.contextmanager
-def no_word_about_order() -> Iterator[None]:
-    """In fp16 the scaler often leaves out the first step, and torch takes that for steps in the wrong order."""
+def _no_word_about_order() -> Iterator[None]:
+    """In fp16 the first step is often left out, which torch takes for steps in the wrong order."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler\.step\(\)` before")
         yield
