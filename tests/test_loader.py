@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-import torchvision.pipelines.v2.functional as tv
+import torchvision.transforms.v2.functional as tv
 from albumentations.pytorch import ToTensorV2
 
 from course_lib.data import AlbumentationsLoader, Augment, BatchLoader, ImageStore, pipelines

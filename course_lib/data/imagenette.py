@@ -1,10 +1,12 @@
-"""Imagenette: ten easy classes of ImageNet; 9,469 train and 3,925 val pictures, and labels with known mistakes.
+"""Imagenette: ten easy classes of ImageNet, and labels with known mistakes.
 
-Source: J. Howard, fast.ai, 2019 (version 2). Of its val pictures, 3,791 are from ImageNet's *training* set: train
-from scratch, or say what the weights had seen. Its file of labels is sorted by class: shuffle.
+9,469 train and 3,925 val pictures. Source: J. Howard, fast.ai, 2019 (version 2). Of its val
+pictures, 3,791 are from ImageNet's *training* set: train from scratch, or say what the weights had
+seen. Its file of labels is sorted by class: shuffle.
 """
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,78 +51,118 @@ NOISE = (0, 1, 5, 25, 50)  # percent of the train labels that are wrong, drawn a
 MEAN, STD = (0.4624, 0.4579, 0.4303), (0.2799, 0.2772, 0.2990)  # over all train pixels, at 160 px
 TUNE_PER_CLASS = 50  # 500 pictures of 9,469: one standard error is 1.3 points at 90 %
 SMOKE_PER_CLASS = {"train": 200, "val": 40}  # the 50 of tune included
+SMALLEST, LARGEST_TOYS = 16, 64  # pixels a side
 
 
 def imagenette(
     split: str, noise: int = 0, size: int = 160, *, profile: str | None = None
 ) -> ImageStore:
-    """One split of Imagenette, decoded once to the middle ``size`` × ``size`` pixels of each picture.
+    """One split of Imagenette, decoded once to the middle ``size`` × ``size`` pixels of a picture.
 
-    split: ``"train"`` (8,969), ``"tune"`` (500 held out of train) or ``"val"`` (3,925 official). noise: percent of
-    wrong labels in train: 0, 1, 5, 25 or 50. Tune and val are always clean: the question is what a network learns
-    of the truth in spite of the labels, and a choice made on clean labels is the one that val will judge.
-    size: up to 160 from the archive of 160 px, up to 320 from that of 320. Smoke and toy shapes as in
-    ``tiny_imagenet``. Raises CourseError for an unknown split, noise or size, DataError for a broken data set.
+    split: ``"train"`` (8,969), ``"tune"`` (500 held out of train) or ``"val"`` (3,925 official).
+    noise: percent of wrong labels in train: 0, 1, 5, 25 or 50; ``clean_labels`` are the true ones,
+    in every split. Tune and val are always clean: the question is what a network learns of the
+    truth in spite of the labels, and a choice made on clean labels is the one that val will judge.
+    size: up to 160 from the archive of 160 px, up to 320 from that of 320.
+
+    Smoke and toy shapes as in ``tiny_imagenet``, wrong labels included; toys have ``size`` pixels
+    a side, at most 64, for they are drawn while you wait. Raises CourseError for an unknown split,
+    noise or size, DataError for a broken data set.
     """
-    if noise not in NOISE:
-        raise CourseError(
-            f"noise is {noise!r}: expected one of {', '.join(map(str, NOISE))} percent"
-        )
-    if not 16 <= size <= max(IMAGENETTE):
-        raise CourseError(f"size is {size!r}: expected 16 to {max(IMAGENETTE)} pixels")
+    _check(noise, size)
     source = IMAGENETTE[min(side for side in IMAGENETTE if side >= size)]
 
-    def load(smoke):
-        found = decode_part(
-            source, f"imagenette_{size}", split, smoke, _listing, (size, size), middle_square
-        )
+    def load(smoke: bool) -> ImageStore:
+        name, shape = f"imagenette_{size}", (size, size)
+        found = decode_part(source, name, split, smoke, _listing, shape, middle_square)
+
         rows = rows_of(split, len(found.classes) * TUNE_PER_CLASS)
-        labels = found.labels[rows, NOISE.index(noise if split == "train" else 0)].copy()
+        levels = found.labels[rows]  # (N, 5), a column for each level of noise
+        given = levels[:, NOISE.index(noise if split == "train" else 0)]
+
         return ImageStore(
             "Imagenette",
             split,
             found.images[rows],
-            labels,
+            given.copy(),
             found.classes,
             MEAN,
             STD,
             is_real=True,
+            clean_labels=levels[:, 0].copy(),
             prepare_seconds=found.seconds,
         )
 
-    return load_or_draw(source, split, profile, load, size=min(size, 64))
+    store = load_or_draw(source, split, profile, load, size=min(size, LARGEST_TOYS))
+    return store if store.is_real else _mislabelled(store, noise)
+
+
+def _check(noise: int, size: int) -> None:
+    if noise not in NOISE:
+        known = ", ".join(map(str, NOISE))
+        raise CourseError(f"noise is {noise!r}: expected one of {known} percent")
+
+    if not SMALLEST <= size <= max(IMAGENETTE):
+        raise CourseError(f"size is {size!r}: expected {SMALLEST} to {max(IMAGENETTE)} pixels")
+
+
+def _mislabelled(toys: ImageStore, noise: int) -> ImageStore:
+    """Toys with ``noise`` percent of wrong labels in train, drawn anew for each level."""
+    labels = toys.labels.copy()
+
+    if toys.split == "train":
+        rng = np.random.default_rng(noise)
+        chosen = rng.permutation(len(toys))[: round(len(toys) * noise / 100)]
+        another = rng.integers(1, len(toys.classes), len(chosen))  # classes further on: never 0
+        labels[chosen] = (labels[chosen] + another) % len(toys.classes)
+
+    return replace(toys, labels=labels, clean_labels=toys.labels)
 
 
 def middle_square(image: Image.Image, shape: tuple[int, int]) -> Image.Image:
-    """The shorter side scaled to the target's, then the middle of the longer one: nothing is squeezed.
+    """The shorter side scaled to the target's, then the middle of the longer: nothing is squeezed.
 
-    A square of one size lets the store be one array; at 160 px most pictures are only cut, not resampled.
+    A square of one size lets the store be one array; at 160 px most pictures are only cut.
     """
     side, shortest = shape[0], min(image.size)
+
     if shortest != side:
-        image = image.resize(
-            [edge * side // shortest for edge in image.size], Image.Resampling.BICUBIC
-        )
+        scaled = [edge * side // shortest for edge in image.size]
+        image = image.resize(scaled, Image.Resampling.BICUBIC)
+
     left, top = (round((edge - side) / 2) for edge in image.size)
     return image.crop((left, top, left + side, top + side))
 
 
 def _listing(root: Path, part: str, smoke: bool) -> Listing:
     """Labels int64 (N, 5), a column for each level of noise."""
-    files = sorted(root.glob("*noisy_imagenette.csv"))  # one, or one for train and one for val
-    if not files:
-        raise DataError(
-            f"{root} has no noisy_imagenette.csv, which lists pictures and labels: it is part of the "
-            f"published archive. {cure_for(root, 'Delete the folder and run again.')}"
-        )
-    numbers, paths, labels = {wnid: number for number, wnid in enumerate(CLASSES)}, [], []
-    for file in files:
+    numbers = {wnid: number for number, wnid in enumerate(CLASSES)}
+    paths, labels = [], []
+
+    for file in _label_files(root):
         for row in csv.DictReader(file.read_text().splitlines()):
             if row["path"].startswith(f"{part}/"):
                 paths.append(str(root / row["path"]))
                 labels.append([numbers[row[f"noisy_labels_{level}"]] for level in NOISE])
+
     order = np.argsort(paths)  # whatever the order in the file
     paths, labels = np.array(paths)[order], np.array(labels, np.int64)[order]
+
+    tune = TUNE_PER_CLASS if part == "train" else 0
     limit = SMOKE_PER_CLASS[part] if smoke else None
-    rows = np.concatenate(hold_out(labels[:, 0], TUNE_PER_CLASS if part == "train" else 0, limit))
+    rows = np.concatenate(hold_out(labels[:, 0], tune, limit))
+
     return Listing(paths[rows].tolist(), labels[rows], list(CLASSES.values()))
+
+
+def _label_files(root: Path) -> list[Path]:
+    """One, or one for train and one for val."""
+    files = sorted(root.glob("*noisy_imagenette.csv"))
+    if files:
+        return files
+
+    cure = cure_for(root, "Delete the folder and run again.")
+    raise DataError(
+        f"{root} has no noisy_imagenette.csv, which lists pictures and labels: it is part of the "
+        f"published archive. {cure}"
+    )

@@ -1,12 +1,13 @@
-"""What the published data sets share: three splits, decoding, and toy shapes where there is no data."""
+"""What the published data sets share: three splits, decoding, and toys where there is nothing."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from course_lib.data.decode import Decoded, Listing, decode_once, open_store
-from course_lib.data.download import Source, find, locate
+from course_lib.data.download import Source, locate
 from course_lib.data.store import ImageStore
 from course_lib.data.toy_shapes import toy_shapes
 from course_lib.files import CourseError, DataError, data_home
@@ -19,37 +20,67 @@ class NoData(Exception):
     """Neither on disk nor to be downloaded."""
 
 
-def root_of(source: Source, smoke: bool) -> Path:
-    """The verified folder of the set; the smoke profile never downloads. Raises NoData, or DataError if broken."""
-    root = locate(source, download=not smoke)
-    if root is None:
-        raise NoData
-    return root
+# --- the data set, or toys -----------------------------------------------------------------------
 
 
 def load_or_draw(
     source: Source, split: str, profile: str | None, load: Callable[[bool], ImageStore], size: int
 ) -> ImageStore:
-    """``load(smoke)``, or where there are neither data nor a network, toy shapes of ``size`` px, and loud words."""
+    """``load(smoke)``, or, where there are neither data nor a network, toys and loud words.
+
+    size: of the toy shapes, in pixels a side. Raises CourseError for an unknown split.
+    """
     if split not in SPLITS:
         raise CourseError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")
-    drawn = _stand_ins.get((data_home(), source.folder))
-    if drawn is None or find(source):
-        try:
-            return load((profile or current_profile()) == "smoke")
-        except NoData:
-            drawn = _stand_ins.setdefault((data_home(), source.folder), {})
-    if not drawn:
-        print(
-            f"\n*** NO {source.name.upper()} HERE: the pictures are TOY SHAPES, drawn by the course. ***\n"
-            "*** Every number is about toy shapes. README says how to get the real data. ***\n"
-        )
-    if split not in drawn:
-        drawn[split] = toy_shapes(split, size=size)
-    return drawn[split]
+
+    smoke = (profile or current_profile()) == "smoke"
+    try:
+        return load(smoke)
+    except NoData:
+        _say_so(source)
+        return stand_in(split, size)
 
 
-_stand_ins: dict[tuple[Path, str], dict[str, ImageStore]] = {}  # drawn, and said, once in a process
+def root_of(source: Source, smoke: bool) -> Path:
+    """The verified folder of the set; the smoke profile never downloads.
+
+    Raises NoData where there is none, DataError where it is broken.
+    """
+    place = (data_home(), source.folder)
+    root = locate(source, download=not smoke and place not in _unreachable)
+    if root is not None:
+        return root
+
+    if not smoke:
+        _unreachable.add(place)
+    raise NoData
+
+
+@cache
+def stand_in(split: str, size: int) -> ImageStore:
+    """Toy shapes, drawn once in a process for all data sets that are not there."""
+    return toy_shapes(split, size=size)
+
+
+def _say_so(source: Source) -> None:
+    place = (data_home(), source.folder)
+    if place in _said:
+        return
+
+    _said.add(place)
+    print(
+        f"\n*** NO {source.name.upper()} HERE: "
+        "the pictures are TOY SHAPES, drawn by the course. ***\n"
+        "*** Every number is about toy shapes. README says how to get the real data. ***\n"
+    )
+
+
+# Once in a process is enough, to wait for a network and to be told: (home, folder) of data sets.
+_unreachable: set[tuple[Path, str]] = set()
+_said: set[tuple[Path, str]] = set()
+
+
+# --- one array on disk for train and tune, one for val -------------------------------------------
 
 
 def decode_part(
@@ -61,43 +92,51 @@ def decode_part(
     size: tuple[int, int],
     fit: Callable | None = None,
 ) -> Decoded:
-    """The store that ``split`` lies in: ``train``, with tune behind it, or ``val``.
+    """The array that ``split`` lies in: ``train``, with tune behind it, or ``val``.
 
-    It is built from ``make_listing(root, part, smoke)``. Raises NoData; DataError where the other part is real
-    already, for toy pictures beside it would mislead.
+    Where it is not there yet, it is built from ``make_listing(root, part, smoke)``. Raises NoData;
+    DataError where the other part is there and real, for toys beside it would mislead.
     """
     part = "val" if split == "val" else "train"
     folder = data_home() / "stores" / (f"{name}_smoke" if smoke else name) / part
+
+    def listing() -> Listing:
+        return make_listing(root_of(source, smoke), part, smoke)
+
     try:
-        return decode_once(
-            folder, lambda: make_listing(root_of(source, smoke), part, smoke), size, fit
-        )
+        return decode_once(folder, listing, size, fit)
     except NoData:
         other = folder.with_name("train" if part == "val" else "val")
-        if open_store(other):
-            raise DataError(
-                f"the {part} pictures were never decoded, and {source.name} is gone, though {other} holds "
-                f"the others: bring the data set back, or delete {folder.parent}"
-            ) from None
-        raise
+        if not open_store(other):
+            raise
+
+        raise DataError(
+            f"the {part} pictures were never decoded, and {source.name} is gone, though {other} "
+            f"holds the others: bring the data set back, or delete {folder.parent}"
+        ) from None
+
+
+def rows_of(split: str, held_out: int) -> slice:
+    """The tune pictures lie behind the train pictures: both are views of one memory map."""
+    rows = {"train": slice(0, -held_out), "tune": slice(-held_out, None), "val": slice(None)}
+    return rows[split]
 
 
 def hold_out(
     labels: np.ndarray, tune: int, limit: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows for train and for tune, ``tune`` of each class drawn once and for all; ``limit``: of both together.
+    """Rows for train and for tune, ``tune`` of each class drawn once and for all.
 
-    Those for tune come in rounds of one of each class, so that any number of last rounds is stratified, too.
+    limit: pictures of each class, train and tune together. Tune comes in rounds of one picture of
+    each class, so that any number of last rounds is stratified, too.
     """
-    shuffled = []
+    by_class = []
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
-        shuffled.append(rows[np.random.default_rng(0).permutation(len(rows))][:limit])
-    return np.concatenate([rows[tune:] for rows in shuffled]), np.stack(
-        [rows[:tune] for rows in shuffled], 1
-    ).ravel()
+        shuffled = rows[np.random.default_rng(0).permutation(len(rows))]
+        by_class.append(shuffled[:limit])
 
+    train = np.concatenate([rows[tune:] for rows in by_class])
+    rounds = np.stack([rows[:tune] for rows in by_class], axis=1)  # (tune, classes)
 
-def rows_of(split: str, held_out: int) -> slice:
-    """The tune pictures lie behind the train pictures, so that both are views of one memory map."""
-    return {"train": slice(0, -held_out), "tune": slice(-held_out, None), "val": slice(None)}[split]
+    return train, rounds.ravel()

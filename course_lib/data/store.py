@@ -1,51 +1,34 @@
-"""What every loader reads: one split of a data set as arrays."""
+"""What every loader reads: one split of a data set, as arrays."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+PER_PICTURE = ("images", "labels", "clean_labels", "boxes", "masks")
+
 
 @dataclass(frozen=True)
 class ImageStore:
-    """One split of a data set, decoded.
-
-    images: uint8 (N, H, W, 3), usually a read-only memory map; labels: int64 (N,); classes: readable names;
-    mean, std: of the train pixels in 0..1, per channel; boxes: int16 (N, 4), x0, y0, x1, y1 in pixels, both ends
-    inside, or None; masks: bool (N, H, W) or None; prepare_seconds: what decoding (or drawing) took, once.
-    """
+    """One split of a data set, decoded."""
 
     name: str
-    split: str
-    images: np.ndarray
-    labels: np.ndarray
-    classes: list[str]
-    mean: tuple[float, float, float]
+    split: str  # "train", "tune" or "val"
+
+    images: np.ndarray  # uint8 (N, H, W, 3), usually a read-only memory map
+    labels: np.ndarray  # int64 (N,), what a training learns from
+    classes: list[str]  # readable names
+
+    mean: tuple[float, float, float]  # of the train pixels in 0..1, per channel
     std: tuple[float, float, float]
-    is_real: bool
-    boxes: np.ndarray | None = None
-    masks: np.ndarray | None = None
-    prepare_seconds: float = 0.0
 
-    def __getstate__(self) -> dict:
-        """To a worker travels the place of a memory map, not its gigabyte of pictures."""
-        mapped = isinstance(self.images, np.memmap)
-        return self.__dict__ | {"images": _place(self.images) if mapped else self.images}
-
-    def __setstate__(self, state: dict) -> None:
-        if isinstance(state["images"], tuple):
-            path, start, step, count = state["images"]
-            state = state | {"images": np.load(path, mmap_mode="r")[start::step][:count]}
-        self.__dict__.update(state)
+    is_real: bool  # False: toy shapes, drawn by the course
+    boxes: np.ndarray | None = None  # int16 (N, 4): x0, y0, x1, y1 in pixels, both ends inside
+    masks: np.ndarray | None = None  # bool (N, H, W)
+    clean_labels: np.ndarray | None = None  # int64 (N,), the truth, of a set with wrong labels
+    prepare_seconds: float = 0.0  # what decoding took, once
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    def every(self, k: int) -> "ImageStore":
-        """Every ``k``-th picture, as views: where the pictures are sorted by class, a k-th of each class."""
-        cut = {name: getattr(self, name) for name in ("images", "labels", "boxes", "masks")}
-        return replace(
-            self, **{name: None if array is None else array[::k] for name, array in cut.items()}
-        )
 
     def describe(self) -> str:
         height, width = self.images.shape[1:3]
@@ -55,16 +38,39 @@ class ImageStore:
             f"{len(self.classes)} classes"
         )
 
+    def every(self, k: int) -> "ImageStore":
+        """Every ``k``-th picture, as views.
+
+        Where the pictures are sorted by class, that is a ``k``-th of each class.
+        """
+        arrays = {name: getattr(self, name) for name in PER_PICTURE}
+        views = {name: array[::k] for name, array in arrays.items() if array is not None}
+
+        return replace(self, **views)
+
+    # A worker is not sent the gigabyte of a memory map, but where it lies.
+
+    def __getstate__(self) -> dict:
+        if isinstance(self.images, np.memmap):
+            return self.__dict__ | {"images": _place(self.images)}
+        return self.__dict__
+
+    def __setstate__(self, state: dict) -> None:
+        if isinstance(state["images"], tuple):
+            path, first, step, count = state["images"]
+            state = state | {"images": np.load(path, mmap_mode="r")[first::step][:count]}
+
+        self.__dict__.update(state)  # past the frozen dataclass
+
 
 def _place(view: np.memmap) -> tuple[str, int, int, int]:
     """File, first row, step and number of rows of a view of a mapped .npy file."""
     whole = view
     while isinstance(whole.base, np.memmap):
         whole = whole.base
-    here, begin = (array.__array_interface__["data"][0] for array in (view, whole))
-    return (
-        str(whole.filename),
-        (here - begin) // whole.strides[0],
-        view.strides[0] // whole.strides[0],
-        len(view),
-    )
+
+    begin = whole.__array_interface__["data"][0]
+    here = view.__array_interface__["data"][0]
+    row = whole.strides[0]  # bytes
+
+    return str(whole.filename), (here - begin) // row, view.strides[0] // row, len(view)

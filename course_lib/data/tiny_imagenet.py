@@ -1,8 +1,8 @@
 """TinyImageNet: 200 classes of ImageNet at 64×64; 100,000 labelled train and 10,000 val pictures.
 
-Source: Stanford CS231N, 2015. ``val/`` is flat, its labels stand in ``val_annotations.txt``; read as a
-folder tree it yields a single class. ``wnids.txt`` is not sorted; class indices here are the sorted wnids,
-as ImageFolder and the parquet mirrors number them.
+Source: Stanford CS231N, 2015. ``val/`` is flat, its labels stand in ``val_annotations.txt``; read
+as a folder tree it yields a single class. ``wnids.txt`` is not sorted; class indices here are the
+sorted wnids, as ImageFolder and the parquet mirrors number them.
 """
 
 from pathlib import Path
@@ -44,20 +44,22 @@ def tiny_imagenet(
     """One split of TinyImageNet, decoded.
 
     split: ``"train"`` (95,000), ``"tune"`` (5,000 held out of train, for every choice) or ``"val"``
-    (10,000 official, looked at once, at the end). held_out: pictures of each class in tune, at most 25; a last
-    training, with nothing left to choose, can do with fewer and learn from the rest. The smoke profile takes 225
-    pictures of each of ten classes from what lies on disk and never downloads. Without data and network it draws
-    toy shapes and says so. Raises CourseError for an unknown split or another ``held_out``, DataError for a broken
-    data set or a full disk.
+    (10,000 official, looked at once, at the end). held_out: pictures of each class in tune, at most
+    25; a last training, with nothing left to choose, can do with fewer and learn from the rest.
+
+    The smoke profile takes 225 pictures of each of ten classes from what lies on disk and never
+    downloads. Without data and network it draws toy shapes of 64 px and says so. Raises CourseError
+    for an unknown split or another ``held_out``, DataError for a broken data set or a full disk.
     """
     if not 1 <= held_out <= TUNE_PER_CLASS:
         raise CourseError(
             f"held_out is {held_out}: expected 1 to {TUNE_PER_CLASS} pictures of each class"
         )
 
-    def load(smoke):
+    def load(smoke: bool) -> ImageStore:
         found = decode_part(TINY_IMAGENET, "tiny_imagenet", split, smoke, _listing, (64, 64))
         rows = rows_of(split, len(found.classes) * held_out)
+
         return ImageStore(
             TINY_IMAGENET.name,
             split,
@@ -78,11 +80,15 @@ def _listing(root: Path, part: str, smoke: bool) -> Listing:
     wnids = sorted((root / "wnids.txt").read_text().split())
     if smoke:
         wnids = wnids[:: len(wnids) // SMOKE_CLASSES]
-    rows = _train_rows(root, wnids) if part == "train" else _val_rows(root, wnids)
+
     if part == "train":
+        rows = _train_rows(root, wnids)
         labels = np.array([label for _, label, _ in rows])
-        order = hold_out(labels, TUNE_PER_CLASS, SMOKE_PER_CLASS if smoke else None)
-        rows = [rows[i] for i in np.concatenate(order)]
+        train, tune = hold_out(labels, TUNE_PER_CLASS, SMOKE_PER_CLASS if smoke else None)
+        rows = [rows[i] for i in np.concatenate([train, tune])]
+    else:
+        rows = _val_rows(root, wnids)
+
     paths, labels, boxes = zip(*rows, strict=True)
     return Listing(
         list(paths), np.array(labels, np.int64), _names(root, wnids), np.array(boxes, np.int16)
@@ -94,25 +100,33 @@ def _train_rows(root: Path, wnids: list[str]) -> list[tuple]:
     rows = []
     for label, wnid in enumerate(wnids):
         folder = root / "train" / wnid
-        for line in sorted((folder / f"{wnid}_boxes.txt").read_text().splitlines()):
+        lines = (folder / f"{wnid}_boxes.txt").read_text().splitlines()
+
+        for line in sorted(lines):
             name, *box = line.split("\t")
             rows.append((str(folder / "images" / name), label, [int(edge) for edge in box]))
     return rows
 
 
 def _val_rows(root: Path, wnids: list[str]) -> list[tuple]:
+    """(path, label, box) of each val picture, in the order of its file."""
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
     lines = (root / "val" / "val_annotations.txt").read_text().splitlines()
-    rows = (line.split("\t") for line in lines)
-    return [
-        (str(root / "val" / "images" / name), label_of[wnid], [int(edge) for edge in box])
-        for name, wnid, *box in rows
-        if wnid in label_of
-    ]
+
+    rows = []
+    for line in lines:
+        name, wnid, *box = line.split("\t")
+        if wnid in label_of:  # the smoke profile knows ten of them
+            path = str(root / "val" / "images" / name)
+            rows.append((path, label_of[wnid], [int(edge) for edge in box]))
+    return rows
 
 
 def _names(root: Path, wnids: list[str]) -> list[str]:
     """Readable names: the first synonym of each wnid in ``words.txt``."""
-    pairs = (line.split("\t") for line in (root / "words.txt").read_text().splitlines())
-    words = {wnid: names.split(",")[0] for wnid, names in pairs}
+    words = {}
+    for line in (root / "words.txt").read_text().splitlines():
+        wnid, names = line.split("\t")
+        words[wnid] = names.split(",")[0]
+
     return [words[wnid] for wnid in wnids]
