@@ -1,4 +1,4 @@
-"""Tables, figures and numbers that are drawn from records; and that those in the repository are up to date."""
+"""What is drawn from records: tables, figures, numbers; and that the repository's is up to date."""
 
 import json
 import re
@@ -11,8 +11,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from course_lib.experiments import record as records
-from course_lib.files import CourseError
-from course_lib.report import pages as report
+from course_lib.files import CourseError, write_json
+from course_lib.report import figures, pages
+from course_lib.report.numbers import number
+from course_lib.report.tables import TABLES, ablations_table, minutes_table, runs_table
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -54,7 +56,8 @@ def record(top1=0.5, seconds=2000.0, rate=50.0, **changes):
 @pytest.fixture(autouse=True)
 def repository(tmp_path, monkeypatch):
     """An empty one, in which everything is read and written."""
-    monkeypatch.setattr(report, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(pages, "REPO", tmp_path)
+    monkeypatch.setattr(figures, "FOLDER", tmp_path / "figures")
     monkeypatch.setattr(records, "RESULTS", tmp_path / "figures" / "results")
     (tmp_path / "figures").mkdir()
     return tmp_path
@@ -62,10 +65,9 @@ def repository(tmp_path, monkeypatch):
 
 def commit_results(name, *runs):
     """As if these runs lay in figures/results."""
-    for number, content in enumerate(runs):
-        records.write_json(
-            records.RESULTS / name / f"{content.get('profile', 'cpu')}-seed{number}.json", content
-        )
+    for seed, content in enumerate(runs):
+        profile = content.get("profile", "cpu")
+        write_json(records.RESULTS / name / f"{profile}-seed{seed}.json", content)
 
 
 def cells(table, start):
@@ -86,7 +88,8 @@ TOP1, PRICES, MINUTES = [50.0, 52.0, 57.0], [1.0, 1.1, 0.96], np.array([2000, 22
 
 def test_a_row_shows_mean_and_spread_number_of_seeds_price_minutes_and_machine():
     commit_results("tiny_imagenet", *THREE)
-    assert cells(report.runs_table("tiny_imagenet"), "`tiny_imagenet`") == [
+
+    assert cells(runs_table("tiny_imagenet"), "`tiny_imagenet`") == [
         "`tiny_imagenet`",
         "2",
         spread(TOP1, 1) + " %",
@@ -96,7 +99,8 @@ def test_a_row_shows_mean_and_spread_number_of_seeds_price_minutes_and_machine()
         spread(MINUTES, 0),
         "a laptop",
     ]
-    assert cells(report.minutes_table("quick", "tiny_imagenet"), "a laptop")[1:] == [
+
+    assert cells(minutes_table("quick", "tiny_imagenet"), "a laptop")[1:] == [
         "–",
         spread(MINUTES, 0) + " min",
     ]
@@ -104,7 +108,7 @@ def test_a_row_shows_mean_and_spread_number_of_seeds_price_minutes_and_machine()
 
 def test_one_run_has_no_spread_and_says_so():
     commit_results("tiny_imagenet", record(0.50))
-    row = cells(report.runs_table("tiny_imagenet"), "`tiny_imagenet`")
+    row = cells(runs_table("tiny_imagenet"), "`tiny_imagenet`")
     assert row == ["`tiny_imagenet`", "2", "50.0 %", "70.0 %", "1", "1.00", "33", "a laptop"]
 
 
@@ -112,9 +116,11 @@ def test_machines_and_numbers_of_processes_have_rows_of_their_own():
     commit_results(
         "tiny_imagenet", record(0.50), record(0.60, device="a card"), record(0.55, processes=2)
     )
-    table = report.runs_table("tiny_imagenet")
+
+    table = runs_table("tiny_imagenet")
     rows = [line for line in table.splitlines() if "`tiny_imagenet`" in line]
-    assert [re.findall(r"\| (a [^|]*) \|$", row)[0] for row in rows] == [
+    machines = [row.strip("| ").split(" | ")[-1] for row in rows]
+    assert machines == [
         "a laptop",
         "a card",
         "a laptop, 2 processes",
@@ -123,7 +129,7 @@ def test_machines_and_numbers_of_processes_have_rows_of_their_own():
 
 
 def test_the_original_is_shown_by_its_own_log():
-    row = cells(report.runs_table("tiny_imagenet_original"), "the original")
+    row = cells(runs_table("tiny_imagenet_original"), "the original")
     assert row[1:] == ["50", "49.9 %", "–", "1", "50", "349", "Tesla T4"]
 
 
@@ -136,7 +142,8 @@ def test_ablations_are_judged_on_the_tune_split_and_need_no_look_at_the_official
         "ablations/quick.linear", variant("a linear descent", top1=0.52), variant("…", top1=0.56)
     )
     commit_results("ablations/quicker", variant("another recipe"))
-    assert report.ablations_table("quick").splitlines()[2:] == [
+
+    assert ablations_table("quick").splitlines()[2:] == [
         "| as it is | 2 | 95,000 | 48.0 % | 1 | 1.00 | 33 | a laptop |",
         f"| a linear descent | 2 | 95,000 | {spread([50, 54], 1)} % | 2 | 1.00 | 33 | a laptop |",
     ]
@@ -147,11 +154,11 @@ def test_ablations_are_judged_on_the_tune_split_and_need_no_look_at_the_official
 )
 def test_nothing_measured_on_toy_shapes_in_smoke_or_without_a_rate_is_shown(change):
     commit_results("tiny_imagenet", record(0.987) | change)
-    assert "98.7" not in report.runs_table(
-        "tiny_imagenet"
-    ) and "a laptop" not in report.minutes_table("tiny_imagenet")
+
+    assert "98.7" not in runs_table("tiny_imagenet")
+    assert "a laptop" not in minutes_table("tiny_imagenet")
     with pytest.raises(CourseError, match="found none"):
-        report.number("tiny_imagenet top1")
+        number("tiny_imagenet top1")
 
 
 # --- numbers --------------------------------------------------------------------------------------
@@ -174,12 +181,11 @@ def test_nothing_measured_on_toy_shapes_in_smoke_or_without_a_rate_is_shown(chan
 )
 def test_a_number_is_the_mean_over_the_runs_of_its_source(asked, expected):
     commit_results("tiny_imagenet", *THREE)
-    records.write_json(
-        records.RESULTS / "benchmarks" / "loading.json",
-        {"machine": "a laptop", "ratio": {"whole batches": 5.119}},
-    )
-    assert report.number(asked) == expected
-    assert report.fill(f"It is <!-- run: {asked} --><!-- end --> here.") == (
+    benchmark = {"machine": "a laptop", "ratio": {"whole batches": 5.119}}
+    write_json(records.RESULTS / "benchmarks" / "loading.json", benchmark)
+
+    assert number(asked) == expected
+    assert pages.fill(f"It is <!-- run: {asked} --><!-- end --> here.") == (
         f"It is <!-- run: {asked} -->{expected}<!-- end --> here."
     )
 
@@ -200,7 +206,7 @@ def test_a_number_is_the_mean_over_the_runs_of_its_source(asked, expected):
 def test_a_number_that_cannot_be_drawn_is_an_error_that_says_why(asked, said):
     commit_results("tiny_imagenet", record(), record(device="a card", profile="gpu"))
     with pytest.raises(CourseError, match=re.escape(asked) + ".*" + re.escape(said)):
-        report.fill(f"It is <!-- run: {asked} -->1<!-- end -->.")
+        pages.fill(f"It is <!-- run: {asked} -->1<!-- end -->.")
 
 
 # --- pages ----------------------------------------------------------------------------------------
@@ -214,24 +220,27 @@ def test_a_marked_table_is_replaced_and_nothing_else(asked):
     commit_results("tiny_imagenet", record(0.5))
     commit_results("ablations/tiny_imagenet", record(0.5))
     name, recipe = asked.split()
-    filled = report.fill(PAGE.format(asked, "| old | 99.9 % |\n"))
-    assert filled == PAGE.format(asked, report.TABLES[name](recipe) + "\n") and "99.9" not in filled
-    assert report.fill(filled) == filled, "drawn once more, it stays"
-    assert report.fill(PAGE.format(asked, "")) == filled
+
+    filled = pages.fill(PAGE.format(asked, "| old | 99.9 % |\n"))
+
+    assert filled == PAGE.format(asked, TABLES[name](recipe) + "\n")
+    assert "99.9" not in filled
+    assert pages.fill(filled) == filled, "drawn once more, it stays"
+    assert pages.fill(PAGE.format(asked, "")) == filled
 
 
 def test_two_tables_on_a_page_are_both_drawn_and_what_lies_between_stays():
     page = PAGE.format(ASKED[0], "old\n") + "between\n" + PAGE.format(ASKED[1], "old\n")
-    assert report.fill(page) == (
-        PAGE.format(ASKED[0], report.runs_table("tiny_imagenet") + "\n")
+    assert pages.fill(page) == (
+        PAGE.format(ASKED[0], runs_table("tiny_imagenet") + "\n")
         + "between\n"
-        + PAGE.format(ASKED[1], report.minutes_table("tiny_imagenet") + "\n")
+        + PAGE.format(ASKED[1], minutes_table("tiny_imagenet") + "\n")
     )
 
 
 def test_an_unknown_table_is_named_with_those_there_are():
     with pytest.raises(CourseError, match="unknown table 'imagenette'.*runs, ablations, minutes"):
-        report.fill(PAGE.format("imagenette", ""))
+        pages.fill(PAGE.format("imagenette", ""))
 
 
 @pytest.mark.parametrize(
@@ -246,7 +255,7 @@ def test_an_unknown_table_is_named_with_those_there_are():
 def test_a_marker_without_an_end_is_an_error_and_swallows_no_text(text):
     commit_results("tiny_imagenet", record())
     with pytest.raises(CourseError, match=r"<!-- (run|table): \w+.* --> has no <!-- end -->"):
-        report.fill(text)
+        pages.fill(text)
 
 
 def a_notebook(table):
@@ -267,14 +276,15 @@ def test_in_a_notebook_only_markdown_cells_change_and_every_other_byte_stays():
     commit_results("tiny_imagenet", record())
     old, new = (nbformat.writes(a_notebook("old\n")) + "\n" for _ in range(2))
     notebook = nbformat.reads(new, as_version=4)
-    notebook.cells[0].source = PAGE.format(ASKED[1], report.minutes_table("tiny_imagenet") + "\n")
-    assert report.fill_notebook(old) == nbformat.writes(notebook) + "\n" != old
-    assert report.fill_notebook(report.fill_notebook(old)) == report.fill_notebook(old)
+    notebook.cells[0].source = PAGE.format(ASKED[1], minutes_table("tiny_imagenet") + "\n")
+
+    assert pages.fill_notebook(old) == nbformat.writes(notebook) + "\n" != old
+    assert pages.fill_notebook(pages.fill_notebook(old)) == pages.fill_notebook(old)
 
 
 @pytest.fixture
-def pages(repository):
-    """A README with a table, a figure and a number, and a notebook with a table, all of them out of date."""
+def out_of_date(repository):
+    """A README with a table, a figure and a number, and a notebook with a table, all old."""
     (repository / "notebooks").mkdir()
     (repository / "README.md").write_text(
         PAGE.format(ASKED[0], "old\n") + "<!-- figure: tiny_imagenet -->\n<!-- end -->\n\n"
@@ -290,85 +300,88 @@ def texts(folder):
     return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_check_names_what_is_out_of_date_and_writes_nothing(pages, capsys):
-    before = texts(pages)
-    assert report.main(["--check"]) == 1
+def test_check_names_what_is_out_of_date_and_writes_nothing(out_of_date, capsys):
+    before = texts(out_of_date)
+
+    assert pages.main(["--check"]) == 1
     names = ["figures/tiny_imagenet.png", "README.md", "notebooks/02.ipynb"]
     assert capsys.readouterr().out.splitlines() == [f"out of date: {name}" for name in names]
-    assert texts(pages) == before
+    assert texts(out_of_date) == before
 
 
-def test_what_was_redrawn_passes_the_check_and_stays_as_it_is(pages, capsys):
-    assert report.main([]) == 0
-    after = texts(pages)
+def test_what_was_redrawn_passes_the_check_and_stays_as_it_is(out_of_date, capsys):
+    assert pages.main([]) == 0
+    after = texts(out_of_date)
+
     readme = after["README.md"].decode()
-    assert (
-        "| 50.0 % |" in readme
-        and "It is <!-- run: tiny_imagenet top1 -->50.0 %<!-- end -->." in readme
-    )
-    assert re.search(
-        r"!\[Tune accuracy .* from 25.0 % to 48.0 %, .* 1.00\]\(figures/tiny_imagenet.png\)", readme
-    )
+    assert "| 50.0 % |" in readme
+    assert "It is <!-- run: tiny_imagenet top1 -->50.0 %<!-- end -->." in readme
+    alt = r"Tune accuracy .* from 25.0 % to 48.0 %, .* 1.00"
+    assert re.search(rf"!\[{alt}\]\(figures/tiny_imagenet.png\)", readme)
+
     capsys.readouterr()
-    assert report.main(["--check"]) == 0 == report.main([])
-    assert texts(pages) == after and not capsys.readouterr().out
+    assert pages.main(["--check"]) == 0 == pages.main([])
+    assert texts(out_of_date) == after and not capsys.readouterr().out
 
 
 # --- figures --------------------------------------------------------------------------------------
 
 
-def test_a_figure_is_out_of_date_when_a_record_changes_and_not_when_its_pixels_do(pages):
-    report.draw_figures()
-    path = pages / "figures" / "tiny_imagenet.png"
-    assert not report.stale_figures()
+def test_a_figure_is_out_of_date_when_a_record_changes_and_not_when_its_pixels_do(out_of_date):
+    figures.draw_figures()
+    path = out_of_date / "figures" / "tiny_imagenet.png"
+
+    assert not figures.stale_figures()
     with Image.open(path) as image:
         kept, page = dict(image.text), image.convert("RGB")
     assert page.getpixel((0, 0)) == (255, 255, 255)
 
     commit_results("tiny_imagenet", record(0.51))
-    assert report.stale_figures() == [path]
+    assert figures.stale_figures() == [path]
     commit_results("tiny_imagenet", record())
-    assert not report.stale_figures()
+    assert not figures.stale_figures()
+
     carried = PngInfo()
     for key, value in kept.items():
         carried.add_itxt(key, value)
     Image.new("RGB", (5, 5)).save(path, pnginfo=carried)  # as another matplotlib might draw it
-    assert not report.stale_figures()
+    assert not figures.stale_figures()
+
     path.unlink()
-    assert report.stale_figures() == [path]
+    assert figures.stale_figures() == [path]
 
 
 def test_curves_end_at_the_price_of_the_whole_run_and_count_decoding_first():
-    points = report._by_price(record(0.5, seconds=2000, rate=50))
+    points = figures.price_and_top1(record(0.5, seconds=2000, rate=50))
     # 2000 s, of them 2 × 801 in epochs: 398 before the first; the rate of 50 makes it a price of 1
     assert points == [(pytest.approx((398 + 801) / 2000), 0.25), (pytest.approx(1.0), 0.48)]
 
 
 def test_where_nothing_was_measured_no_figure_is_drawn_and_none_is_missed(repository):
-    Image.new("RGB", (5, 5)).save(
-        repository / "figures" / "tiny_imagenet.png"
-    )  # of records that are gone
-    report.draw_figures()
-    assert not report.stale_figures() and not list(repository.glob("figures/*.png"))
+    old = repository / "figures" / "tiny_imagenet.png"  # of records that are gone
+    Image.new("RGB", (5, 5)).save(old)
+
+    figures.draw_figures()
+    assert not figures.stale_figures() and not list(repository.glob("figures/*.png"))
 
 
 # --- the repository itself ------------------------------------------------------------------------
 
 
 def test_everything_drawn_in_readme_notebooks_and_figures_is_up_to_date(monkeypatch):
-    monkeypatch.setattr(report, "REPOSITORY", ROOT)
+    monkeypatch.setattr(pages, "REPO", ROOT)
+    monkeypatch.setattr(figures, "FOLDER", ROOT / "figures")
     monkeypatch.setattr(records, "RESULTS", ROOT / "figures" / "results")
-    assert report.main(["--check"]) == 0, "redraw: python -m course_lib.report"
+    assert pages.main(["--check"]) == 0, "redraw: python -m course_lib.report"
 
 
 def test_a_marker_that_cannot_be_filled_is_one_line_and_leaves_the_pages(repository, capsys):
     page = repository / "README.md"
     page.write_text("It took <!-- run: nothing minutes -->5<!-- end --> minutes.")
-    assert report.main([]) == 1
-    assert (
-        capsys.readouterr().err.startswith("error: run: nothing minutes")
-        and ">5<" in page.read_text()
-    )
+
+    assert pages.main([]) == 1
+    assert capsys.readouterr().err.startswith("error: run: nothing minutes")
+    assert ">5<" in page.read_text()
 
 
 @pytest.mark.parametrize(
