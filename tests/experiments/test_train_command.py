@@ -16,7 +16,7 @@ from course_lib import train as command
 from course_lib.experiments import RECIPES, TRIALS, Recipe, Run
 from course_lib.experiments.recipe import trial
 from course_lib.files import CourseError
-from course_lib.report.__main__ import main as report
+from course_lib.report.pages import main as report
 
 pytestmark = pytest.mark.usefixtures("world")
 
