@@ -4,25 +4,32 @@ import ast
 import errno
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NoReturn, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
 from course_lib.files import CourseError, written_whole
 from course_lib.training import processes
+from course_lib.training.history import EpochSoFar, History
+from course_lib.training.step import Trainer
 
-FORM = 2  # of what a checkpoint holds: another one cannot be gone on with
+FORM = 2  # of what a checkpoint holds: one of another form is refused
+
+
+class CheckpointError(CourseError):
+    """A checkpoint that cannot be written or read."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """Where a training is kept, and whether it goes on from there.
 
-    settings: plain data that it depends on besides; other settings are another training.
+    settings: plain data that it depends on besides; with other settings it is another training.
     """
 
     path: Path
@@ -39,104 +46,162 @@ class Resumable(Protocol):
     batch_size: int
     seed: int
     epoch: int  # of the next pass
-    first_batch: int  # where it begins
+    first_batch: int  # where that pass begins
 
 
-class CheckpointError(CourseError):
-    """A checkpoint that cannot be written or read."""
+# --- the checkpoint of one training -------------------------------------------------------------
+
+
+class Saver:
+    """Keeps one training on disk, and finds it there again. ``None``: it is kept nowhere.
+
+    Of several processes the first one writes, and all read.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint | Path | str | None, trainer: Trainer, loader, sizes: Sequence
+    ) -> None:
+        self.trainer, self.loader, self.epochs = trainer, loader, len(sizes)
+        self.path = None
+        if checkpoint is None:
+            return
+
+        if not isinstance(checkpoint, Checkpoint):
+            checkpoint = Checkpoint(checkpoint)
+        self.path = Path(checkpoint.path)
+        self.goes_on = checkpoint.resume
+        self.identity = identity(sizes, loader, trainer, checkpoint.settings)
+
+    def save(self, history: History, so_far: EpochSoFar | None = None) -> None:
+        if self.path is None:
+            return
+
+        random_states = processes.gather(random_state())
+        if processes.rank() == 0:
+            state = {
+                "trainer": self.trainer.state(),
+                "history": history.to_dict(),
+                "so_far": asdict(so_far) if so_far else None,
+                "identity": self.identity,
+                "random": random_states,
+            }
+            save(self.path, state)
+        processes.wait()
+
+    def resume(self, report: Callable[[str], None]) -> tuple[History, EpochSoFar | None]:
+        """Put what is on disk into the trainer: the history, and an epoch that was begun."""
+        state = load(self.path, self.identity) if self.path and self.goes_on else None
+        if state is None:
+            return History(), None
+
+        self.trainer.load_state(state["trainer"])
+        set_random_state(state["random"][processes.rank()])
+        history = History.from_dict(state["history"])
+        so_far = EpochSoFar(**state["so_far"]) if state["so_far"] else None
+
+        report(self._found(len(history), so_far))
+        return history, so_far
+
+    def _found(self, epochs: int, so_far: EpochSoFar | None) -> str:
+        if epochs == self.epochs:
+            found = f"this training has already finished: reusing {self.path.name}"
+        else:
+            batch = f", batch {so_far.batches}" if so_far else ""
+            found = f"going on after epoch {epochs}{batch}, from {self.path.name}"
+        return f"{found} (resume=False, or --no-resume on the command line, starts over)"
+
+    def stop(self, name: str, history: History, so_far: EpochSoFar) -> NoReturn:
+        """Ctrl-C inside an epoch: save what can be gone on with. Raises KeyboardInterrupt."""
+        if not isinstance(self.loader, Resumable):
+            kept = "the checkpoint of the last epoch is kept" if history else "nothing is kept yet"
+            raise KeyboardInterrupt(
+                f"stopped in {name}: this loader cannot go on inside an epoch, so {kept}"
+            )
+        self.save(history, so_far)
+        raise KeyboardInterrupt(
+            f"stopped after batch {so_far.batches} of {name}; saved in {self.path}: run again to "
+            "go on from there"
+        )
+
+
+# --- the file -----------------------------------------------------------------------------------
 
 
 def save(path: Path, state: dict) -> None:
     """Write ``state`` (tensors, numbers, strings, lists, dicts) to ``path``, whole or not at all.
 
-    ``torch.save`` over an existing file destroys it when the write fails half-way: so the file is written
-    beside, flushed to the disk, and moved into place. Raises CheckpointError; the older file is still there.
+    ``torch.save`` over an existing file destroys it when the write fails half-way. Raises
+    CheckpointError; the older file is still there.
     """
     try:
         with written_whole(path) as aside, open(aside, "wb") as file:
             torch.save(state, file)
     except (OSError, RuntimeError) as error:  # torch turns some failed writes into a RuntimeError
-        full = getattr(error, "errno", None) in (
-            errno.ENOSPC,
-            errno.EDQUOT,
-        ) or "No space left" in str(error)
-        cause = "the disk is full" if full else str(error).splitlines()[0]
-        kept = (
-            "the checkpoint of the epoch before is still there"
-            if path.exists()
-            else "none was there before"
-        )
-        cure = "Free some space" if full else "See that the folder can be written"
-        raise CheckpointError(
-            f"cannot save {path}: {cause}; {kept}. {cure} and run again: training "
-            "goes on from the last checkpoint."
-        ) from error
+        raise _not_saved(path, error) from error
+
+
+def _not_saved(path: Path, error: Exception) -> CheckpointError:
+    if _disk_is_full(error):
+        cause, cure = "the disk is full", "Free some space"
+    else:
+        cause, cure = str(error).splitlines()[0], "See that the folder can be written"
+
+    kept = "the checkpoint of the epoch before is still there"
+    if not path.exists():
+        kept = "none was there before"
+    return CheckpointError(
+        f"cannot save {path}: {cause}; {kept}. {cure} and run again: training goes on from the "
+        "last checkpoint."
+    )
+
+
+def _disk_is_full(error: Exception) -> bool:
+    number = getattr(error, "errno", None)
+    return number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
 
 
 def load(path: Path, identity: dict | None = None) -> dict | None:
     """The state saved in ``path``, or None where there is none. Tensors arrive on the CPU.
 
-    Only plain data is read (``weights_only``): a checkpoint cannot run code. Raises CheckpointError for a
-    file that is not a checkpoint, and for one of a training other than ``identity`` says.
+    Only plain data is read (``weights_only``): a checkpoint cannot run code. Raises CheckpointError
+    for a file that is not a checkpoint, and for one of a training other than ``identity`` says.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         return None
     except Exception as error:  # the unpickler answers garbage with anything
-        if _says_nothing_about_the_file(error):
-            raise CheckpointError(
-                f"{path} cannot be read now ({error}): it was left as it is. Mend its rights or the "
-                "connection, or make room in memory, and run again."
-            ) from error
-        cause = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"{path} is not a readable checkpoint ({cause}). Delete it to train from the beginning."
-        ) from error
-    if identity is None:
-        return state
-    kept = state.get("identity") if isinstance(state, dict) else None
-    if kept is None:
-        raise CheckpointError(
-            f"{path} is not a checkpoint of a training. Delete it to train from the beginning."
-        )
-    differs = [
-        each
-        for key, value in identity.items()
-        for each in _differences(key, kept.get(key, "not set"), value)
-    ]
-    if differs:
-        raise CheckpointError(
-            f"{path} belongs to another training ({'; '.join(differs[:3])}): resume=False "
-            "(--no-resume on the command line) starts over; or give another path"
-        )
+        raise _not_read(path, error) from error
+
+    if identity is not None:
+        _compare(path, state, identity)
     return state
 
 
-def _says_nothing_about_the_file(error: Exception) -> bool:
-    """Too little memory, no permission, a lost connection; other OSErrors come from a file that was cut short."""
-    lost = getattr(error, "errno", None) in (errno.EIO, errno.ENOTCONN)
-    return (
-        lost
-        or isinstance(error, PermissionError | MemoryError)
-        or "DefaultCPUAllocator" in str(error)
-    )
+def _not_read(path: Path, error: Exception) -> CheckpointError:
+    if _passes(error):
+        return CheckpointError(
+            f"{path} cannot be read now ({error}): it was left as it is. Mend its rights or the "
+            "connection, or make room in memory, and run again."
+        )
+    cause = (str(error) or type(error).__name__).splitlines()[0]
+    return CheckpointError(f"{path} is not a readable checkpoint ({cause}). {_DELETE}")
 
 
-def _differences(name: str, was, now) -> list[str]:
-    """What changed, in words; of settings, those that did."""
-    if isinstance(was, dict) and isinstance(now, dict):
-        return [
-            each
-            for key in dict.fromkeys([*was, *now])
-            for each in _differences(
-                f"{name}, {key}", was.get(key, "not set"), now.get(key, "not set")
-            )
-        ]
-    return [] if was == now else [f"{name} was {was}, is {now}"]
+_DELETE = "Delete it to train from the beginning."
 
 
-def identity(sizes: Sequence, loader, trainer, settings: dict | None = None) -> dict:
+def _passes(error: Exception) -> bool:
+    """Whether it says nothing about the file: other OSErrors come from one that was cut short."""
+    no_connection = getattr(error, "errno", None) in (errno.EIO, errno.ENOTCONN)
+    no_memory = isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
+    return no_connection or no_memory or isinstance(error, PermissionError)
+
+
+# --- which training it is -----------------------------------------------------------------------
+
+
+def identity(sizes: Sequence, loader, trainer: Trainer, settings: dict | None = None) -> dict:
     """What makes a training the one it is, as plain data: another value, another training."""
     return {
         "form of checkpoint": FORM,
@@ -165,20 +230,51 @@ def _order(loader) -> dict:
 
 
 def _numbers(group: dict) -> dict:
-    """A parameter group's settings; of its rate, which moves, where it began."""
-    began = group.get("initial_lr", group["lr"])  # noted by the schedule
-    settings = {key: value for key, value in group.items() if isinstance(value, int | float)}
-    del settings["lr"]
-    return settings | {"initial_lr": began}
+    """A parameter group's settings. Of its rate, which moves, where it began: schedules note it."""
+    began = group.get("initial_lr", group["lr"])
+    numbers = {key: value for key, value in group.items() if isinstance(value, int | float)}
+    del numbers["lr"]
+    return numbers | {"initial_lr": began}
 
 
-def _name(function) -> str:
-    """Its repr, without where in memory it lies this time."""
+def _name(function: Callable) -> str:
+    """Its repr, without the place in memory that it has this time."""
     return re.sub(" at 0x[0-9a-fA-F]+", "", repr(function))
 
 
+def _compare(path: Path, state: object, identity: dict) -> None:
+    kept = state.get("identity") if isinstance(state, dict) else None
+    if kept is None:
+        raise CheckpointError(f"{path} is not a checkpoint of a training. {_DELETE}")
+
+    differs = []
+    for key, value in identity.items():
+        differs += _differences(key, kept.get(key, "not set"), value)
+    if differs:
+        raise CheckpointError(
+            f"{path} belongs to another training ({'; '.join(differs[:3])}): resume=False "
+            "(--no-resume on the command line) starts over, and another path keeps both"
+        )
+
+
+def _differences(name: str, was, now) -> list[str]:
+    """What changed, in words; of settings, those that did."""
+    if was == now:
+        return []
+    if not isinstance(was, dict) or not isinstance(now, dict):
+        return [f"{name} was {was}, is {now}"]
+
+    found = []
+    for key in dict.fromkeys([*was, *now]):
+        found += _differences(f"{name}, {key}", was.get(key, "not set"), now.get(key, "not set"))
+    return found
+
+
+# --- where the random numbers stand -------------------------------------------------------------
+
+
 def random_state() -> dict:
-    """Where all the generators stand, as plain data."""
+    """Of all generators, as plain data."""
     kind, keys, position, has_gauss, gauss = np.random.get_state()
     return {
         "python": repr(random.getstate()),
@@ -191,8 +287,20 @@ def random_state() -> dict:
 def set_random_state(state: dict) -> None:
     """Put the generators back to where ``random_state`` found them."""
     random.setstate(ast.literal_eval(state["python"]))
+
     kind, keys, *rest = state["numpy"]
     np.random.set_state((kind, np.array(keys, np.uint32), *rest))
+
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and state["cuda"] is not None:
         torch.cuda.set_rng_state(state["cuda"])
+
+
+@contextmanager
+def random_state_kept() -> Iterator[None]:
+    """What draws random numbers inside changes none of those that come afterwards."""
+    state = random_state()
+    try:
+        yield
+    finally:
+        set_random_state(state)

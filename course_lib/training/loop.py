@@ -4,9 +4,8 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -16,13 +15,12 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from course_lib.files import CourseError
 from course_lib.models.modes import in_eval_mode
 from course_lib.runtime import Precision, progress_bar
-from course_lib.training import checkpoint as ckpt
 from course_lib.training import processes, schedules
-from course_lib.training.checkpoint import Checkpoint, Resumable
-from course_lib.training.history import History
+from course_lib.training.checkpoint import Checkpoint, Resumable, Saver
+from course_lib.training.history import EpochSoFar, History
 from course_lib.training.interrupts import StopAfterBatch
 from course_lib.training.losses import CrossEntropy
-from course_lib.training.step import Extras, Loss, Trainer
+from course_lib.training.step import Extras, Loss, Trainer, fp32, to_device
 
 LOOK_EVERY = {"cpu": 1}  # batches between two looks at the loss; a GPU has to wait for each
 
@@ -54,12 +52,13 @@ def evaluate(
     mirrored: look at each picture's mirror image too, and take the mean of the logits. With fewer
     than five classes top-5 is 1. Raises CourseError for a loader without a picture.
     """
-    precision = precision or _fp32(model)
-    sums = torch.zeros(4, dtype=torch.float64, device=precision.device)  # loss, top-1, top-5, all
+    precision = precision or fp32(model)
+    sums = torch.zeros(3, dtype=torch.float64, device=precision.device)  # loss, top-1, top-5
+    images = 0
 
     with in_eval_mode(model):
         for x, labels in loader:
-            x, labels = _to(precision.device, x, labels)
+            x, labels = to_device(precision.device, x, labels)
 
             with precision.autocast():
                 logits = (model(x) + model(x.flip(-1))) / 2 if mirrored else model(x)
@@ -68,38 +67,21 @@ def evaluate(
             loss = F.cross_entropy(logits, labels, reduction="sum")
             best = logits.topk(min(5, logits.shape[1]), dim=1).indices  # (B, 5), best first
             hits = best == labels[:, None]  # (B, 5)
-            images = sums.new_tensor(len(labels))
-            sums += torch.stack([loss, hits[:, 0].sum(), hits.sum(), images])
+            sums += torch.stack([loss, hits[:, 0].sum(), hits.sum()])
+            images += len(labels)
 
-    loss, top1, top5, images = processes.total(sums).tolist()
+    loss, top1, top5, images = _everywhere(sums, images)
     if not images:
         raise CourseError("nothing to evaluate: the loader gave no picture")
     return Metrics(loss / images, top1 / images, top5 / images, int(images))
 
 
-def _fp32(model: nn.Module) -> Precision:
-    return Precision(next(model.parameters()).device)
-
-
-def _to(device: torch.device, *batch: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Where the model is. What a course loader yields is there already."""
-    return (part.to(device, non_blocking=True) for part in batch)
+def _everywhere(sums: torch.Tensor, images: int) -> list[float]:
+    """Sums and number of pictures over all processes."""
+    return processes.total(torch.cat([sums, sums.new_tensor([images])])).tolist()
 
 
 # --- one epoch ----------------------------------------------------------------------------------
-
-
-@dataclass
-class Totals:
-    """An epoch so far, which may have been stopped between two batches."""
-
-    batches: int = 0
-    images: int = 0
-    loss: float = 0.0  # summed over pictures
-    right: float = 0.0
-    seconds: float = 0.0
-    lr: float = 0.0  # of the last step
-    stopped: bool = False
 
 
 def train_one_epoch(
@@ -108,65 +90,71 @@ def train_one_epoch(
     history: History,
     *,
     name: str = "train",
-    totals: Totals | None = None,
+    so_far: EpochSoFar | None = None,
     stop: Callable[[], bool] = lambda: False,
-) -> Totals:
+) -> EpochSoFar:
     """Every batch of ``loader`` once.
 
-    totals: those of an epoch that was stopped, which goes on. stop: whether to, asked after every
-    batch. Raises TrainingError when the loss is no number any more.
+    so_far: an epoch that was stopped, and goes on. stop: whether to, asked after every batch.
+    Raises TrainingError when the loss is no number any more.
     """
-    totals = totals or Totals()
+    epoch = so_far or EpochSoFar()
     device = trainer.precision.device
     look_every = LOOK_EVERY.get(device.type, 10)
     started = time.perf_counter()
     sums = torch.zeros(2, dtype=torch.float64, device=device)  # loss, right: exact, wherever cut
-    seen = 0
+    seen = 0  # pictures
     asked = False
 
     trainer.model.train()
     shown = processes.rank() == 0
     with progress_bar(len(loader), name, " batch", shown, thousands=False) as bar:
-        bar.update(totals.batches)
+        bar.update(epoch.batches)
 
         for x, labels in loader:
-            x, labels = _to(device, x, labels)
-            totals.lr = trainer.lr
+            x, labels = to_device(device, x, labels)
+            epoch.lr = trainer.lr
             loss, right = trainer.step(x, labels)
 
-            # summed where they are: only a look at a number makes a GPU wait
+            # summed on the device: a GPU has to wait for every number that is fetched
             sums += torch.stack([loss.double() * len(labels), right])
             seen += len(labels)
-            totals.batches += 1
+            epoch.batches += 1
             bar.update()
 
-            if trainer.steps % look_every and totals.batches != len(loader):
+            # so a look at the loss comes only now and then, and behind the last batch
+            if trainer.steps % look_every and epoch.batches != len(loader):
                 continue
 
-            # 0 × NaN is NaN: one between two looks does not slip by
-            value, asked = processes.agree(loss.double() + 0 * sums[0], stop())
-            _check(value, trainer, totals, f"{name}, batch {_since(totals.batches, look_every)}")
+            value, asked = processes.agree(_with_those_before(loss, sums), stop())
+            _check(value, trainer, epoch.lr, f"{name}, batch {_since(epoch.batches, look_every)}")
             if trainer.steps % 10 == 0:
-                history.steps.append([trainer.steps, totals.lr, value])
+                history.steps.append([trainer.steps, epoch.lr, value])
             top1 = sums[1].item() / seen
-            bar.set_postfix_str(f"loss {value:.3f}, top-1 {top1:.1%}, lr {totals.lr:.3g}")
+            bar.set_postfix_str(f"loss {value:.3f}, top-1 {top1:.1%}, lr {epoch.lr:.3g}")
 
             if asked:
                 break
 
-    everywhere = processes.total(torch.cat([sums, sums.new_tensor([seen])])).tolist()
-    for key, value in zip(("loss", "right", "images"), everywhere, strict=True):
-        setattr(totals, key, getattr(totals, key) + value)
-    totals.seconds += time.perf_counter() - started
-    totals.stopped = asked and totals.batches < len(loader)
-    return totals
+    loss_sum, right, images = _everywhere(sums, seen)
+    epoch.loss += loss_sum
+    epoch.right += right
+    epoch.images += int(images)
+    epoch.seconds += time.perf_counter() - started
+    epoch.stopped = asked and epoch.batches < len(loader)
+    return epoch
 
 
-def _check(value: float, trainer: Trainer, totals: Totals, where: str) -> None:
-    if not math.isfinite(value):
-        raise _not_finite(value, where, totals.lr)
+def _with_those_before(loss: torch.Tensor, sums: torch.Tensor) -> torch.Tensor:
+    """The loss; NaN as soon as one since the last look was: 0 × NaN is NaN."""
+    return loss.double() + 0 * sums[0]
+
+
+def _check(loss: float, trainer: Trainer, lr: float, where: str) -> None:
+    if not math.isfinite(loss):
+        raise _not_finite(loss, where, lr)
     if trainer.stands_still:
-        raise _not_finite("a number, but its gradients are not", where, totals.lr)
+        raise _not_finite("a number, but its gradients are not", where, lr)
 
 
 def _since(last: int, look_every: int) -> str:
@@ -178,8 +166,8 @@ def _since(last: int, look_every: int) -> str:
 def _not_finite(value: float | str, where: str, lr: float) -> TrainingError:
     return TrainingError(
         f"the loss is {value} in {where}, at learning rate {lr:.3g}. Choose a lower learning "
-        "rate (a range test shows where the loss turns up), a longer warm-up, or fp32. The last good "
-        "checkpoint is untouched."
+        "rate (a range test shows where the loss turns up), a longer warm-up, or fp32. The last "
+        "good checkpoint is untouched."
     )
 
 
@@ -229,40 +217,43 @@ def fit(
     checkpoint of another training, KeyboardInterrupt after saving.
     """
     plan = _plan(epochs, sizes, train_loader, val_loader)
-    mix = extras.mix(_classes(model, train_loader)) if extras.mixes else None
     trainer = Trainer(
         model,
         optimizer,
         scheduler or schedules.constant(optimizer),
-        precision or _fp32(model),
+        precision or fp32(model),
         loss,
         extras,
-        mix,
+        extras.mix(_classes(model, train_loader)) if extras.mixes else None,
     )
     trainer.network = processes.network(model, extras.compile, callbacks.report)
 
-    saver = _Saver(checkpoint, trainer, train_loader, plan)
-    history, totals = saver.resume(callbacks.report)
+    # from the beginning, or from where an earlier call came to
+    saver = Saver(checkpoint, trainer, train_loader, plan)
+    history, so_far = saver.resume(callbacks.report)
 
     with StopAfterBatch(enabled=checkpoint is not None) as stop:
         for epoch in range(len(history), len(plan)):
             name = f"epoch {epoch + 1}/{len(plan)}"
             callbacks.before_epoch(epoch)
-            _go_to(train_loader, epoch, totals.batches if totals else 0)
+            _go_to(train_loader, epoch, so_far.batches if so_far else 0)
             if sizes is not None:
                 _show_at(plan[epoch], train_loader, val_loader)
 
             with _memory(name, train_loader):
-                totals = train_one_epoch(
-                    trainer, train_loader, history, name=name, totals=totals, stop=stop
+                trained = train_one_epoch(
+                    trainer, train_loader, history, name=name, so_far=so_far, stop=stop
                 )
-            if totals.stopped:
-                saver.leave(name, history, totals)
+            if trained.stopped:
+                _check_weights(trainer, name)
+                saver.stop(name, history, trained)
 
             with _memory(f"the evaluation after {name}", val_loader):
-                row = _evaluated(trainer, val_loader, epoch, plan[epoch], totals)
+                row = _evaluated(trainer, val_loader, epoch, plan[epoch], trained)
             history.rows.append(row)
-            totals = None
+
+            # what an earlier call had begun is at its end: the next epoch starts at batch 0
+            so_far = None
             _go_to(train_loader, epoch, 0)
             saver.save(history)
 
@@ -278,6 +269,9 @@ def fit(
 
 def _plan(epochs: int | None, sizes: Sequence | None, *loaders) -> list[int | None]:
     """The picture size of each epoch; None: as the loader gives them."""
+    if not len(loaders[0]):
+        raise CourseError("fit: nothing to train on, the loader gives no batch")
+
     if sizes is None:
         if epochs is None:
             raise CourseError("fit: give epochs, or sizes with a picture size for each epoch")
@@ -319,6 +313,55 @@ def _classes(model: nn.Module, loader) -> int:
         ) from None
 
 
+def _evaluated(trainer: Trainer, loader, epoch: int, size: int | None, trained: EpochSoFar) -> dict:
+    """The epoch's row of the history."""
+    started = time.perf_counter()
+    processes.same_statistics(trainer.evaluated)
+    val = evaluate(trainer.evaluated, loader, precision=trainer.precision)
+    if not math.isfinite(val.loss):
+        raise _not_finite(val.loss, f"the evaluation after epoch {epoch + 1}", trained.lr)
+
+    if isinstance(trainer.scheduler, ReduceLROnPlateau):
+        trainer.scheduler.step(val.loss)
+
+    return {
+        "epoch": epoch + 1,
+        "picture_size": size,
+        "train_loss": trained.loss / trained.images,
+        "train_top1": trained.right / trained.images,
+        "val_loss": val.loss,
+        "val_top1": val.top1,
+        "lr": trained.lr,
+        "seconds": trained.seconds,
+        "eval_seconds": time.perf_counter() - started,
+    }
+
+
+def _line(row: dict, epochs: int) -> str:
+    size = f", {row['picture_size']} px" if row["picture_size"] else ""
+    return (
+        f"epoch {row['epoch']:>2}/{epochs}{size}: train loss {row['train_loss']:.3f}, "
+        f"top-1 {row['train_top1']:.1%} · held out {row['val_loss']:.3f}, {row['val_top1']:.1%} · "
+        f"{row['seconds']:.0f} s"
+    )
+
+
+# --- rare cases ---------------------------------------------------------------------------------
+
+
+def _check_weights(trainer: Trainer, name: str) -> None:
+    """The loss seen last is that of the step before: this one may have broken the weights."""
+    if not all(p.isfinite().all() for p in trainer.model.parameters()):
+        raise _not_finite("a number, but weights are not", name, trainer.lr)
+
+
+def _stop_behind_the_end(stop: StopAfterBatch, saver: Saver, trainer: Trainer) -> None:
+    """Ctrl-C in the last batch: what comes after the training was not wanted either."""
+    _, asked = processes.agree(torch.zeros((), device=trainer.precision.device), stop())
+    if asked:
+        raise KeyboardInterrupt(f"stopped after the last epoch; saved in {saver.path}")
+
+
 @contextlib.contextmanager
 def _memory(name: str, loader) -> Iterator[None]:
     """Out of memory, with the batch size to try."""
@@ -337,118 +380,3 @@ def _out_of_memory(error: Exception) -> bool:
     """A GPU's error has a class of its own, a CPU's only a name in its text."""
     has_class = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return has_class or "DefaultCPUAllocator" in str(error)
-
-
-def _evaluated(trainer: Trainer, loader, epoch: int, size: int | None, totals: Totals) -> dict:
-    """The epoch's row of the history."""
-    started = time.perf_counter()
-    processes.same_statistics(trainer.evaluated)
-    val = evaluate(trainer.evaluated, loader, precision=trainer.precision)
-    if not math.isfinite(val.loss):
-        raise _not_finite(val.loss, f"the evaluation after epoch {epoch + 1}", totals.lr)
-
-    if isinstance(trainer.scheduler, ReduceLROnPlateau):
-        trainer.scheduler.step(val.loss)
-
-    return {
-        "epoch": epoch + 1,
-        "picture_size": size,
-        "train_loss": totals.loss / totals.images,
-        "train_top1": totals.right / totals.images,
-        "val_loss": val.loss,
-        "val_top1": val.top1,
-        "lr": totals.lr,
-        "seconds": totals.seconds,
-        "eval_seconds": time.perf_counter() - started,
-    }
-
-
-def _line(row: dict, epochs: int) -> str:
-    size = f", {row['picture_size']} px" if row["picture_size"] else ""
-    return (
-        f"epoch {row['epoch']:>2}/{epochs}{size}: train loss {row['train_loss']:.3f}, "
-        f"top-1 {row['train_top1']:.1%} · held out {row['val_loss']:.3f}, {row['val_top1']:.1%} · "
-        f"{row['seconds']:.0f} s"
-    )
-
-
-# --- stopped and resumed ------------------------------------------------------------------------
-
-
-class _Saver:
-    """The checkpoint of one training; does nothing where none is asked for."""
-
-    def __init__(self, checkpoint, trainer: Trainer, loader, plan: list[int | None]) -> None:
-        if isinstance(checkpoint, Path | str):
-            checkpoint = Checkpoint(Path(checkpoint))
-        self.checkpoint, self.trainer, self.loader = checkpoint, trainer, loader
-        self.epochs = len(plan)
-        if checkpoint:
-            self.identity = ckpt.identity(plan, loader, trainer, checkpoint.settings)
-
-    def resume(self, report: Callable[[str], None]) -> tuple[History, Totals | None]:
-        """What there is of this training, put into the trainer: its history, and an epoch begun."""
-        if not self.checkpoint or not self.checkpoint.resume:
-            return History(), None
-        state = ckpt.load(self.checkpoint.path, self.identity)
-        if state is None:
-            return History(), None
-
-        self.trainer.load_state(state["trainer"])
-        ckpt.set_random_state(state["random"][processes.rank()])
-        history = History.from_dict(state["history"])
-        totals = Totals(**state["totals"]) if state["totals"] else None
-
-        report(self._found(len(history), totals))
-        return history, totals
-
-    def _found(self, epochs: int, totals: Totals | None) -> str:
-        name = self.checkpoint.path.name
-        if epochs == self.epochs:
-            found = f"this training has already finished: reusing {name}"
-        else:
-            batch = f", batch {totals.batches}" if totals else ""
-            found = f"going on after epoch {epochs}{batch}, from {name}"
-        return f"{found} (resume=False, or --no-resume on the command line, starts over)"
-
-    def save(self, history: History, totals: Totals | None = None) -> None:
-        if not self.checkpoint:
-            return
-        random = processes.gather(ckpt.random_state())
-        if processes.rank() == 0:
-            state = {
-                "trainer": self.trainer.state(),
-                "history": history.to_dict(),
-                "totals": totals and asdict(totals),
-                "identity": self.identity,
-                "random": random,
-            }
-            ckpt.save(self.checkpoint.path, state)
-        processes.wait()
-
-    def leave(self, name: str, history: History, totals: Totals) -> NoReturn:
-        """Ctrl-C inside an epoch: save what can be gone on with."""
-        if not isinstance(self.loader, Resumable):
-            raise KeyboardInterrupt(
-                f"stopped in {name}: this loader cannot go on inside an epoch, so the checkpoint "
-                "of the last whole epoch is kept"
-            )
-        if not _finite(self.trainer.model):  # by the very step whose loss was the last one seen
-            raise _not_finite("a number, but weights are not", name, self.trainer.lr)
-
-        self.save(history, totals)
-        raise KeyboardInterrupt(
-            f"stopped after batch {totals.batches} of {name}; saved in {self.checkpoint.path}: "
-            "run again to go on from there"
-        )
-
-
-def _finite(model: nn.Module) -> bool:
-    return all(p.isfinite().all() for p in model.parameters())
-
-
-def _stop_behind_the_end(stop: StopAfterBatch, saver: _Saver, trainer: Trainer) -> None:
-    """Ctrl-C in the last batch: what comes after the training was not wanted either."""
-    _, asked = processes.agree(torch.zeros((), device=trainer.precision.device), stop())
-    if asked:
-        raise KeyboardInterrupt(f"stopped after the last epoch; saved in {saver.checkpoint.path}")

@@ -1,4 +1,4 @@
-"""What a training makes small."""
+"""What a training makes small: a loss is any function of (logits, targets) that gives the mean."""
 
 from dataclasses import dataclass
 

@@ -16,6 +16,8 @@ from torch.nn.parallel import DistributedDataParallel
 from course_lib.files import CourseError
 from course_lib.runtime import usable_gpu
 
+PATIENCE = timedelta(minutes=10)  # that one process has with another
+
 
 def count() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
@@ -28,32 +30,34 @@ def rank() -> int:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """Join the other processes of a torchrun: nccl where each has a GPU of its own and torch has it, else gloo.
+    """Join the other processes of a torchrun. After an error nobody is waited for.
 
-    A process that waits longer than ten minutes for another gives up. After an error nobody is waited for.
+    They speak nccl where each has a GPU of its own, else gloo.
     """
     if not dist.is_torchelastic_launched():
         yield
         return
-    own, cards = (
-        int(os.environ["LOCAL_RANK"]),
-        torch.cuda.device_count(),
-    )  # torchrun's number on this machine
-    if own < cards:
-        torch.cuda.set_device(
-            own
-        )  # before the first kernel, which would make itself at home on the first card
+
+    # before the first kernel, which would make itself at home on the first card
+    number, cards = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if number < cards:
+        torch.cuda.set_device(number)
+
     gpu, _ = usable_gpu()
-    if gpu and own >= cards:
+    if gpu and number >= cards:
         raise CourseError(f"more processes than GPUs: start at most {cards} on this machine")
-    nccl = gpu and dist.is_nccl_available()
-    dist.init_process_group(
-        "nccl" if nccl else "gloo",
-        timeout=timedelta(minutes=10),
-        device_id=torch.device("cuda", own) if nccl else None,
-    )
+
+    if gpu and dist.is_nccl_available():
+        card = torch.device("cuda", number)
+        dist.init_process_group("nccl", timeout=PATIENCE, device_id=card)
+    else:
+        dist.init_process_group("gloo", timeout=PATIENCE)
+
     yield
     dist.destroy_process_group()
+
+
+# --- what they tell each other ------------------------------------------------------------------
 
 
 def total(sums: torch.Tensor) -> torch.Tensor:
@@ -64,12 +68,12 @@ def total(sums: torch.Tensor) -> torch.Tensor:
 
 
 def agree(loss: torch.Tensor, stop: bool) -> tuple[float, bool]:
-    """The mean loss of all processes, and whether any of them was asked to stop: then all do, at the same batch."""
+    """The mean loss of all processes, and whether any was asked to stop: then all do, together."""
     if count() == 1:
         return loss.item(), stop
-    loss_sum, asked = total(
-        torch.stack([loss.double(), torch.tensor(float(stop)).to(loss)])
-    ).tolist()
+
+    asked = torch.tensor(float(stop)).to(loss)
+    loss_sum, asked = total(torch.stack([loss.double(), asked])).tolist()
     return loss_sum / count(), asked > 0
 
 
@@ -95,6 +99,9 @@ def same_statistics(model: nn.Module) -> None:
             dist.broadcast(buffer, 0)
 
 
+# --- what a training calls ----------------------------------------------------------------------
+
+
 def network(model: nn.Module, compiled: bool, report: Callable[[str], None]) -> Callable:
     """The model as a training calls it: spread over the processes, and compiled if asked for."""
     spread = DistributedDataParallel(model) if count() > 1 else model
@@ -102,7 +109,10 @@ def network(model: nn.Module, compiled: bool, report: Callable[[str], None]) -> 
 
 
 class Compiled:
-    """``torch.compile`` where it works; it fails at the first call (no C compiler, say), and then goes on without."""
+    """``torch.compile`` where it works.
+
+    Where it does not (no C compiler, say) it fails at the first call, and this goes on without.
+    """
 
     def __init__(self, model: nn.Module, report: Callable[[str], None]) -> None:
         self.model, self.report, self.call = model, report, None
@@ -113,10 +123,10 @@ class Compiled:
             return self.call(x)
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # an error of the model's own comes again below
+        except Exception as error:
             if self.call is self.model:
                 raise
             cause = (str(error) or type(error).__name__).strip().splitlines()[0]
             self.report(f"torch.compile does not work here ({cause}): going on without it")
             self.call = self.model
-            return self.model(x)
+            return self.model(x)  # where an error of the model's own comes again

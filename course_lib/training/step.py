@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 from course_lib.runtime import Precision
 from course_lib.training.losses import CrossEntropy
 
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (logits, targets) → the mean
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (logits, targets) → mean loss
 FP16_STANDSTILL = 2**-24  # the scaler has left out forty steps in a row by then
 
 
@@ -72,8 +72,10 @@ class Trainer:
         self.steps = 0
 
     def step(self, x: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """One batch (B, C, H, W) into the weights: its mean loss and number right, on the device."""
+        """One batch into the weights. Returns (mean loss, number right), left on the device.
 
+        x: (B, C, H, W); labels: (B,).
+        """
         # forward and backward: afterwards every parameter holds its gradient
         loss, right = self.backward(x, labels)
 
@@ -138,8 +140,8 @@ class Trainer:
     def stands_still(self) -> bool:
         """Whether fp16 makes no step any more.
 
-        Gradients that overflow cost a step and halve the scale: now and then, as a rule. A scale
-        as small as this means that they always do.
+        Now and then gradients overflow: that costs a step and halves the scale. A scale as small as
+        this means that they always do.
         """
         return self.scaler.get_scale() < FP16_STANDSTILL
 
@@ -165,6 +167,16 @@ class Trainer:
             "scaler": self.scaler,
         }
         return {name: part for name, part in parts.items() if part is not None}
+
+
+def fp32(model: nn.Module) -> Precision:
+    """Plain arithmetic, where the model is."""
+    return Precision(next(model.parameters()).device)
+
+
+def to_device(device: torch.device, *batch: torch.Tensor) -> list[torch.Tensor]:
+    """A batch where the model is. What the course's own loaders yield is there already."""
+    return [part.to(device, non_blocking=True) for part in batch]
 
 
 def _average(model: nn.Module, decay: float) -> AveragedModel | None:
