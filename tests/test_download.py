@@ -45,9 +45,8 @@ def make_zip(files=FILES, folder="tiny-set") -> bytes:
 
 
 GOOD = make_zip()
-FLIPPED = (
-    GOOD[:100_000] + b"x" + GOOD[100_001:]
-)  # inside a picture: the archive's directory is whole
+# inside a picture: the archive's directory is whole
+FLIPPED = GOOD[:100_000] + b"x" + GOOD[100_001:]
 
 
 def source_at(*urls, content=GOOD) -> Source:
@@ -87,14 +86,13 @@ def lying_in(home):
 def make_read_only(monkeypatch, *mounts):
     """As a read-only mount does: a new file is refused, whatever the permission bits say."""
     create = Path.touch
-    refuse = Mock(side_effect=OSError(errno.EROFS, "Read-only file system"))
-    monkeypatch.setattr(
-        Path,
-        "touch",
-        lambda self, *how: (refuse if any(map(self.is_relative_to, mounts)) else create)(
-            self, *how
-        ),
-    )
+
+    def touch(self, *how):
+        if any(self.is_relative_to(mount) for mount in mounts):
+            raise OSError(errno.EROFS, "Read-only file system")
+        create(self, *how)
+
+    monkeypatch.setattr(Path, "touch", touch)
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +102,7 @@ def data(tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(files, "REPO", tmp_path / "repo")
     monkeypatch.setattr(files, "KAGGLE_INPUT", tmp_path / "kaggle")
-    monkeypatch.setattr(download, "TIMEOUT", 1)
+    monkeypatch.setattr(download, "TIMEOUT", 0.5)
     (tmp_path / "repo/data").mkdir(parents=True)
     (tmp_path / "repo/pyproject.toml").touch()
     return tmp_path / "repo/data"
@@ -116,10 +114,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.asked.append(self.path)
         kind = self.path.split("/")[1]
+
         if kind == "hanging":
-            return time.sleep(1.2)
+            return time.sleep(0.7)
         if kind == "missing":
             return self.send_error(404)
+
         body = {"truncated": GOOD[:-999], "changed": FLIPPED, "dying": GOOD[:999]}.get(kind, GOOD)
         self.send_response(200)
         self.send_header("Content-Length", str(len(GOOD if kind == "dying" else body)))
@@ -176,18 +176,15 @@ def test_the_set_is_found_by_its_layout(tmp_path, monkeypatch, root, place):
 def test_a_larger_set_with_the_same_folders_is_another_one_and_left_alone(tmp_path, monkeypatch):
     """As ImageNet has those of Imagenette: nobody shall be told to delete it."""
     monkeypatch.setenv("COURSE_DATA", str(tmp_path / "sets"))
-    lay_out(
-        tmp_path / "sets/larger",
-        {**FILES, "train/dog/images/7.JPEG": b"", "train/dog/images/8.JPEG": b""},
-    )
+    more = {f"train/dog/images/{i}.JPEG": b"" for i in (7, 8)}
+    lay_out(tmp_path / "sets/larger", FILES | more)
     assert download.locate(TINY_SET, download=False) is None
 
 
 def test_a_folder_is_no_file_of_the_same_name(tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_DATA", str(tmp_path / "sets"))
-    folder = lay_out(
-        tmp_path / "sets/another", {name: FILES[name] for name in FILES if name != "names.txt"}
-    )
+    others = {name: content for name, content in FILES.items() if name != "names.txt"}
+    folder = lay_out(tmp_path / "sets/another", others)
     (folder / "names.txt").mkdir()
     assert download.find(TINY_SET) is None
 
@@ -195,12 +192,14 @@ def test_a_folder_is_no_file_of_the_same_name(tmp_path, monkeypatch):
 def test_an_unreadable_folder_is_passed_over(tmp_path, monkeypatch):
     folder = lay_out(tmp_path / "kaggle/open/tiny-set")
     (tmp_path / "kaggle/locked").mkdir()
-    scandir, refuse = download.os.scandir, Mock(side_effect=PermissionError(errno.EACCES, "No"))
-    monkeypatch.setattr(
-        download.os,
-        "scandir",
-        lambda path: (refuse if Path(path).name == "locked" else scandir)(path),
-    )
+    scandir = download.os.scandir
+
+    def guarded(path):
+        if Path(path).name == "locked":
+            raise PermissionError(errno.EACCES, "No")
+        return scandir(path)
+
+    monkeypatch.setattr(download.os, "scandir", guarded)
     assert download.find(TINY_SET) == folder
 
 
@@ -323,11 +322,8 @@ def test_if_all_mirrors_fail_each_is_listed_and_nothing_is_left(data, mirrors):
 def test_without_a_network_locate_says_so_with_what_may_help_and_gives_none(data, capsys):
     assert download.locate(TINY_SET, download=True) is None
     said = capsys.readouterr().out
-    assert (
-        said.count("no network") == 1
-        and "refused" in said
-        and "On Kaggle, switch Internet on" in said
-    )
+    assert said.count("no network") == 1 and "refused" in said
+    assert "On Kaggle, switch Internet on" in said
     assert lying_in(data) == []
 
 
@@ -376,10 +372,9 @@ def test_whoever_waits_is_told_for_what(tmp_path, capsys):
             time.sleep(1.5)
             assert not waiting.done()
         assert waiting.result(timeout=10)
-    assert (
-        f"another process is at it and holds {tmp_path / 'lock'}: waiting"
-        in capsys.readouterr().out
-    )
+
+    said = capsys.readouterr().out
+    assert f"another process is at it and holds {tmp_path / 'lock'}: waiting" in said
 
 
 @pytest.mark.parametrize(

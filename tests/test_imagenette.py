@@ -1,10 +1,11 @@
-"""Imagenette: a small set in the official layout, labels with known mistakes, pictures of every shape."""
+"""Imagenette: a small set as published, labels with known mistakes, pictures of every shape."""
 
 import csv
 import importlib
 import zipfile
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,49 +14,57 @@ import torchvision.transforms.v2.functional as tv
 from PIL import Image
 
 from course_lib import files
-from course_lib.data import BatchLoader, DataError, download, imagenette
+from course_lib.data import BatchLoader, DataError, download, imagenette, toy_shapes
 from course_lib.data.download import find
 from course_lib.files import CourseError
 
-nette = importlib.import_module(
-    "course_lib.data.imagenette"
-)  # the name in the package is the function's
+# the name in the package is the function's
+nette = importlib.import_module("course_lib.data.imagenette")
+
 WNIDS = list(nette.CLASSES)
-TRAIN, VAL, TUNE, SIDE = 30, 6, 10, 24
+TRAIN, VAL, TUNE, SIDE = 16, 6, 5, 24
 PUBLISHED_FLIPS = {0: 0, 1: 95, 5: 474, 25: 2_368, 50: 4_735}  # counted in the published file
 SHAPES = [(SIDE, SIDE), (SIDE + 7, SIDE), (SIDE, SIDE + 10), (2 * SIDE, 3 * SIDE)]  # width, height
 
 
+def write_picture(path, rng, i):
+    """A smooth random picture of one of the four shapes, one in ten of one channel."""
+    coarse = rng.integers(0, 256, (4, 4) if i % 10 == 9 else (4, 4, 3), dtype=np.uint8)
+    picture = Image.fromarray(coarse).resize(SHAPES[i % 4], Image.Resampling.BICUBIC)
+    picture.save(path, quality=95)
+
+
 def write(root, split_file=False):
-    """As published: folders of JPEGs and one file of labels, sorted by class; each level of noise drawn anew."""
+    """As published: folders of JPEGs, and a file of labels, sorted by class.
+
+    Returns {path: {noise: label}}.
+    """
     rng, rows = np.random.default_rng(0), []
+
     for part, count in (("train", TRAIN), ("val", VAL)):
         for number, wnid in enumerate(WNIDS):
             (root / part / wnid).mkdir(parents=True)
             for i in range(count):
                 path = f"{part}/{wnid}/{wnid}_{i}.JPEG"
-                coarse = rng.integers(0, 256, (4, 4) if i % 10 == 9 else (4, 4, 3), dtype=np.uint8)
-                Image.fromarray(coarse).resize(SHAPES[i % 4], Image.Resampling.BICUBIC).save(
-                    root / path, quality=95
-                )
-                wrong = [
-                    WNIDS[(number + 1 + i % 9) % 10]
-                    if part == "train" and rng.random() < level / 100
-                    else wnid
-                    for level in nette.NOISE
-                ]
-                rows.append([path, *wrong, part == "val"])
-    header = ["path", *(f"noisy_labels_{level}" for level in nette.NOISE), "is_valid"]
-    parts = {"": rows}
+                write_picture(root / path, rng, i)
+
+                another = WNIDS[(number + 1 + i % 9) % 10]
+                wrong = [part == "train" and rng.random() < level / 100 for level in nette.NOISE]
+                labels = [another if is_wrong else wnid for is_wrong in wrong]
+                rows.append([path, *labels, part == "val"])
+
     if split_file:
-        parts = {
-            f"{part}_": [row for row in rows if row[0].startswith(part)]
-            for part in ("train", "val")
-        }
-    for name, content in parts.items():
-        with open(root / f"{name}noisy_imagenette.csv", "w", newline="") as file:
-            csv.writer(file).writerows([header, *content])
+        write_labels(root / "train_noisy_imagenette.csv", [row for row in rows if not row[-1]])
+        write_labels(root / "val_noisy_imagenette.csv", [row for row in rows if row[-1]])
+    else:
+        write_labels(root / "noisy_imagenette.csv", rows)
     return {row[0]: dict(zip(nette.NOISE, row[1:6], strict=True)) for row in rows}
+
+
+def write_labels(path, rows):
+    header = ["path", *(f"noisy_labels_{level}" for level in nette.NOISE), "is_valid"]
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +76,11 @@ def published(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def home(published, tmp_path, monkeypatch):
     counts = {"train/*/*.JPEG": TRAIN * 10, "val/*/*.JPEG": VAL * 10}
-    monkeypatch.setattr(
-        nette,
-        "IMAGENETTE",
-        {
-            side: replace(source, counts=counts, urls=("http://127.0.0.1:1/set.zip",))
-            for side, source in nette.IMAGENETTE.items()
-        },
-    )
+    small = {
+        side: replace(source, counts=counts, urls=("http://127.0.0.1:1/set.zip",))
+        for side, source in nette.IMAGENETTE.items()
+    }
+    monkeypatch.setattr(nette, "IMAGENETTE", small)
     monkeypatch.setattr(nette, "TUNE_PER_CLASS", TUNE)
     monkeypatch.setattr(files, "REPO", tmp_path)
     monkeypatch.setattr(files, "SPARE", tmp_path / "spare")
@@ -88,9 +94,8 @@ def cut_by_torchvision(path, side):
     """The usual way to look at a picture in a test: resize the shorter side, take the middle."""
     with Image.open(path) as image:
         image = image.convert("RGB")
-    return np.asarray(
-        tv.center_crop(tv.resize(image, side, tv.InterpolationMode.BICUBIC), [side, side])
-    )
+    resized = tv.resize(image, side, tv.InterpolationMode.BICUBIC)
+    return np.asarray(tv.center_crop(resized, [side, side]))
 
 
 @pytest.mark.parametrize("side", [SIDE, 18])
@@ -103,6 +108,7 @@ def test_a_picture_is_the_middle_square_with_its_clean_label_and_its_readable_na
     assert found.classes == names and found.is_real and found.split == split and found.boxes is None
     count = {"train": TRAIN - TUNE, "tune": TUNE, "val": VAL}[split]
     assert np.bincount(found.labels).tolist() == [count] * 10 and found.labels.dtype == np.int64
+
     part = "val" if split == "val" else "train"
     expected = {
         cut_by_torchvision(path, side).tobytes(): path.parent.name
@@ -122,8 +128,9 @@ def test_names_are_those_of_imagenet():
     assert known.items() <= nette.CLASSES.items() and len(nette.CLASSES) == 10
 
 
-def labels_by_file(root, level, truth):
+def labels_by_file(published, level):
     """{pixels: label} at one level of noise."""
+    root, truth = published
     return {
         cut_by_torchvision(root / path, SIDE).tobytes(): sorted(WNIDS).index(labels[level])
         for path, labels in truth.items()
@@ -132,18 +139,24 @@ def labels_by_file(root, level, truth):
 
 @pytest.mark.parametrize("level", [1, 25, 50])
 def test_noise_changes_the_labels_of_train_as_the_file_says_and_no_others(published, level):
-    noisy, clean = (
-        labels_by_file(*published[:1], level, published[1]),
-        imagenette("train", size=SIDE),
-    )
-    found = imagenette("train", noise=level, size=SIDE)
+    noisy = labels_by_file(published, level)
+    clean, found = imagenette("train", size=SIDE), imagenette("train", noise=level, size=SIDE)
+
     assert np.array_equal(found.images, clean.images)
-    assert found.labels.tolist() == [noisy.get(image.tobytes()) for image in found.images]
+    assert found.labels.tolist() == [noisy[image.tobytes()] for image in found.images]
     assert level == 1 or 0 < (found.labels != clean.labels).sum() < len(found)
+
     for split in ("tune", "val"):
-        assert np.array_equal(
-            imagenette(split, noise=level, size=SIDE).labels, imagenette(split, size=SIDE).labels
-        )
+        noisy, clean = (imagenette(split, noise=noise, size=SIDE) for noise in (level, 0))
+        assert np.array_equal(noisy.labels, clean.labels)
+
+
+@pytest.mark.parametrize("level", nette.NOISE)
+@pytest.mark.parametrize("split", ["train", "tune", "val"])
+def test_the_clean_labels_stand_beside_the_given_ones(published, split, level):
+    clean, found = labels_by_file(published, 0), imagenette(split, noise=level, size=SIDE)
+    assert found.clean_labels.tolist() == [clean[image.tobytes()] for image in found.images]
+    assert found.clean_labels.dtype == np.int64
 
 
 def test_the_file_of_labels_may_come_in_two(home, tmp_path):
@@ -183,12 +196,11 @@ def test_pictures_are_decoded_once_for_all_levels_of_noise_and_anew_for_another_
 
 
 def test_smoke_takes_a_slice_of_what_lies_on_disk_and_never_downloads(home, monkeypatch):
-    monkeypatch.setattr(nette, "SMOKE_PER_CLASS", {"train": 15, "val": 3})
-    for split, count in (("train", 15 - TUNE), ("tune", TUNE), ("val", 3)):
-        assert (
-            np.bincount(imagenette(split, size=SIDE, profile="smoke").labels).tolist()
-            == [count] * 10
-        )
+    monkeypatch.setattr(nette, "SMOKE_PER_CLASS", {"train": 12, "val": 3})
+    for split, count in (("train", 12 - TUNE), ("tune", TUNE), ("val", 3)):
+        found = imagenette(split, size=SIDE, profile="smoke")
+        assert np.bincount(found.labels).tolist() == [count] * 10
+
     (home / "imagenette2-160").unlink()
     monkeypatch.setattr(download, "fetch", pytest.fail)
     found = imagenette("train", size=18, profile="smoke")
@@ -201,6 +213,74 @@ def test_without_data_and_network_toy_shapes_are_drawn_and_nobody_can_miss_it(ho
         found = imagenette("val", noise=5)
         assert not found.is_real and len(found.classes) == 10
     assert capsys.readouterr().out.count("TOY SHAPES") == 1
+
+
+# --- toy shapes in its place ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def nothing(home):
+    """Neither data nor a network."""
+    (home / "imagenette2-160").unlink()
+
+
+@pytest.fixture(scope="module")
+def toys():
+    """The true labels of each split."""
+    return {split: toy_shapes(split, size=16).labels for split in ("train", "tune", "val")}
+
+
+@pytest.mark.parametrize("sizes", [(32, 160, 48), (160, 48, 32)], ids=str)
+def test_toys_have_the_size_that_is_asked_for_whatever_was_before(nothing, sizes):
+    """But not more than 64 px, for they are drawn while the reader waits."""
+    for size in sizes:
+        side = min(size, 64)
+        assert imagenette("val", size=size, profile="smoke").images.shape[1:] == (side, side, 3)
+
+
+@pytest.mark.parametrize("noise", nette.NOISE)
+def test_toys_have_as_many_wrong_labels_as_are_asked_for(nothing, toys, noise):
+    train = imagenette("train", noise=noise, size=16, profile="smoke")
+    assert np.array_equal(train.clean_labels, toys["train"])
+
+    wrong = train.labels != train.clean_labels
+    assert wrong.sum() == len(train) * noise / 100
+    assert 0 <= train.labels.min() and train.labels.max() < 10 and train.labels.dtype == np.int64
+
+    again = imagenette("train", noise=noise, size=16, profile="smoke")
+    assert np.array_equal(again.labels, train.labels), "drawn once and for all"
+
+
+def test_wrong_labels_of_toys_hit_all_classes_and_are_drawn_for_each_level(nothing):
+    half, quarter = (
+        imagenette("train", noise=noise, size=16, profile="smoke") for noise in (50, 25)
+    )
+    wrong = half.labels != half.clean_labels
+    assert np.bincount(half.clean_labels[wrong], minlength=10).min() > 70  # 100 of 200
+    assert np.bincount(half.labels[wrong], minlength=10).min() > 70
+    assert len(set((half.labels - half.clean_labels)[wrong] % 10)) == 9, "any other class"
+
+    both = wrong & (quarter.labels != quarter.clean_labels)
+    assert 180 < both.sum() < 320, "a quarter of the half: drawn by themselves"
+
+
+@pytest.mark.parametrize("split", ["tune", "val"])
+def test_tune_and_val_are_clean_for_toys_too(nothing, toys, split):
+    found = imagenette(split, noise=50, size=16, profile="smoke")
+    assert np.array_equal(found.labels, toys[split])
+    assert np.array_equal(found.clean_labels, toys[split])
+
+
+def test_toys_of_one_size_hide_no_store_of_another(home):
+    """What was decoded needs its files no more; what was not is toys."""
+    imagenette("val", size=SIDE)
+    (home / "imagenette2-160").unlink()
+
+    assert not imagenette("val", size=18).is_real
+    assert imagenette("val", size=SIDE).is_real
+
+
+# --- archives and copies --------------------------------------------------------------------------
 
 
 def test_a_published_archive_is_fetched_and_read(home, monkeypatch, published):
@@ -216,10 +296,8 @@ def test_a_published_archive_is_fetched_and_read(home, monkeypatch, published):
 def test_of_two_copies_the_one_of_its_own_size_is_read(home):
     write(home / "a copy")
     write(home / "imagenette2-320")
-    assert [find(nette.IMAGENETTE[side]).name for side in (160, 320)] == [
-        "imagenette2-160",
-        "imagenette2-320",
-    ]
+    names = [find(nette.IMAGENETTE[side]).name for side in (160, 320)]
+    assert names == ["imagenette2-160", "imagenette2-320"]
 
 
 def test_the_archive_of_the_other_size_is_not_taken_for_it():
@@ -239,21 +317,23 @@ def test_what_there_is_not_is_named(wrong, words):
         imagenette(**{"split": "train", **wrong})
 
 
-@pytest.mark.skipif(
-    find(nette.IMAGENETTE[160]) is None, reason="no Imagenette in COURSE_DATA or data/"
-)
+here = find(nette.IMAGENETTE[160])  # before it is patched
+
+
+@pytest.mark.skipif(here is None, reason="no Imagenette in COURSE_DATA or data/")
 def test_the_published_file_has_as_many_wrong_labels_as_were_counted(monkeypatch):
     monkeypatch.undo()
-    listing = nette._listing(find(nette.IMAGENETTE[160]), "train", smoke=False)
+    listing = nette._listing(here, "train", smoke=False)
     clean = listing.labels[:, 0]
-    assert [
-        wnid in path for path, wnid in zip(listing.paths, np.array(WNIDS)[clean], strict=True)
-    ] == [True] * 9_469
+    of_folder = [WNIDS.index(Path(path).parent.name) for path in listing.paths]
+    assert len(clean) == 9_469 and clean.tolist() == of_folder
+
     wrong = (listing.labels != clean[:, None]).sum(0)
     assert dict(zip(nette.NOISE, wrong.tolist(), strict=True)) == PUBLISHED_FLIPS
     tune = clean[-10 * nette.TUNE_PER_CLASS :]
     assert np.bincount(tune).tolist() == [nette.TUNE_PER_CLASS] * 10
-    val = nette._listing(find(nette.IMAGENETTE[160]), "val", smoke=False).labels
+
+    val = nette._listing(here, "val", smoke=False).labels
     assert len(val) == 3_925 and (val == val[:, :1]).all(), "val is always clean"
 
 
@@ -262,10 +342,11 @@ def test_training_at_another_size_than_the_store_is_antialiased():
     loader = BatchLoader(val, len(val), augment=False)
     loader.picture_size = 16
     ((x, labels),) = loader
+
     planes = torch.from_numpy(np.array(val.images)).permute(0, 3, 1, 2).double() / 255
-    expected = torch.nn.functional.interpolate(planes, size=16, mode="bilinear", antialias=True)
-    expected = (expected - torch.tensor(val.mean).view(3, 1, 1)) / torch.tensor(val.std).view(
-        3, 1, 1
-    )
+    small = torch.nn.functional.interpolate(planes, size=16, mode="bilinear", antialias=True)
+    mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in (val.mean, val.std))
+    expected = (small - mean) / std
+
     torch.testing.assert_close(x.double(), expected, rtol=0, atol=1e-5)
     assert Counter(labels.tolist()) == dict.fromkeys(range(10), VAL)

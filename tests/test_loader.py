@@ -1,7 +1,8 @@
-"""Both loaders: the same input at evaluation, fresh and repeatable augmentation in training, nothing lost."""
+"""Both loaders: the same input at evaluation, fresh and repeatable pictures in training."""
 
 import inspect
 import signal
+import time
 import warnings
 from collections import Counter
 
@@ -12,12 +13,31 @@ import torch
 import torch.nn.functional as F
 import torchvision.transforms.v2.functional as tv
 from albumentations.pytorch import ToTensorV2
+from torch.utils.data import DataLoader, TensorDataset
 
-from course_lib.data import AlbumentationsLoader, Augment, BatchLoader, ImageStore, pipelines
-from course_lib.data.augment import Lots, crop, draw_boxes, resize_boxes
+from course_lib.data import (
+    AlbumentationsLoader,
+    Augment,
+    BatchLoader,
+    ImageStore,
+    ResumableLoader,
+    pictures_per_second,
+    pipelines,
+)
+from course_lib.data.augment import (
+    BatchRandom,
+    crop,
+    draw_boxes,
+    draw_places,
+    normalise,
+    pad_crop_normalise,
+    resize_boxes,
+)
 from course_lib.files import CourseError
 
 MEAN, STD = (0.48, 0.45, 0.40), (0.28, 0.27, 0.29)
+SCALE = 1 / (255 * torch.tensor(STD))
+SHIFT = torch.tensor(MEAN) / torch.tensor(STD)
 SIZE, PAD = 12, 2
 
 
@@ -26,7 +46,7 @@ def noise(count, size=SIZE, seed=0):
 
 
 def make_store(images, labels=None):
-    """Read-only, as a memory map is. Each label is the picture's own number unless told otherwise."""
+    """Read-only, as a memory map is. By default each label is the picture's own number."""
     labels = np.arange(len(images), dtype=np.int64) if labels is None else labels
     images.setflags(write=False)
     return ImageStore("noise", "train", images, labels, ["only"], MEAN, STD, is_real=False)
@@ -85,10 +105,11 @@ def labels_of(loader):
 
 def same(first, second):
     """Whether two lists of batches hold the same bits."""
-    return len(first) == len(second) and all(
-        torch.equal(x, other) and torch.equal(y, other_y)
-        for (x, y), (other, other_y) in zip(first, second, strict=True)
-    )
+    if len(first) != len(second):
+        return False
+
+    pairs = zip(first, second, strict=True)
+    return all(torch.equal(x, x2) and torch.equal(y, y2) for (x, y), (x2, y2) in pairs)
 
 
 # --- what a batch is ------------------------------------------------------------------------------
@@ -119,10 +140,10 @@ def test_a_smaller_picture_size_is_the_antialiased_picture(make):
     images = noise(4)
     loader = make(make_store(images), 4, False)
     loader.picture_size = 7
+
+    # Before normalising, for it is linear.
     unit = torch.from_numpy(images.transpose(0, 3, 1, 2) / 255.0)
-    unit = F.interpolate(
-        unit, size=(7, 7), mode="bilinear", antialias=True
-    )  # before normalising: it is linear
+    unit = F.interpolate(unit, size=(7, 7), mode="bilinear", antialias=True)
     expected = (unit - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
     torch.testing.assert_close(next(iter(loader))[0].double(), expected.double(), rtol=0, atol=1e-5)
 
@@ -130,26 +151,22 @@ def test_a_smaller_picture_size_is_the_antialiased_picture(make):
 @pytest.mark.parametrize("size", [None, SIZE, 8, 20])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_both_loaders_evaluate_the_same_bits(size, workers):
-    store, results = make_store(noise(11)), []
-    for loader in (
-        batch_loader(store, 4, False),
-        albumentations_loader(store, 4, False, workers=workers),
-    ):
-        loader.picture_size = size
-        results.append(list(loader))
-    assert same(*results)
+    store = make_store(noise(11))
+    one = batch_loader(store, 4, False)
+    other = albumentations_loader(store, 4, False, workers=workers)
+
+    one.picture_size = other.picture_size = size
+    assert same(list(one), list(other))
 
 
 def test_both_loaders_evaluate_the_same_bits_of_batches_that_are_normalised_in_parts():
-    """In parts of another length each: what the cache holds, and what one thread does beside workers."""
-    store, results = make_store(noise(60, size=64)), []
-    for loader in (
-        batch_loader(store, 50, False),
-        albumentations_loader(store, 50, False, workers=2),
-    ):
-        assert loader._at_once < 50 * 64 * 64 * 3
-        results.append(list(loader))
-    assert same(*results)
+    """In parts of another length each: what the cache holds, and what one thread does."""
+    store = make_store(noise(60, size=64))
+    one = batch_loader(store, 50, False)
+    other = albumentations_loader(store, 50, False, workers=2)
+
+    assert other._at_once < one._at_once < 50 * 64 * 64 * 3
+    assert same(list(one), list(other))
 
 
 @both_loaders
@@ -160,16 +177,13 @@ def test_a_read_only_store_is_read_without_a_warning(make, train):
         assert len(labels_of(make(make_store(noise(8)), 4, train))) == 8
 
 
-@pytest.mark.parametrize(
-    "way", [way for way in MAKERS if way != "everything"]
-)  # that changes the light
+@pytest.mark.parametrize("way", [way for way in MAKERS if way != "everything"])
 def test_pictures_keep_their_labels(way):
-    images = np.repeat(np.arange(0, 200, 10, dtype=np.uint8), SIZE * SIZE * 3).reshape(
-        20, SIZE, SIZE, 3
-    )
-    for x, labels in build(
-        way, make_store(images)
-    ):  # plain pictures: no shift or flip changes them
+    """Told by plain pictures, which no shift or flip changes; light does."""
+    levels = np.arange(0, 200, 10, dtype=np.uint8)
+    images = np.repeat(levels, SIZE * SIZE * 3).reshape(20, SIZE, SIZE, 3)
+
+    for x, labels in build(way, make_store(images)):
         level = (x[:, 0, 0, 0] * STD[0] + MEAN[0]) * 255
         assert (level / 10).round().tolist() == labels.tolist()
 
@@ -221,9 +235,9 @@ def test_the_same_seed_and_epoch_give_the_same_pictures(way):
 
 def test_the_number_of_workers_changes_no_picture():
     store = make_store(noise(24))
-    alone, two = (
-        albumentations_loader(store, 4, True, workers=workers, seed=1) for workers in (0, 2)
-    )
+    alone = albumentations_loader(store, 4, True, workers=0, seed=1)
+    two = albumentations_loader(store, 4, True, workers=2, seed=1)
+
     for alone.epoch in (0, 5):
         two.epoch = alone.epoch
         assert same(list(alone), list(two))
@@ -240,7 +254,7 @@ def test_whatever_is_drawn_elsewhere_changes_no_picture(make):
 
 @both_loaders
 def test_reading_leaves_torchs_random_state_alone(make):
-    """Else a training that is resumed inside an epoch would see other dropout than one that was not."""
+    """Else a training that is resumed inside an epoch would see other dropout."""
     before = torch.get_rng_state()
     list(make(make_store(noise(8)), 4, True))
     assert torch.equal(torch.get_rng_state(), before)
@@ -276,19 +290,18 @@ def test_shuffling_follows_the_seed_and_the_epoch(make):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_two_flips_in_one_pipeline_are_independent(workers):
     """``Compose(seed=…)`` gives each the same numbers: neither or both in 400 draws, never one."""
-    pipeline = A.Compose(
-        [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), ToTensorV2()], strict=True
-    )
+    flips = [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)]
+    pipeline = A.Compose([*flips, ToTensorV2()], strict=True)
+
     picture = noise(1)[0]
-    kinds = {
-        np.ascontiguousarray(v).tobytes(): i
-        for i, v in enumerate([picture, picture[:, ::-1], picture[::-1], picture[::-1, ::-1]])
-    }
-    loader = AlbumentationsLoader(one_picture(400), pipeline, 50, workers=workers)
+    four = [picture, picture[:, ::-1], picture[::-1], picture[::-1, ::-1]]
+    kinds = {turned.tobytes(): kind for kind, turned in enumerate(four)}
+
     counts = Counter()
-    for x, _ in loader:
+    for x, _ in AlbumentationsLoader(one_picture(400), pipeline, 50, workers=workers):
         pixels = (x.permute(0, 2, 3, 1) * torch.tensor(STD) + torch.tensor(MEAN)) * 255
         counts.update(kinds[p.tobytes()] for p in pixels.round().to(torch.uint8).numpy())
+
     chi_square = sum((counts[kind] - 100) ** 2 / 100 for kind in range(4))
     assert chi_square < 16.3, counts  # three degrees of freedom: one in a thousand is above
 
@@ -303,6 +316,7 @@ def test_resuming_inside_an_epoch_gives_exactly_the_batches_that_were_left(way, 
     whole, rest = build(way, store, seed=2), build(way, store, seed=2)
     whole.epoch = rest.epoch = 1
     rest.first_batch = first_batch
+
     assert same(list(rest), list(whole)[first_batch:])
     assert len(rest) == 5, "the length of an epoch stays what it is"
 
@@ -314,54 +328,134 @@ def press_ctrl_c(image, **_):
 
 
 def test_ctrl_c_is_the_parents_business():
-    """The terminal sends it to the workers too; one that died of it would take the epoch with it."""
+    """A terminal sends it to the workers too; one that died of it would take the epoch along."""
     pipeline = A.Compose([A.Lambda(image=press_ctrl_c), ToTensorV2()])
     assert len(labels_of(AlbumentationsLoader(make_store(noise(8)), pipeline, 4, workers=2))) == 8
+
+
+# --- what a training may ask for besides ----------------------------------------------------------
+
+
+@every_way
+def test_our_loaders_can_be_resumed_and_their_pictures_grow(way):
+    assert isinstance(build(way, make_store(noise(8))), ResumableLoader)
+
+
+def test_a_plain_loader_is_told_from_them():
+    plain = DataLoader(TensorDataset(torch.zeros(4, 3, 8, 8), torch.zeros(4)))
+    assert not isinstance(plain, ResumableLoader)
+
+
+class Timed:
+    """Two batches of four pictures, 10 ms each; but the very first one takes 5 s, as workers do."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        self.costs = [5.0]
+        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
+
+    def __iter__(self):
+        for _ in range(2):
+            self.now += self.costs.pop() if self.costs else 0.01
+            yield torch.zeros(4, 3, 2, 2), torch.zeros(4)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 2.0])
+def test_pictures_per_second_leaves_the_start_out_and_goes_on_past_the_end(monkeypatch, seconds):
+    loader = Timed(monkeypatch)
+    assert pictures_per_second(loader, seconds) == pytest.approx(400)
+    assert loader.now == pytest.approx(5 + seconds, abs=0.011)
+
+
+def test_nothing_to_time_is_an_error_and_no_endless_loop():
+    with pytest.raises(CourseError, match="yields no batch"):
+        pictures_per_second([])
 
 
 # --- shift and flip -------------------------------------------------------------------------------
 
 
+def as_tensor(images):
+    """uint8 (N, H, W, 3) → (N, 3, H, W), channels_last."""
+    return torch.tensor(images).permute(0, 3, 1, 2)
+
+
+def random_of(count, seed=0):
+    return BatchRandom(torch.Generator().manual_seed(seed), count)
+
+
+@pytest.mark.parametrize("border", ["mirror", "zeros"])
+@pytest.mark.parametrize("pad, side", [(0, SIZE), (PAD, SIZE), (4, SIZE), (0, 9), (4, 7), (11, 5)])
+def test_the_four_lines_and_the_fast_form_agree_bit_for_bit(border, pad, side):
+    images = as_tensor(noise(40))
+    rng = random_of(40)
+    top, left = draw_places(images.shape, pad, side, rng)
+    flip = rng.uniform(0, 1) < 0.5
+
+    taught = pad_crop_normalise(images, top, left, flip, SCALE, SHIFT, pad, side, border)
+    cut = crop(images, top, left, flip, pad, side, border)
+
+    for at_once in (100, 400_000):
+        assert torch.equal(normalise(cut, SCALE, SHIFT, at_once), taught)
+
+
+def test_the_four_lines_are_what_a_loader_does():
+    """With places and flips drawn in the order in which the loader draws them."""
+    store = make_store(noise(16))
+    loader = batch_loader(store, 16, True, shuffle=False, seed=3)
+    ((x, _),) = loader
+
+    state = np.random.SeedSequence((3, 0, 0)).generate_state(1, np.uint32)[0]
+    rng = random_of(16, int(state))
+    flip = rng.uniform(0, 1) < 0.5
+    rng.scalar(1, 1)  # the side, which is the whole one
+    images = as_tensor(store.images)
+    top, left = draw_places(images.shape, PAD, SIZE, rng)
+
+    taught = pad_crop_normalise(images, top, left, flip, SCALE, SHIFT, PAD, SIZE)
+    assert torch.equal(x, taught)
+
+
 def placed(outputs, inputs, pad, mode="reflect"):
     """The (dy, dx, flipped) of each output, found by trying them all against numpy's padding."""
-    found = []
-    size = inputs.shape[1]
+    size, found = inputs.shape[1], []
+
     for output, picture in zip(outputs, inputs, strict=True):
         padded = np.pad(picture, ((pad, pad), (pad, pad), (0, 0)), mode=mode)
         places = {}
         for dy in range(2 * pad + 1):
             for dx in range(2 * pad + 1):
-                crop = padded[dy : dy + size, dx : dx + size]
-                places[crop.tobytes()] = (dy - pad, dx - pad, False)
-                places[np.ascontiguousarray(crop[:, ::-1]).tobytes()] = (dy - pad, dx - pad, True)
-        assert len(places) == 2 * (2 * pad + 1) ** 2, (
-            "a random picture looks like itself at one place only"
-        )
+                window = padded[dy : dy + size, dx : dx + size]
+                places[window.tobytes()] = (dy - pad, dx - pad, False)
+                places[window[:, ::-1].tobytes()] = (dy - pad, dx - pad, True)
+
+        assert len(places) == 2 * (2 * pad + 1) ** 2, "a random picture is like itself at one place"
         found.append(places[output.tobytes()])
     return np.array(found, dtype=int)
 
 
 def check_places(places, pad):
-    """Every shift occurs, about equally often; half are flipped; the three have nothing to do with each other."""
+    """Every shift occurs, about equally often; half are flipped; the three are independent."""
     count = len(places)
-    for column, values in ((0, range(-pad, pad + 1)), (1, range(-pad, pad + 1)), (2, range(2))):
+    shifts = range(-pad, pad + 1)
+
+    for column, values in ((0, shifts), (1, shifts), (2, range(2))):
         share = 1 / len(values)
         for value in values:
             drawn = (places[:, column] == value).sum()
-            assert abs(drawn - count * share) < 4.5 * np.sqrt(count * share * (1 - share)), (
-                column,
-                value,
-                drawn,
-            )
+            error = np.sqrt(count * share * (1 - share))
+            assert abs(drawn - count * share) < 4.5 * error, (column, value, drawn)
+
     correlation = np.corrcoef(places.T)[np.triu_indices(3, 1)]
     assert np.abs(correlation).max() < 4.5 / np.sqrt(count)
 
 
 def whole_batch(images, pad):
-    generator = torch.Generator().manual_seed(1)
-    flip = torch.rand(len(images), generator=generator) < 0.5
-    lots = Lots(generator, len(images))
-    picked = crop(torch.from_numpy(images).permute(0, 3, 1, 2), pad, images.shape[1], flip, lots)
+    side, rng = images.shape[1], random_of(len(images), seed=1)
+    flip = rng.uniform(0, 1) < 0.5
+    top, left = draw_places(as_tensor(images).shape, pad, side, rng)
+
+    picked = crop(as_tensor(images), top, left, flip, pad, side)
     return picked.permute(0, 2, 3, 1).contiguous().numpy()
 
 
@@ -380,7 +474,7 @@ def test_pictures_are_crops_of_the_mirrored_padding_at_places_drawn_evenly(augme
 
 @pytest.mark.parametrize("pad", [2, 4])
 def test_a_border_of_zeros_is_black_before_normalising(pad):
-    """As ``RandomCrop(32, padding=4)`` pads, which comes first; zero after normalising would be the mean colour."""
+    """As ``RandomCrop(32, padding=4)`` pads: zero after normalising would be the mean colour."""
     images = noise(500)
     x = drawn(Augment(pad=pad, border="zeros"), images).round().astype(np.uint8)
     check_places(placed(x, images, pad, mode="constant"), pad)
@@ -427,26 +521,30 @@ def test_alternating_flips_turn_every_picture_from_epoch_to_epoch():
     assert 60 < (flipped(0, seed=1) ^ first).sum() < 140, "another seed, another lot"
 
 
+def windows_that_equal(pictures, images, size):
+    """(picture, side, top, left) of each window, flipped or not, that is one of ``pictures``."""
+    planes, found = as_tensor(images).double(), set()
+
+    for side in range(8, SIZE + 1):  # 8.5 pixels are half the area
+        for top in range(SIZE - side + 1):
+            for left in range(SIZE - side + 1):
+                window = planes[:, :, top : top + side, left : left + side]
+                window = F.interpolate(window, size=size, mode="bilinear", antialias=True)
+                for turned in (window, window.flip(3)):
+                    apart = np.abs(turned.permute(0, 2, 3, 1).numpy() - pictures).max((1, 2, 3))
+                    found |= {(i, side, top, left) for i in np.flatnonzero(apart < 0.01)}
+    return found
+
+
 @pytest.mark.parametrize("size", [None, 8])
 def test_a_smaller_area_is_one_side_for_a_batch_and_a_place_for_each_picture(size):
     images, sides = noise(12), set()
-    planes = torch.from_numpy(images).permute(0, 3, 1, 2).double()
+
     for epoch in range(4):
         x = drawn(Augment(pad=0, min_area=0.5), images, epoch=epoch, size=size)
-        found = set()
-        for side in range(8, SIZE + 1):  # 8.5 pixels are half the area
-            for top in range(SIZE - side + 1):
-                for left in range(SIZE - side + 1):
-                    window = planes[:, :, top : top + side, left : left + side]
-                    window = F.interpolate(
-                        window, size=size or SIZE, mode="bilinear", antialias=True
-                    )
-                    for turned in (window, window.flip(3)):
-                        equal = np.abs(turned.permute(0, 2, 3, 1).numpy() - x).max((1, 2, 3)) < 0.01
-                        found |= {(i, side, top, left) for i in np.flatnonzero(equal)}
-        assert sorted(i for i, *_ in found) == list(range(12)), (
-            "each picture is one window of its own"
-        )
+        found = windows_that_equal(x, images, size or SIZE)
+        assert sorted(i for i, *_ in found) == list(range(12)), "each is one window of its own"
+
         (side,) = {side for _, side, _, _ in found}
         assert side == SIZE or len({(top, left) for _, _, top, left in found}) > 2
         sides.add(side)
@@ -455,40 +553,32 @@ def test_a_smaller_area_is_one_side_for_a_batch_and_a_place_for_each_picture(siz
 
 @pytest.mark.parametrize("size", [6, 9, 20])
 def test_a_resized_crop_is_torchvisions_for_every_box(size):
-    images = torch.from_numpy(noise(60)).permute(0, 3, 1, 2)
-    generator = torch.Generator().manual_seed(0)
-    lots = Lots(generator, 60)
-    boxes, flip = draw_boxes(images.shape, (0.1, 1.0), lots), lots.uniform(0, 1) < 0.5
+    images, rng = as_tensor(noise(60)), random_of(60)
+    boxes = draw_boxes(images.shape, (0.1, 1.0), rng)
+    flip = rng.uniform(0, 1) < 0.5
+
     found = resize_boxes(images, boxes, flip, size)
     for picture, box, turned, other in zip(images, boxes.T.tolist(), flip, found, strict=True):
         expected = tv.resized_crop(picture.float(), *box, [size, size], antialias=True)
-        torch.testing.assert_close(
-            other, expected.flip(2) if turned else expected, rtol=0, atol=1e-3
-        )
+        expected = expected.flip(2) if turned else expected
+        torch.testing.assert_close(other, expected, rtol=0, atol=1e-3)
 
 
 def test_boxes_of_resized_crops_spread_over_area_shape_and_place():
     shape = torch.Size([4000, 3, 160, 160])
-    top, left, height, width = draw_boxes(
-        shape, (0.2, 0.6), Lots(torch.Generator().manual_seed(0), shape[0])
-    ).double()
-    assert (
-        min(top.min(), left.min()) >= 0
-        and (top + height).max() <= 160
-        and (left + width).max() <= 160
-    )
-    aspect = (width / height).log() / np.log(4 / 3)
+    top, left, height, width = draw_boxes(shape, (0.2, 0.6), random_of(4000)).double()
+    assert min(top.min(), left.min()) >= 0
+    assert max((top + height).max(), (left + width).max()) <= 160
+
+    quarters = torch.tensor([0, 0.25, 0.5, 0.75, 1]).double()
     for value, low, high in (
         (height * width / 160**2, 0.2, 0.6),
-        (aspect, -1, 1),
+        ((width / height).log() / np.log(4 / 3), -1, 1),
         (top / (160 - height), 0, 1),
         (left / (160 - width), 0, 1),
     ):
         share = (value - low) / (high - low)
-        quantiles = torch.quantile(share, torch.tensor([0, 0.25, 0.5, 0.75, 1], dtype=torch.double))
-        torch.testing.assert_close(
-            quantiles, torch.tensor([0, 0.25, 0.5, 0.75, 1]).double(), rtol=0, atol=0.04
-        )
+        torch.testing.assert_close(torch.quantile(share, quarters), quarters, rtol=0, atol=0.04)
 
 
 def test_a_resized_crop_has_the_training_size_at_once():
@@ -499,14 +589,15 @@ def test_a_resized_crop_has_the_training_size_at_once():
 
 @pytest.mark.parametrize("size", [None, 8])
 def test_cutout_covers_one_square_of_each_picture_with_the_mean_colour(size):
-    images, mean, corners = np.full((40, SIZE, SIZE, 3), 255, np.uint8), np.array(MEAN) * 255, set()
+    images, mean = np.full((40, SIZE, SIZE, 3), 255, np.uint8), np.array(MEAN) * 255
+    half, corners = (size or SIZE) // 2, set()
+
     for picture in drawn(Augment(cutout=0.5), images, size=size):
         covered = np.abs(picture - mean).max(2) < 1e-3
         rows, columns = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
-        half = (size or SIZE) // 2
-        assert len(rows) == len(columns) == half and covered.sum() == half**2, (
-            "one square, wholly inside"
-        )
+
+        assert len(rows) == len(columns) == half, "one square"
+        assert covered.sum() == half**2, "wholly inside"
         assert np.abs(picture[~covered] - 255).max() < 1e-3
         corners.add((rows[0], columns[0]))
     assert len(corners) > 12
@@ -515,15 +606,16 @@ def test_cutout_covers_one_square_of_each_picture_with_the_mean_colour(size):
 def test_brightness_adds_and_contrast_stretches_about_the_mean_picture_by_picture():
     images, factors, shifts = noise(300), [], []
     plain = drawn(Augment(), images)
-    for before, after in zip(
-        plain, drawn(Augment(brightness=0.2, contrast=0.4), images), strict=True
-    ):
-        apart, moved = before - before.mean((0, 1)), after.mean((0, 1)) - before.mean((0, 1))
-        factors.append((apart * after).sum() / (apart**2).sum())
-        shifts.append(moved.mean() / 255)
-        np.testing.assert_allclose(
-            after, before.mean((0, 1)) + factors[-1] * apart + moved.mean(), rtol=0, atol=0.01
-        )
+    changed = drawn(Augment(brightness=0.2, contrast=0.4), images)
+
+    for before, after in zip(plain, changed, strict=True):
+        mean = before.mean((0, 1))
+        apart, shift = before - mean, (after.mean((0, 1)) - mean).mean()
+        factor = (apart * after).sum() / (apart**2).sum()
+        np.testing.assert_allclose(after, mean + factor * apart + shift, rtol=0, atol=0.01)
+        factors.append(factor)
+        shifts.append(shift / 255)
+
     for values, reach in ((np.array(factors) - 1, 0.4), (np.array(shifts), 0.2)):
         quantiles = np.quantile(values / reach, [0, 0.25, 0.5, 0.75, 1])
         np.testing.assert_allclose(quantiles, [-1, -0.5, 0, 0.5, 1], rtol=0, atol=0.2)
@@ -540,7 +632,8 @@ def test_brightness_adds_and_contrast_stretches_about_the_mean_picture_by_pictur
         ({"min_area": 0}, "min_area is 0.*above 0"),
         ({"resized_crop": (0.8, 0.3)}, "resized_crop is .*least"),
         ({"cutout": 1.0}, "cutout is 1.0.*below 1"),
-        ({"contrast": -0.1}, "brightness and contrast"),
+        ({"brightness": -0.1}, "brightness is -0.1: expected a share"),
+        ({"contrast": -0.1}, "contrast is -0.1: expected a share"),
     ],
 )
 def test_an_augmentation_out_of_range_is_named(options, words):
@@ -574,12 +667,13 @@ def test_every_pipeline_gives_uint8_pictures_of_the_size_asked_for(name):
 
 
 def test_every_pipeline_of_the_module_is_tested_here():
-    made = [
+    functions = dict(inspect.getmembers(pipelines, inspect.isfunction))
+    made = {
         name
-        for name, function in inspect.getmembers(pipelines, inspect.isfunction)
+        for name, function in functions.items()
         if inspect.signature(function).return_annotation is A.Compose
-    ]
-    assert sorted(made) == sorted(PIPELINES)
+    }
+    assert made == set(PIPELINES)
 
 
 @pytest.mark.parametrize(

@@ -257,8 +257,10 @@ def _in_processes(workers: int, tasks: list[tuple], bar) -> list[str]:
 
 
 def _die_of_ctrl_c() -> None:
-    """At once and without a traceback: a terminal sends it to every process, and the parent
-    has the word."""
+    """At once and without a traceback.
+
+    A terminal and Jupyter send it to every process: the parent has the word.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

@@ -223,7 +223,10 @@ def _generator(*keys: int) -> torch.Generator:
 
 
 class AlbumentationsLoader(StoreLoader):
-    """The readable way: each picture through a pipeline of ``pipelines``, in ``workers`` processes."""
+    """The readable way: picture by picture through a pipeline, in ``workers`` processes.
+
+    pipeline: an Albumentations ``Compose`` that gives uint8 (3, S, S), as those in ``pipelines``.
+    """
 
     def __init__(
         self,

@@ -40,7 +40,10 @@ def pad_crop_flip(size: int, pad: int = 4) -> A.Compose:
 
 
 def pad_crop_flip_dropout(size: int, pad: int = 4) -> A.Compose:
-    """The same, and in half of the pictures a grey square of a quarter to half the side (cutout)."""
+    """The same, and in half of the pictures one grey square (cutout).
+
+    Its side is a quarter to half of the picture's.
+    """
     return A.Compose(
         [
             A.PadIfNeeded(size + 2 * pad, size + 2 * pad, border_mode=MIRROR),
