@@ -312,16 +312,19 @@ def test_a_process_that_dies_takes_the_other_with_it(together, tmp_path):
 SCRIPT = """
 import sys
 from dataclasses import replace
-from course_lib import recipes, train
-from course_lib.data import toy_shapes
-from course_lib.training import schedules
-from course_lib.training import schedules
 
-tiny = recipes.Recipe("tiny", "", sizes=(16, 16), batch_size=30, model_options={"stem": "strided"})
-recipes.RECIPES["tiny"] = tiny
-recipes.DATASETS["tiny_imagenet"] = lambda split, *, profile, held_out=25: replace(
-    toy_shapes(split, count=60, size=32), is_real=True)
-train.reference_rate = lambda rt: 50.0
+from course_lib import train
+from course_lib.data import toy_shapes
+from course_lib.experiments import DATASETS, RECIPES, Recipe, price
+
+
+def drawn(split, *, profile, held_out=25):
+    return replace(toy_shapes(split, count=60, size=32), is_real=True)
+
+
+RECIPES["tiny"] = Recipe("tiny", "", sizes=(16, 16), batch_size=30, model="resnet20")
+DATASETS["tiny_imagenet"] = drawn
+price.reference_rate = lambda rt: 50.0
 sys.exit(train.main(sys.argv[1:]))
 """
 
@@ -380,13 +383,13 @@ def test_a_process_without_a_gpu_of_its_own_is_told_how_many_there_are(monkeypat
 
 
 def test_a_batch_that_cannot_be_shared_out_evenly_is_an_error_with_a_cure(monkeypatch):
-    from course_lib import train
+    from course_lib.experiments.run import _shared
 
-    monkeypatch.setattr(processes, "processes", lambda: 3)
+    monkeypatch.setattr(processes, "count", lambda: 3)
     with pytest.raises(
         CourseError, match="batch size 20 cannot be shared out evenly to 3 processes"
     ):
-        train._shared(BatchLoader(toy_shapes("train", size=16, count=40), 20))
+        _shared(BatchLoader(toy_shapes("train", size=16, count=40), 20))
 
 
 def test_alone_everything_passes_through():
