@@ -113,8 +113,8 @@ class Kept:
         others = sorted(path.name for path in self.folder.glob(self._any_settings))
         if others:
             report(
-                f"{', '.join(others)} was made with other settings and stays as it is: "
-                "this run trains anew"
+                f"{', '.join(others)} was made with other settings, or by older code, and stays as "
+                "it is: this run trains from the start"
             )
 
     def _is_held(self) -> str:
