@@ -18,8 +18,19 @@ from torch import nn
 from course_lib.data import AlbumentationsLoader, Augment, BatchLoader, pipelines, toy_shapes
 from course_lib.files import CourseError
 from course_lib.runtime import Precision, seed_everything
-from course_lib.training import Extras, checkpoint, evaluate, fit, optim, processes, schedules
-from course_lib.training.step import Trainer
+from course_lib.training import (
+    Callbacks,
+    Checkpoint,
+    CrossEntropy,
+    Extras,
+    Trainer,
+    checkpoint,
+    evaluate,
+    fit,
+    optim,
+    processes,
+    schedules,
+)
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="processes are forked from a server, and speak gloo"
@@ -28,7 +39,7 @@ BATCHES, EPOCHS = 6, 2
 
 
 def no_norm():
-    """Without BatchNorm the pictures of a batch do not know of each other: it may be cut anywhere."""
+    """Without BatchNorm: the pictures of a batch do not know of each other, and it can be cut."""
     generator = torch.Generator().manual_seed(1)
     model = nn.Sequential(
         nn.Conv2d(3, 8, 3, stride=2),
@@ -50,16 +61,16 @@ def with_norms():
 
 
 def training(folder: Path | None = None, at_step=lambda steps: None, make=no_norm, **extras):
-    """Two epochs with this process's part of every batch: the model, the history and each step's loss."""
+    """Two epochs with this process's part of every batch: model, history and each step's loss."""
     seed_everything(0)
     loader = BatchLoader(
         toy_shapes("train", size=16, count=120), 20, augment=Augment(pad=2, cutout=0.3), seed=3
     )
-    watch = BatchLoader(
-        toy_shapes("tune", size=16, count=41), 20, augment=False
-    )  # the last batch: one picture
-    loader.shard = watch.shard = (processes.rank(), processes.count())
-    model, losses, agree, step = make(), [], processes.agree, Trainer.step
+    tune = toy_shapes("tune", size=16, count=41)  # a last batch of one picture
+    val_loader = BatchLoader(tune, 20, augment=False)
+    loader.shard = val_loader.shard = (processes.rank(), processes.count())
+    model, losses = make(), []
+    agree, step = processes.agree, Trainer.step
 
     def noted(loss, stop):
         value, asked = agree(loss, stop)
@@ -77,18 +88,17 @@ def training(folder: Path | None = None, at_step=lambda steps: None, make=no_nor
         history = fit(
             model,
             loader,
-            watch,
+            val_loader,
             sizes=(16,) * EPOCHS,
             optimizer=optimizer,
             extras=Extras(**extras),
             scheduler=schedules.one_cycle(optimizer, 0.1, EPOCHS * BATCHES),
-            label_smoothing=0.1,
-            checkpoint=folder and folder / "training.pt",
-            report=lambda line: None,
+            loss=CrossEntropy(0.1),
+            checkpoint=folder and Checkpoint(folder / "training.pt"),
+            callbacks=Callbacks(report=lambda line: None),
         )
-    return SimpleNamespace(
-        model=model, losses=losses[:-1], history=history
-    )  # the last one asks whether to stop
+    losses.pop()  # behind the end: only asks whether to stop
+    return SimpleNamespace(model=model, losses=losses, history=history)
 
 
 # --- what the processes do ------------------------------------------------------------------------
@@ -171,7 +181,10 @@ def together():
     )
 
     def together(work, folder, world=2, patience=120):
-        """``work`` in each of the processes: their exit codes. Whoever waits longer than ``patience`` hangs."""
+        """``work`` in each of the processes: their exit codes.
+
+        Whoever waits longer than ``patience`` hangs.
+        """
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -295,7 +308,7 @@ def test_ctrl_c_in_one_process_during_the_last_batch_ends_both_and_nothing_is_lo
 def test_ctrl_c_in_one_process_stops_both_at_one_batch_and_they_go_on_there(together, tmp_path):
     assert together(train_with_ctrl_c, tmp_path) == [1, 1]
     saved = checkpoint.load(tmp_path / "training.pt")
-    assert len(saved["history"]["rows"]) == 1 and saved["totals"]["batches"] == 3
+    assert len(saved["history"]["rows"]) == 1 and saved["so_far"]["batches"] == 3
     assert together(train_and_note, tmp_path) == [0, 0]
     found, alone = checkpoint.load(tmp_path / "end0.pt"), training()
     np.testing.assert_allclose(found["losses"], alone.losses[9:], rtol=0, atol=1e-5)

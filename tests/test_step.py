@@ -1,26 +1,30 @@
-"""What a step may do besides: parts of a batch, clipping, averaged weights, mixed pictures, compiling."""
+"""What a step may do besides: a batch in parts, clipping, averages, mixed pictures, compiling."""
 
 import copy
 import functools
 import math
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
+import toy_training
 from torch import nn
 
-from course_lib.data import BatchLoader, toy_shapes
+from course_lib.data import BatchLoader
+from course_lib.files import CourseError
 from course_lib.runtime import Precision, seed_everything
 from course_lib.training import (
+    Callbacks,
+    Checkpoint,
+    CheckpointError,
     Extras,
     Trainer,
-    TrainingError,
     curves,
     evaluate,
     fit,
-    loop,
     schedules,
 )
 
@@ -30,9 +34,7 @@ PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @pytest.fixture(scope="module")
 def toys():
-    return SimpleNamespace(
-        train=toy_shapes("train", size=16, count=120), tune=toy_shapes("tune", size=16, count=45)
-    )
+    return toy_training.toys()
 
 
 @pytest.fixture(autouse=True)
@@ -65,30 +67,32 @@ def trainer(model, lr=0.1, dtype=None, **extras):
 
 def batch(count=20, seed=1):
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, 3, 16, 16, generator=generator), torch.randint(
-        10, (count,), generator=generator
-    )
+    x = torch.randn(count, 3, 16, 16, generator=generator)
+    return x, torch.randint(10, (count,), generator=generator)
 
 
 def change(model, before):
-    return torch.cat(
-        [(p - q).flatten() for p, q in zip(model.parameters(), before.parameters(), strict=True)]
-    )
+    """Of all weights, in one row."""
+    pairs = zip(model.parameters(), before.parameters(), strict=True)
+    return torch.cat([(p - q).flatten() for p, q in pairs])
 
 
-def run(toys, model, extras=None, schedule=schedules.constant, sizes=(16, 16), **options):
+def run(toys, model, extras=Extras(), sizes=(16, 16), after_epoch=None, checkpoint=None):
     """Two epochs of six steps with ``fit``: the history and the lines that were reported."""
-    optimizer, lines = torch.optim.SGD(model.parameters(), 0.1), []
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    lines = []
+    callbacks = Callbacks(report=lines.append)
+    if after_epoch:
+        callbacks = replace(callbacks, after_epoch=after_epoch)
     history = fit(
         model,
         BatchLoader(toys.train, 20, seed=0),
         BatchLoader(toys.tune, 20, augment=False),
         sizes=sizes,
         optimizer=optimizer,
-        scheduler=schedule(optimizer),
         extras=extras,
-        report=lines.append,
-        **options,
+        checkpoint=checkpoint and Checkpoint(checkpoint),
+        callbacks=callbacks,
     )
     return SimpleNamespace(history=history, lines=lines, model=model)
 
@@ -99,8 +103,11 @@ def run(toys, model, extras=None, schedule=schedules.constant, sizes=(16, 16), *
 @pytest.mark.parametrize("parts", [2, 3, 20, 50])
 def test_a_batch_in_parts_makes_the_step_of_the_whole_batch(parts):
     x, labels = batch()
-    whole, cut = (trainer(network(), accumulate=n) for n in (1, parts))
-    (loss, right), (same_loss, same_right) = whole.step(x, labels), cut.step(x, labels)
+    whole, cut = trainer(network()), trainer(network(), accumulate=parts)
+
+    loss, right = whole.step(x, labels)
+    same_loss, same_right = cut.step(x, labels)
+
     assert same_loss.item() == pytest.approx(loss.item(), rel=1e-6) and same_right == right
     assert change(cut.model, whole.model).abs().max() < 1e-6 and cut.steps == 1
 
@@ -140,7 +147,7 @@ def test_in_fp16_a_gradient_that_overflows_changes_nothing_but_the_scale():
 
 
 def test_a_trainer_goes_on_with_the_scale_it_had():
-    """Every part of the state, the scaler's too: it has been lowered, and will grow again in so many steps."""
+    """Every part of the state, the scaler's too: it was lowered, and grows again after a while."""
     one = trainer(network(norm=True), dtype=torch.float16, averaging=0.9)
     hook = one.model[0].weight.register_hook(lambda grad: grad * math.inf)
     one.step(*batch())
@@ -160,19 +167,14 @@ def test_a_trainer_goes_on_with_the_scale_it_had():
 
 def test_the_average_is_exponential_over_weights_and_statistics():
     one, decay = trainer(network(norm=True), averaging=0.8), 0.8
-    expected = None
+    expected = {}
     for step in range(5):
         one.step(*batch(seed=step))
-        now = {
-            key: value.double()
-            for key, value in one.model.state_dict().items()
-            if value.is_floating_point()
-        }
-        expected = (
-            {key: decay * expected[key] + (1 - decay) * now[key] for key in now}
-            if expected
-            else now
-        )
+        for key, value in one.model.state_dict().items():
+            if value.is_floating_point():
+                before = expected.get(key, value.double())  # it begins with the first step's
+                expected[key] = decay * before + (1 - decay) * value.double()
+
     found = one.evaluated.state_dict()
     assert one.evaluated is not one.model and len(expected) == 8
     for key, value in expected.items():
@@ -180,10 +182,8 @@ def test_the_average_is_exponential_over_weights_and_statistics():
 
 
 def test_the_average_is_what_is_evaluated_and_what_the_model_holds_in_the_end(toys):
-    raw, averaged = (
-        run(toys, network(norm=True)),
-        run(toys, network(norm=True), Extras(averaging=0.9)),
-    )
+    raw = run(toys, network(norm=True))
+    averaged = run(toys, network(norm=True), Extras(averaging=0.9))
     assert averaged.history.column("train_loss") == raw.history.column("train_loss"), (
         "the training is the same"
     )
@@ -193,12 +193,10 @@ def test_the_average_is_what_is_evaluated_and_what_the_model_holds_in_the_end(to
 
 
 def test_a_finished_training_gives_its_average_again(toys, tmp_path):
-    first = run(
-        toys, network(norm=True), Extras(averaging=0.9), checkpoint=tmp_path / "training.pt"
-    )
-    again = run(
-        toys, network(norm=True, seed=5), Extras(averaging=0.9), checkpoint=tmp_path / "training.pt"
-    )
+    path, extras = tmp_path / "training.pt", Extras(averaging=0.9)
+    first = run(toys, network(norm=True), extras, checkpoint=path)
+    again = run(toys, network(norm=True, seed=5), extras, checkpoint=path)
+
     assert "already finished" in again.lines[0]
     ours, theirs = first.model.state_dict(), again.model.state_dict()
     assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
@@ -286,7 +284,7 @@ def test_a_compiled_network_is_what_the_training_calls(toys, monkeypatch):
 
 
 def test_a_network_that_torch_really_compiles_trains_alike_at_every_size(toys, monkeypatch):
-    """With the backend that traces and generates no code: what a graph computes does not depend on a compiler here."""
+    """With the backend that traces and generates no code: no compiler is needed here."""
     counters = torch._dynamo.utils.counters
     plain = run(toys, network(norm=True), sizes=(16, 12))
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
@@ -313,52 +311,8 @@ def test_an_error_of_the_network_itself_is_not_taken_for_one_of_the_compiler(toy
 )
 def test_other_extras_are_another_training(toys, tmp_path, change):
     run(toys, network(), Extras(), checkpoint=tmp_path / "training.pt")
-    with pytest.raises(loop.ckpt.CheckpointError, match="extras, .* was"):
+    with pytest.raises(CheckpointError, match="extras, .* was"):
         run(toys, network(), Extras(**change), checkpoint=tmp_path / "training.pt")
-
-
-def test_running_out_of_memory_while_evaluating_names_the_batch_size_of_that_loader(
-    toys, monkeypatch
-):
-    def full(*arguments, **options):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried …")
-
-    monkeypatch.setattr(loop, "evaluate", full)
-    with pytest.raises(
-        TrainingError, match="the evaluation after epoch 1/2 with 20 pictures.*batch_size=10"
-    ):
-        run(toys, network())
-
-
-def test_a_training_whose_rate_has_fallen_on_a_plateau_is_recognised_when_called_again(
-    toys, tmp_path
-):
-    model = nn.Sequential(nn.Flatten(), nn.Linear(768, 10))
-    optimizer = torch.optim.SGD(model.parameters(), 1e-6)
-    scheduler, lines = schedules.on_plateau(optimizer, patience=0), []
-    for _ in range(2):
-        fit(
-            model,
-            BatchLoader(toys.train, 20),
-            BatchLoader(toys.tune, 20, augment=False),
-            sizes=(16,) * 3,
-            optimizer=optimizer,
-            scheduler=scheduler,
-            checkpoint=tmp_path / "training.pt",
-            report=lines.append,
-        )
-    assert optimizer.param_groups[0]["lr"] < 1e-6 and "already finished" in lines[-1]
-
-
-def test_the_hooks_see_every_epoch_before_and_after(toys):
-    seen = []
-    run(
-        toys,
-        network(),
-        before_epoch=lambda epoch: seen.append(epoch),
-        after_epoch=lambda history: seen.append(f"after {history.last['epoch']}"),
-    )
-    assert seen == [0, "after 1", 1, "after 2"]
 
 
 def test_curves_reach_tensorboard(toys, tmp_path, monkeypatch):
@@ -398,8 +352,6 @@ def test_without_tensorboard_there_is_a_clear_error_and_without_a_folder_nothing
     monkeypatch, tmp_path
 ):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(
-        loop.CourseError, match="TensorBoard is not installed: pip install tensorboard"
-    ):
+    with pytest.raises(CourseError, match="TensorBoard is not installed: pip install tensorboard"):
         curves(tmp_path)
     curves(None)(None)

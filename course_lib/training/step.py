@@ -79,7 +79,7 @@ class Trainer:
         # forward and backward: afterwards every parameter holds its gradient
         loss, right = self.backward(x, labels)
 
-        # a gradient that is too long is shortened; in fp16 it is multiplied up until here
+        # a gradient that is too long is shortened, but not by the factor that fp16's scaler gave it
         if self.extras.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.extras.clip_norm)
@@ -92,11 +92,8 @@ class Trainer:
         if self.average:
             self.average.update_parameters(self.model)
 
-        # the rate of the next step; a plateau can only be seen after an epoch
-        if not isinstance(self.scheduler, ReduceLROnPlateau):
-            with _no_word_about_order() if self.steps == 0 else contextlib.nullcontext():
-                self.scheduler.step()
-
+        # and the next step has the rate that comes next
+        self._step_scheduler()
         self.steps += 1
         return loss, right
 
@@ -116,7 +113,8 @@ class Trainer:
             logits = logits.float()  # (B / parts, classes); a softmax needs all its digits
 
             # parts add up to the mean over the batch
-            loss = self.loss(logits, targets) * (len(part) / len(x))
+            share = len(part) / len(x)
+            loss = self.loss(logits, targets) * share
 
             # in fp16 the scaler multiplies the loss, so that small gradients do not round to zero
             self.scaler.scale(loss).backward()
@@ -124,7 +122,15 @@ class Trainer:
             # left on the device: a number fetched here would make a GPU wait
             loss_sum = loss_sum + loss.detach()
             right = right + (logits.argmax(1) == _labels(targets)).sum()
+
         return loss_sum, right
+
+    def _step_scheduler(self) -> None:
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            return  # a plateau can only be seen after an epoch
+
+        with _no_word_about_order() if self.steps == 0 else contextlib.nullcontext():
+            self.scheduler.step()
 
     @property
     def lr(self) -> float:

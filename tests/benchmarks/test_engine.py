@@ -1,4 +1,4 @@
-"""The engine's step against a loop by hand, and 16-bit arithmetic against fp32: one process, in turn.
+"""The step against a loop by hand, and 16-bit arithmetic against fp32: one process, in turn.
 
 ``make bench`` runs this; the figures go to ``figures/results/benchmarks/engine.json``.
 """
@@ -28,16 +28,11 @@ LR = 0.05
 CPU = torch.device("cpu")
 
 
-class Batches(list):
-    """Batches that were made before the clock runs, with what the engine asks of a loader."""
-
-    device, batch_size = CPU, BATCH
-
-
 @pytest.fixture(scope="module")
 def batches():
+    """Made before the clock runs."""
     loader = BatchLoader(toy_shapes("train", count=BATCH * BATCHES, size=SIZE), BATCH)
-    return Batches((x.clone(memory_format=torch.channels_last), labels) for x, labels in loader)
+    return [(x.clone(memory_format=torch.channels_last), labels) for x, labels in loader]
 
 
 def network(precision: Precision) -> nn.Module:
@@ -53,16 +48,16 @@ def engine(model: nn.Module, precision: Precision):
 
 
 def by_hand(model: nn.Module, precision: Precision):
-    """What a tutorial writes; it looks at the loss after every batch, as the engine does on a CPU."""
-    decayed, spared = (
-        [p for p in model.parameters() if (p.ndim > 1) is large] for large in (True, False)
-    )
+    """What a tutorial writes; it looks at the loss after every batch, as ``fit`` does on a CPU."""
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    spared = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": 5e-4}, {"params": spared, "weight_decay": 0.0}]
     optimizer = torch.optim.SGD(groups, LR, momentum=0.9, nesterov=True)
 
     def epoch(batches):
         for x, labels in batches:
-            optimizer.zero_grad()  # before the forward pass, as the engine does: the gradients' memory is free again
+            # before the forward pass, as the engine does: the gradients' memory is free again
+            optimizer.zero_grad()
             with torch.autocast("cpu", precision.dtype, enabled=precision.dtype is not None):
                 logits = model(x)
             loss = F.cross_entropy(logits.float(), labels)
@@ -77,9 +72,9 @@ def in_turn(sides: dict, batches: dict) -> dict[str, list[float]]:
     """Seconds of each round of each side; the first round warms up and does not count."""
     seconds = {name: [] for name in sides}
     for number in range(ROUNDS + 1):
-        names = (
-            list(sides) if number % 2 else list(sides)[::-1]
-        )  # whoever comes second finds warm caches
+        names = list(sides)
+        if number % 2 == 0:
+            names.reverse()  # whoever comes second finds warm caches
         for name in names:
             started = time.perf_counter()
             sides[name](batches[name])
@@ -105,7 +100,8 @@ def figures():
         {
             "benchmark": "engine",
             "machine": this_cpu(),
-            "what": "training steps of the session ResNet, strided stem; median of rounds in turn, ratio of each round",
+            "what": "training steps of the session ResNet, strided stem; median of rounds in turn, "
+            "ratio of each round",
             "picture_size": SIZE,
             "batch_size": BATCH,
             "batches": BATCHES,
@@ -140,7 +136,7 @@ def test_bf16_and_channels_last_are_one_and_a_half_times_as_fast_as_plain_fp32(b
         "fp32, contiguous": engine(network(plain), plain),
         "bf16, channels_last": engine(network(fast), fast),
     }
-    contiguous = Batches((x.contiguous(), labels) for x, labels in batches)
+    contiguous = [(x.contiguous(), labels) for x, labels in batches]
     seconds = in_turn(sides, dict(zip(sides, (contiguous, batches), strict=True)))
     ratio = statistics.median(a / b for a, b in zip(*seconds.values(), strict=True))
     figures["bf16"] = {
