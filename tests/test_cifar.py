@@ -194,8 +194,8 @@ def test_the_recipes_train_on_the_published_files_from_end_to_end(form, put, mon
     """Few epochs of small pictures, which carry the pattern of their class."""
     put()
     whole = find_recipe(f"cifar{form.classes}_{recipe}")
-    epochs = 12 if form.classes == 10 else 3  # of 9 and of 90 batches
-    short = replace(whole, sizes=(8,) * epochs, drops=(epochs - 1,), batch_size=10)
+    epochs, batch_size = (6, 15) if form.classes == 10 else (2, 45)  # 36 and 40 steps
+    short = replace(whole, sizes=(16,) * epochs, drops=(epochs - 1,), batch_size=batch_size)
 
     monkeypatch.setattr(price, "reference_rate", lambda rt: 50.0)
     record = run(short, runtime.setup("cpu"), quiet=True).record

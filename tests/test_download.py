@@ -252,7 +252,7 @@ def test_a_read_only_home_gives_way_to_the_next_one(tmp_path, data, monkeypatch)
 
 @pytest.fixture
 def output(tmp_path, monkeypatch):
-    """The folder that Kaggle packs when the notebook is saved, with a clone of the repository in it."""
+    """The folder that Kaggle packs when the notebook is saved, with a clone of the course in it."""
     output = lay_out(tmp_path / "working", {"course/pyproject.toml": b""})
     monkeypatch.setattr(files, "KAGGLE_OUTPUT", output)
     monkeypatch.setattr(files, "REPO", output / "course")

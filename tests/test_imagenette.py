@@ -203,8 +203,8 @@ def test_smoke_takes_a_slice_of_what_lies_on_disk_and_never_downloads(home, monk
 
     (home / "imagenette2-160").unlink()
     monkeypatch.setattr(download, "fetch", pytest.fail)
-    found = imagenette("train", size=18, profile="smoke")
-    assert not found.is_real and found.split == "train"
+    found = imagenette("val", size=18, profile="smoke")
+    assert not found.is_real and found.split == "val"
 
 
 def test_without_data_and_network_toy_shapes_are_drawn_and_nobody_can_miss_it(home, capsys):

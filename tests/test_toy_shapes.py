@@ -154,7 +154,7 @@ def as_tensors(store):
 
 
 def test_a_small_network_learns_far_more_than_chance_in_seconds():
-    """Chance is 10 %; three times that, on pictures it has not seen, is what a smoke run must show."""
+    """Chance is 10 %; three times that, on unseen pictures, is what a smoke run must show."""
     torch.manual_seed(0)
     layers = []
     for narrow, wide in [(3, 16), (16, 32), (32, 64)]:

@@ -70,17 +70,12 @@ class StoreLoader:
         device: torch.device | str,
         seed: int,
     ) -> None:
-        if shuffle and len(store) < batch_size:
-            raise CourseError(
-                f"batch size {batch_size} is larger than the {len(store)} pictures of "
-                f"{store.name} {store.split}: choose a smaller one"
-            )
-
         self.store = store
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.device = torch.device(device)
         self.seed = seed
+        self._check_batch_size()
 
         self.picture_size: int | None = None
         self.epoch = 0
@@ -128,6 +123,13 @@ class StoreLoader:
         if size not in (None, x.shape[-1]):
             x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True)
         return x
+
+    def _check_batch_size(self) -> None:
+        if self.shuffle and len(self.store) < self.batch_size:
+            raise CourseError(
+                f"batch size {self.batch_size} is larger than the {len(self.store)} pictures of "
+                f"{self.store.name} {self.store.split}: choose a smaller one"
+            )
 
 
 # --- whole batches --------------------------------------------------------------------------------
