@@ -19,9 +19,7 @@ WINDOWS = os.name == "nt"
 
 KAGGLE_INPUT = Path("/kaggle/input")
 KAGGLE_OUTPUT = Path("/kaggle/working")  # packed, file by file, when a notebook is saved
-SPARE = (
-    Path(tempfile.gettempdir()) / "course_data"
-)  # where neither COURSE_DATA nor data/ is writable
+SPARE = Path(tempfile.gettempdir()) / "course_data"  # if nothing else can be written
 
 
 class CourseError(RuntimeError):
@@ -180,11 +178,11 @@ def writable(folder: Path) -> bool:
     """Try it: permission bits mean nothing to root or on a read-only mount."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = (
-            folder / f".writable-{os.getpid()}"
-        )  # tempfile would try for ever on Windows (gh-66305)
+
+        # By hand, since tempfile would try for ever on Windows (gh-66305).
+        probe = folder / f".writable-{os.getpid()}"
         probe.touch()
         probe.unlink()
-        return True
     except OSError:
         return False
+    return True

@@ -243,6 +243,11 @@ def test_an_unknown_table_is_named_with_those_there_are():
         pages.fill(PAGE.format("imagenette", ""))
 
 
+def test_an_unknown_figure_is_named_with_those_there_are():
+    with pytest.raises(CourseError, match="unknown figure 'imagenette'.*tiny_imagenet"):
+        pages.fill("<!-- figure: imagenette -->\n<!-- end -->\n")
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from course_lib.experiments.price import price
-from course_lib.files import REPO
+from course_lib.files import REPO, CourseError
 from course_lib.report.numbers import by_machine, measured
 
 FOLDER = REPO / "figures"
@@ -52,7 +52,12 @@ def price_and_top1(record: dict) -> list[tuple[float, float]]:
 
 
 def figure(name: str, root: str = "") -> str:
-    """The line that shows a figure, with the text that was drawn with it."""
+    """The line that shows a figure, with the text that was drawn with it.
+
+    ``root`` leads from the page to the repository. Raises CourseError for an unknown name.
+    """
+    if name not in FIGURES:
+        raise CourseError(f"unknown figure {name!r}: expected one of {', '.join(FIGURES)}")
     alt = _carried(name).get("Description", name)
     return f"![{alt}]({root}figures/{name}.png)"
 
