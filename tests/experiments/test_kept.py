@@ -211,7 +211,7 @@ def test_a_default_that_changed_since_is_another_run_and_that_is_said(real, monk
     steps = count_steps(monkeypatch)
     run(TINY, real.rt)
 
-    assert len(steps) == STEPS, "trained anew"
+    assert len(steps) == STEPS, "trained from the start"
     said = re.findall(f"^.*{old.name}.*$", capsys.readouterr().out, re.MULTILINE)
     assert len(said) == 1 and "other settings, or by older code, and stays as it is" in said[0]
     assert old.read_bytes() == content
