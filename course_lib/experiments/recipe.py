@@ -80,7 +80,10 @@ class Recipe:
         )
 
     def build_schedule(self, optimizer: torch.optim.Optimizer, steps_per_epoch: int) -> LRScheduler:
-        """The learning rate of every step. Raises CourseError for an unknown schedule."""
+        """The learning rate of every step, as ``training/schedules.py`` draws it.
+
+        Raises CourseError for an unknown schedule.
+        """
         epochs = len(self.sizes)
 
         if self.schedule == "one_cycle":
