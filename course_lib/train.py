@@ -5,18 +5,95 @@ import sys
 from pathlib import Path
 
 from course_lib import runtime
-from course_lib.experiments.recipe import RECIPES, VARIANTS, Recipe, find_recipe
-from course_lib.experiments.run import run
+from course_lib.experiments import RECIPES, TRIALS, Recipe, Run, find_recipe, run
 from course_lib.files import CourseError, read_json, write_json
+from course_lib.runtime import Runtime
 from course_lib.training import processes
+
+SEVERAL = (
+    "On several GPUs or processes, but not on Windows: "
+    "torchrun --nproc-per-node N -m course_lib.train RECIPE. "
+    "Each batch is shared out; the first process writes."
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
+    asked = _parser().parse_args(arguments)
+    if asked.recipe is None:
+        print(_list_of_recipes())
+        return 0
+
+    try:
+        with processes.together():
+            return _train(find_recipe(asked.recipe), asked)
+    except CourseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as stop:
+        print(f"\n{str(stop) or 'stopped'}", file=sys.stderr)
+        return 130
+
+
+def _train(recipe: Recipe, asked: argparse.Namespace) -> int:
+    rt = runtime.setup(asked.profile, asked.seed)
+    is_first = processes.rank() == 0
+    if is_first:
+        print(rt.banner())
+
+    finished = run(recipe, rt, resume=asked.resume, tensorboard=asked.tensorboard)
+
+    if is_first:
+        print(_in_words(recipe, finished))
+        if asked.out:
+            _write(finished.record, _path(asked.out, recipe, rt), rt)
+    return 0
+
+
+def _in_words(recipe: Recipe, finished: Run) -> str:
+    if final := finished.record["final"]:
+        top1, top5 = final["val_top1"], final["val_top5"]
+        seen = f"official validation set, last epoch: top-1 {top1:.2%}, top-5 {top5:.2%}"
+    else:
+        seen = f"tune split, last epoch: top-1 {finished.history.last['val_top1']:.2%}"
+
+    minutes = finished.record["seconds"] / 60
+    cost = "" if finished.price is None else f", price {finished.price:.3f}"
+    return f"{recipe.name}: {seen}; {minutes:.1f} minutes{cost}"
+
+
+def _path(out: Path, recipe: Recipe, rt: Runtime) -> Path:
+    folder = out / "ablations" if recipe.is_trial else out
+    return folder / recipe.name / f"{rt.profile}-seed{rt.seed}.json"
+
+
+def _write(record: dict, path: Path, rt: Runtime) -> None:
+    """Raises CourseError for what was measured on toy shapes, and for a record of another machine.
+
+    A record of the profile smoke says so; tables leave it out.
+    """
+    if not record["is_real"]:
+        raise CourseError(
+            f"{path} was not written: these pictures were toy shapes, and nothing measured on them "
+            "may lie among results. README says how to get the real data."
+        )
+
+    kept = read_json(path)
+    here = {"device": rt.machine, "processes": processes.count()}
+    if kept and not here.items() <= kept.items():
+        raise CourseError(
+            f"{path} is of another machine or number of processes ({kept.get('device')}; "
+            f"processes: {kept.get('processes')}): move it, or name another folder"
+        )
+
+    write_json(path, record)
+
+
+# --- what one can ask for -------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m course_lib.train",
-        description=__doc__,
-        epilog="On several GPUs or processes, but not on "
-        "Windows: torchrun --nproc-per-node N -m course_lib.train RECIPE. Each batch is shared out; the first writes.",
+        prog="python -m course_lib.train", description=__doc__, epilog=SEVERAL
     )
     parser.add_argument("recipe", nargs="?", help="without it: the list of recipes")
     parser.add_argument(
@@ -26,35 +103,21 @@ def main(arguments: list[str] | None = None) -> int:
         "--seed", type=_seed, default=0, help="of weights, order and augmentation (default: 0)"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for the record, e.g. figures/results"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for the record, e.g. figures/results; not for one of toy shapes",
     )
     parser.add_argument(
         "--resume",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="go on with, or reuse, the run on disk (default); --no-resume trains anew",
+        help="go on with, or reuse, the run on disk (default); --no-resume trains from the start",
     )
     parser.add_argument(
         "--tensorboard", type=Path, metavar="DIR", help="folder for TensorBoard's curves"
     )
-    asked = parser.parse_args(arguments)
-    if asked.recipe is None:
-        width = max(map(len, RECIPES | VARIANTS)) + 2
-        print(
-            "\n".join(
-                f"{recipe.name:{width}}{recipe.about}" for recipe in (RECIPES | VARIANTS).values()
-            )
-        )
-        return 0
-    try:
-        with processes.together():
-            return _main(find_recipe(asked.recipe), asked)
-    except CourseError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt as stop:
-        print(f"\n{str(stop) or 'stopped'}", file=sys.stderr)
-        return 130
+    return parser
 
 
 def _seed(text: str) -> int:
@@ -63,43 +126,15 @@ def _seed(text: str) -> int:
     return int(text)
 
 
-def _main(recipe: Recipe, asked: argparse.Namespace) -> int:
-    rt = runtime.setup(asked.profile, asked.seed)
-    if processes.rank() == 0:
-        print(rt.banner())
-    finished = run(
-        recipe, rt, seed=asked.seed, anew=not asked.resume, tensorboard=asked.tensorboard
-    )
-    if processes.rank():
-        return 0
-    final, cost = (
-        finished.record["final"],
-        "" if finished.price is None else f", price {finished.price:.3f}",
-    )
-    seen = (
-        f"official validation set, last epoch: top-1 {final['val_top1']:.2%}, top-5 {final['val_top5']:.2%}"
-        if final
-        else f"tune split, last epoch: top-1 {finished.history.last['val_top1']:.2%}"
-    )
-    print(f"{recipe.name}: {seen}; {finished.record['seconds'] / 60:.1f} minutes{cost}")
-    if asked.out and not finished.record["is_real"] and rt.profile != "smoke":
-        print("not written to --out: these pictures were toy shapes", file=sys.stderr)
-    elif asked.out:
-        folder = asked.out / "ablations" if recipe.is_variant else asked.out
-        path = folder / recipe.name / f"{rt.profile}-seed{asked.seed}.json"
-        kept, here = read_json(path), {"device": rt.machine, "processes": processes.count()}
-        if kept and not here.items() <= kept.items():
-            raise CourseError(
-                f"{path} is of another machine or number of processes ({kept.get('device')}; processes: "
-                f"{kept.get('processes')}): move it, or name another folder"
-            )
-        write_json(path, finished.record)
-    return 0
+def _list_of_recipes() -> str:
+    recipes = RECIPES | TRIALS
+    width = max(map(len, recipes)) + 2
+    return "\n".join(f"{recipe.name:{width}}{recipe.about}" for recipe in recipes.values())
 
 
 if __name__ == "__main__":
+    # Windows' pipes lack signs, and a log shows each epoch when it is over
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(
-            errors="replace", line_buffering=True
-        )  # Windows' pipes lack signs; a log shows each epoch
+        stream.reconfigure(errors="replace", line_buffering=True)
+
     sys.exit(main())

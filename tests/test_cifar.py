@@ -1,7 +1,6 @@
 """CIFAR-10 and CIFAR-100: small sets in the official file format, read by torchvision's classes."""
 
 import hashlib
-import importlib
 import pickle
 import shutil
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from torchvision import datasets
 
 from course_lib import files, runtime
 from course_lib.data import BatchLoader, DataError, cifar10, cifar100, download
-from course_lib.experiments.recipe import find_recipe
+from course_lib.experiments import find_recipe, price, run
 from course_lib.files import CourseError
 
 TEN_CLASSES, TEST = 100, 40  # train and test pictures, for each ten classes
@@ -198,9 +197,8 @@ def test_the_recipes_train_on_the_published_files_from_end_to_end(form, put, mon
     epochs, batch_size = (6, 15) if form.classes == 10 else (2, 45)  # 36 and 40 steps
     short = replace(whole, sizes=(16,) * epochs, drops=(epochs - 1,), batch_size=batch_size)
 
-    run = importlib.import_module("course_lib.experiments.run")  # not the function of that name
-    monkeypatch.setattr(run, "reference_rate", lambda rt: 50.0)
-    record = run.run(short, runtime.setup("cpu"), quiet=True).record
+    monkeypatch.setattr(price, "reference_rate", lambda rt: 50.0)
+    record = run(short, runtime.setup("cpu"), quiet=True).record
 
     assert record["is_real"] and record["dataset"] == f"CIFAR-{form.classes}"
     assert record["epochs"] == epochs

@@ -1,23 +1,81 @@
-"""Results as data: one JSON for each run, what it cost, and how long the next one will take."""
+"""Results as data: one JSON for each run. ``figures/results/README.md`` explains the fields."""
 
 import json
 import subprocess
+import sys
 
 import numpy as np
+import torch
 
+from course_lib.data import ImageStore
+from course_lib.experiments.recipe import Recipe
 from course_lib.files import REPO
+from course_lib.runtime import Runtime
+from course_lib.training import History, processes
 
 RESULTS = REPO / "figures" / "results"
-REFERENCE_IMAGES = 100_000  # one epoch over TinyImageNet
 
 
-def price(record: dict) -> float | None:
-    """What a run cost, in epochs of the reference network: seconds × reference_rate / 100,000.
+def make_record(
+    recipe: Recipe,
+    rt: Runtime,
+    train: ImageStore,
+    val: ImageStore | None,
+    history: History,
+    *,
+    rates: list[float] | None,
+    look: tuple[dict | None, float],
+    commit: str | None,
+) -> dict:
+    """A run as data.
 
-    Minutes differ from one machine to the next; this unit is meant to hold. None where no rate was timed.
+    val: None for a trial, which never looks at the official split. rates: pictures a second of the
+    reference network, before the run and after it; None where they were not timed. look: what was
+    seen on ``val``, and the seconds that it took.
     """
-    rate = record["reference_rate"]
-    return None if rate is None else record["seconds"] * rate / REFERENCE_IMAGES
+    final, look_seconds = look
+    prepare_seconds = train.prepare_seconds + (0.0 if val is None else val.prepare_seconds)
+    epoch_seconds = sum(history.column("seconds") + history.column("eval_seconds"))
+
+    return {
+        # what was run
+        "recipe": recipe.name,
+        "settings": recipe.settings() | {"about": recipe.about},
+        "seed": rt.seed,
+        "profile": rt.profile,
+        # on what
+        "dataset": train.name,
+        "is_real": train.is_real,
+        "train_images": len(train),
+        "val_images": None if val is None else len(val),
+        "noise": wrong_labels(train),
+        # where
+        "device": rt.machine,
+        "precision": rt.precision.name,
+        "processes": processes.count(),
+        "versions": {
+            "python": sys.version.split()[0],
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "commit": commit,
+        # what it took, and what came of it
+        "epochs": len(history),
+        "seconds": prepare_seconds + epoch_seconds + look_seconds,
+        "reference_rate": sum(rates) / 2 if rates else None,
+        "reference_rates": rates,
+        "history": history.rows,
+        "steps": history.steps,
+        "final": final,
+    }
+
+
+def wrong_labels(store: ImageStore) -> float:
+    """Percent of the labels that are not the true ones, to a tenth, as counted."""
+    if store.clean_labels is None:
+        return 0
+
+    return round(100 * float(np.mean(store.labels != store.clean_labels)), 1)
 
 
 def results(name: str) -> list[dict]:
@@ -25,28 +83,12 @@ def results(name: str) -> list[dict]:
     return [json.loads(path.read_text()) for path in sorted((RESULTS / name).glob("*.json"))]
 
 
-def forecast(name: str, profile: str, rate: float) -> str:
-    """How long a recipe will take at ``rate``, from the prices of its committed runs: of this profile, if any."""
-    records = results(name) or results(f"ablations/{name}")
-    records = [record for record in records if record["profile"] == profile] or records
-    prices = [cost for cost in map(price, records) if cost]
-    if not prices:
-        return f"{name}: no run measured yet, so no forecast; this machine trains {rate:,.0f} reference pictures/s"
-    cost = float(np.mean(prices))
-    minutes = cost * REFERENCE_IMAGES / rate / 60
-    return f"{name}: price {cost:.2f}, at {rate:,.0f} reference pictures/s about {minutes:,.0f} minutes here"
-
-
 def commit() -> str | None:
     """The revision of the code, with a + where it was changed since; None outside git."""
+    command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
-            text=True,
-            cwd=REPO,
-            capture_output=True,
-            check=True,
-        )
+        found = subprocess.run(command, text=True, cwd=REPO, capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
+
     return found.stdout.strip()

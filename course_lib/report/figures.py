@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from course_lib.experiments.record import price
+from course_lib.experiments.price import price
 from course_lib.files import REPO, CourseError
 from course_lib.report.numbers import by_machine, measured
 

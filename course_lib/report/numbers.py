@@ -5,7 +5,8 @@ import statistics
 from collections.abc import Callable
 
 from course_lib.experiments import record as records
-from course_lib.experiments.record import price, results
+from course_lib.experiments.price import price
+from course_lib.experiments.record import results
 from course_lib.files import CourseError
 
 # Value by its short name: where it stands in a record, and its format. "%" asks for percent.

@@ -43,7 +43,7 @@ def runs_table(*recipes: str) -> str:
 
 
 def ablations_table(recipe: str) -> str:
-    """A recipe and its variants, in ``ablations/``, judged on the tune split."""
+    """A recipe and its trials, in ``ablations/``, judged on the tune split."""
     rows = [("variant", "epochs", "pictures", "tune top-1", "n", "price", "minutes", "machine")]
     rows += _rows(f"`{recipe}` as it stands", measured(recipe), "pictures", "tune")
 
