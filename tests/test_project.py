@@ -28,7 +28,9 @@ FLOORS = [
     {"experiments", "plots", "exercises"},
     {"train", "report"},
 ]
-BELOW = {room: set().union(*FLOORS[:number]) for number, rooms in enumerate(FLOORS) for room in rooms}
+BELOW = {
+    room: set().union(*FLOORS[:number]) for number, rooms in enumerate(FLOORS) for room in rooms
+}
 
 # A GPU machine without these can still train.
 NOT_FOR_THE_CORE = [
