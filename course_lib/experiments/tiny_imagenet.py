@@ -50,8 +50,8 @@ TINY_IMAGENET_QUICK = replace(
     data_options={"held_out": 25},
 )
 
-# Network, batch, rate and momentum by its log; its crop did nothing, this one crops. The peak is the
-# rate of least loss in its range test, ten times too high.
+# Network, batch, rate and momentum by its log; its crop did nothing, this one crops. The peak is
+# the rate of least loss in its range test, ten times too high.
 TINY_IMAGENET_ORIGINAL = Recipe(
     name="tiny_imagenet_original",
     about="The session that this course grew from: ResNet-18 at 64 px, fifty epochs",
