@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip
-UNIT := $(PY) -m pytest -n auto --dist worksteal --ignore=tests/benchmarks tests
+UNIT := $(PY) -m pytest -n auto --dist loadfile --ignore=tests/benchmarks tests
 NBVAL := COURSE_PROFILE=smoke $(PY) -m pytest --nbval --nbval-current-env notebooks
 
 # A missing, half-made or unfit environment is made again; a whole one is left alone.

@@ -28,27 +28,6 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", local_only)
 
 
-@pytest.fixture(scope="module")
-def one_thread():
-    """Already the rule; where a test needs it to be one, it says so."""
-    yield from threads(1)
-
-
-@pytest.fixture(scope="module")
-def two_threads():
-    """For the benchmarks."""
-    yield from threads(2)
-
-
-def threads(count):
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    yield
-    torch.set_num_threads(before)
-
-
 def pytest_collection_modifyitems(items):
     waiting = [item for item in items if item.get_closest_marker("real_data")]
     if waiting and find(TINY_IMAGENET) is None:

@@ -20,8 +20,6 @@ from course_lib.models import (
 )
 from course_lib.models.blocks import BasicBlock, Bottleneck
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 FAST = ["rows", "stripes", "whole"]
 PATHS = ["definition", *FAST]
 NAMES = [f"lambda_resnet{depth}" for depth in (18, 26, 34, 50, 101, 152)]

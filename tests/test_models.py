@@ -26,8 +26,6 @@ from course_lib.models.blocks import BasicBlock, Bottleneck
 from course_lib.models.session_resnet import ResidualPair, TrimmedConv3x3, conv_norm_relu
 from course_lib.models.variants import PreActBasicBlock, PreActBottleneck
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 NAMES = list_models()
 DEFAULT = [  # one of each family
     "session_resnet",

@@ -174,6 +174,19 @@ def test_readme_names_the_make_targets_that_exist():
     assert "notebooks/run.py" in code, "the plain command, for machines without make"
 
 
+def test_the_code_in_readme_trains():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (source,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    exec(source, shown := {})
+    assert len(shown["history"]) == 2 and shown["history"].last["train_loss"] > 0
+
+
+def test_readme_sends_nobody_to_a_file_that_is_not_there():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", readme)
+    assert targets and [target for target in targets if not (ROOT / target).exists()] == []
+
+
 FAKE = """#!/bin/sh
 case "$*" in *"$REFUSE"*) [ -n "$REFUSE" ] && exit 1;; esac
 echo "$*" >> log
@@ -235,9 +248,8 @@ def test_a_failed_install_is_tried_again(checkout, target):
 @needs_make
 def test_make_test_lints_tests_and_compares_the_notebooks(checkout):
     log = checkout("test")[1]
-    steps = [
-        log.index(s) for s in ("requirements-dev.txt", "ruff check", "pytest --ign", "--nbval")
-    ]
+    names = ("requirements-dev.txt", "ruff check", "ruff format --check", "tests/bench", "--nbval")
+    steps = [log.index(name) for name in names]
     assert steps == sorted(steps)
 
 

@@ -23,8 +23,6 @@ from course_lib.models.variants import (
     make_shortcut,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SHORTCUTS = {
     "A": torch_resnet.IdentityShortcut,
     "B": torch_resnet.ProjectionShortcut,

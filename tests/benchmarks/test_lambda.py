@@ -43,7 +43,7 @@ figures: dict[str, dict] = {}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def machine(two_threads):
+def machine():
     """The figures are kept even where a bar is missed, if all were taken."""
     yield
     if set(figures) != {"layer", "training_step"} or len(figures["layer"]) < len(MAPS):

@@ -36,7 +36,7 @@ trimmed: dict[str, float] = {}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def machine(two_threads):
+def machine():
     """The figures are kept even where a bar is missed, if all were taken."""
     yield
     if len(figures) < 2 or len(trimmed) < 3:
