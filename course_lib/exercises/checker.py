@@ -168,7 +168,9 @@ def _line_of(error: Exception, function: Callable) -> str:
     file = getattr(getattr(function, "__code__", None), "co_filename", None)
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.line for frame in frames if frame.filename == file]
-    return lines[-1] or "" if lines else ""
+    if not lines:
+        return ""
+    return lines[-1] or ""  # None where the source is not at hand
 
 
 def _is_stub(function: Callable) -> bool:
@@ -270,27 +272,42 @@ def _cause(attempt: Attempt) -> str:
 
 
 def _known_mistake(attempt: Attempt) -> str:
-    others = [number for number in range(len(attempt.cases)) if number != attempt.failing]
-
+    """The words of a mistake that gives what the answer gives, in every case."""
     for cause, mistake in attempt.task.mistakes:
-        if all(_agrees(attempt, mistake, number) for number in [attempt.failing, *others]):
+        if _is_shown_by(attempt, mistake):
             return cause
     return ""
 
 
-def _agrees(attempt: Attempt, mistake: Callable, number: int) -> bool:
-    """Whether a mistake gives, in one case, what the answer gives."""
-    _, *args = attempt.cases[number]
-    answered, mistaken = attempt.answered[number], _outcome(attempt.task, mistake, args)
+def _is_shown_by(attempt: Attempt, mistake: Callable) -> bool:
+    def outcome(number: int) -> Outcome:
+        _, *args = attempt.cases[number]
+        return _outcome(attempt.task, mistake, args)
 
-    if number == attempt.failing and (answered.problem or mistaken.problem):
+    # first the case that goes wrong: it rules most mistakes out
+    failing = attempt.failing
+    if not _agrees_where_it_fails(attempt.answered[failing], outcome(failing)):
+        return False
+
+    others = [number for number in range(len(attempt.cases)) if number != failing]
+    return all(_agrees_elsewhere(attempt.answered[number], outcome(number)) for number in others)
+
+
+def _agrees_where_it_fails(answered: Outcome, mistaken: Outcome) -> bool:
+    """In the case that is shown to the student the same must come out, or the same error."""
+    if answered.problem or mistaken.problem:
         return answered.problem == mistaken.problem
-    if answered.problem:  # it need not raise in the same words
+    return not _values_differ(mistaken.value, answered.value)
+
+
+def _agrees_elsewhere(answered: Outcome, mistaken: Outcome) -> bool:
+    """A mistake is written in many ways, which part where it has led to nothing any more."""
+    if answered.problem:  # another way of writing it raises other words, or nothing
         return True
     if mistaken.problem:
         return False
-    if number != attempt.failing and (_has_nan(answered.value) or _has_nan(mistaken.value)):
-        return True  # how a mistake ends in 0 / 0 depends on how it is written
+    if _has_nan(answered.value) or _has_nan(mistaken.value):  # 0 / 0 in one of them
+        return True
     return not _values_differ(mistaken.value, answered.value)
 
 
@@ -301,7 +318,7 @@ def _has_nan(value: Any) -> bool:
 
 
 def _other_default(attempt: Attempt) -> str:
-    """An argument that the failing case leaves out, and that the stub gives another default."""
+    """An argument that the failing case leaves out, with another default than the reference's."""
     signature = _signature(attempt.answer)
     if signature is None:
         return ""
@@ -323,24 +340,31 @@ def _other_shape(attempt: Attempt) -> str:
 
 
 def _idle_argument(attempt: Attempt) -> str:
-    """Arguments that change alone from one case to another, and never change the answer."""
-    matters: dict[str, bool] = {}
+    """Arguments that should make a difference, and make none.
+
+    Looked at are pairs of cases that differ in one argument alone, and in what is right: there the
+    answer has to move, too.
+    """
+    moves: dict[str, list[bool]] = {}
 
     for one, other in combinations(range(len(attempt.cases)), 2):
         changed = _changed_arguments(attempt, one, other)
-        if len(changed) != 1 or attempt.answered[one].problem or attempt.answered[other].problem:
-            continue
-        if not _values_differ(attempt.expected[one].value, attempt.expected[other].value):
-            continue
+        if len(changed) == 1 and _should_move(attempt, one, other):
+            before, after = attempt.answered[one].value, attempt.answered[other].value
+            moves.setdefault(changed[0], []).append(_values_differ(before, after))
 
-        (name,) = changed
-        moved = _values_differ(attempt.answered[one].value, attempt.answered[other].value)
-        matters[name] = matters.get(name, False) or moved
-
-    idle = [f"`{name}`" for name, moved in matters.items() if not moved]
+    idle = [f"`{name}`" for name, moved in moves.items() if not any(moved)]
     if not idle:
         return ""
-    return f"{' and '.join(idle)} {'make' if idle[1:] else 'makes'} no difference to the result"
+    return (
+        f"{' and '.join(idle)} {'make' if len(idle) > 1 else 'makes'} no difference to the result"
+    )
+
+
+def _should_move(attempt: Attempt, one: int, other: int) -> bool:
+    if attempt.answered[one].problem or attempt.answered[other].problem:
+        return False
+    return _values_differ(attempt.expected[one].value, attempt.expected[other].value)
 
 
 def _changed_arguments(attempt: Attempt, one: int, other: int) -> list[str]:
