@@ -77,10 +77,12 @@ def published(tmp_path_factory):
 def home(published, tmp_path, monkeypatch):
     counts = {"train/*/*.JPEG": TRAIN * 10, "val/*/*.JPEG": VAL * 10}
     small = {
-        side: replace(source, counts=counts, urls=("http://127.0.0.1:1/set.zip",))
+        side: replace(source, counts=counts, urls=("http://127.0.0.1:1/set.zip",), side=None)
         for side, source in nette.IMAGENETTE.items()
     }
     monkeypatch.setattr(nette, "IMAGENETTE", small)
+    published_counts = {"train": dict.fromkeys(WNIDS, TRAIN), "val": dict.fromkeys(WNIDS, VAL)}
+    monkeypatch.setattr(nette, "PICTURES", published_counts)
     monkeypatch.setattr(nette, "TUNE_PER_CLASS", TUNE)
     monkeypatch.setattr(files, "REPO", tmp_path)
     monkeypatch.setattr(files, "SPARE", tmp_path / "spare")

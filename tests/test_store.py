@@ -100,11 +100,14 @@ def truth(tmp_path_factory):
 def home(truth, tmp_path, monkeypatch):
     """COURSE_DATA: a folder of this test's own, with the data set in it, which is taken whole."""
     counts = {
-        "train/*/images/*.JPEG": CLASSES * PER_CLASS,
-        "val/images/*.JPEG": CLASSES * PER_CLASS_VAL,
+        "train/**/*.JPEG": CLASSES * PER_CLASS,
+        "val/**/*.JPEG": CLASSES * PER_CLASS_VAL,
         "train/*/*_boxes.txt": CLASSES,
     }
     monkeypatch.setattr(tiny, "TINY_IMAGENET", replace(tiny.TINY_IMAGENET, counts=counts))
+    monkeypatch.setattr(tiny, "CLASSES", CLASSES)
+    monkeypatch.setattr(tiny, "TRAIN_PER_CLASS", PER_CLASS)
+    monkeypatch.setattr(tiny, "VAL_PER_CLASS", PER_CLASS_VAL)
     monkeypatch.setattr(tiny, "SMOKE_CLASSES", 3)
     monkeypatch.setattr(files, "REPO", tmp_path / "repo")
     monkeypatch.setattr(files, "KAGGLE_INPUT", tmp_path / "no kaggle")
