@@ -190,7 +190,9 @@ def search_roots() -> list[Path]:
 
 
 def _asked_folder(asked: str) -> Path:
-    folder = Path(asked).expanduser().absolute()
+    # In the repository a relative path counts from its root: a notebook works in notebooks/.
+    start = REPO if Path.cwd().is_relative_to(REPO) else Path.cwd()
+    folder = start / Path(asked).expanduser()
 
     if not os.path.isdir(folder):
         raise DataError(

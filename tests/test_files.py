@@ -87,7 +87,10 @@ def test_a_disk_that_refuses_is_an_error_that_names_the_file(tmp_path):
 
 @pytest.mark.parametrize(
     "free, words",
-    [(60e6, "needs 11 MB .* 60 are free, but no more files fit .*inodes"), (5e6, ".* 5 are free. Make")],
+    [
+        (60e6, "needs 11 MB .* 60 are free, but no more files fit .*inodes"),
+        (5e6, ".* 5 are free. Make"),
+    ],
 )
 def test_a_disk_that_is_full_of_files_is_told_from_one_that_is_full_of_bytes(
     tmp_path, monkeypatch, free, words
@@ -121,12 +124,32 @@ def test_a_link_to_nothing_is_refused_and_others_are_not(tmp_path):
 # --- where things lie ---------------------------------------------------------------------------
 
 
-def test_a_relative_course_data_is_made_whole_where_it_is_read(tmp_path, monkeypatch):
-    """Whoever changes the folder later still finds what lies there."""
+@pytest.mark.parametrize("works_in", ["", "notebooks", "tests/notebooks"])
+def test_a_relative_course_data_is_one_folder_in_a_shell_and_in_a_notebook(
+    tmp_path, monkeypatch, works_in
+):
+    """``make run`` is given it in the repository, and its kernels work in notebooks/."""
+    repo = tmp_path / "repo"
+    for folder in ("sets", works_in, f"{works_in}/sets"):
+        (repo / folder).mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr(files, "REPO", repo)
+    monkeypatch.setenv("COURSE_DATA", "sets")
+    monkeypatch.chdir(repo / works_in)
+    assert files.search_roots()[0] == files.data_home() == repo / "sets"
+
+
+def test_elsewhere_a_relative_course_data_counts_from_the_working_folder(tmp_path, monkeypatch):
     (tmp_path / "sets").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COURSE_DATA", "sets")
-    assert files.search_roots()[0] == files.data_home() == tmp_path / "sets"
+    assert files.search_roots()[0] == tmp_path / "sets"
+
+
+def test_a_course_data_that_is_not_there_is_named_in_full(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COURSE_DATA", "stes")
+    with pytest.raises(DataError, match=f"COURSE_DATA is 'stes', but {tmp_path / 'stes'} is no"):
+        files.search_roots()
 
 
 # --- Windows ------------------------------------------------------------------------------------

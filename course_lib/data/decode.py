@@ -136,7 +136,7 @@ def open_store(folder: Path, pictures: int | None = None) -> Decoded | None:
     """
     try:
         meta = json.loads((folder / "meta.json").read_text())
-        if meta["format"] != FORMAT or meta["pictures"] != (pictures or meta["pictures"]):
+        if meta["format"] != FORMAT or pictures not in (None, meta["pictures"]):
             return None
 
         images = _mapped(folder / "images.npy")
