@@ -6,6 +6,7 @@ The lowest floor: everything may import it, and it knows nothing of the course b
 import glob
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ WINDOWS = os.name == "nt"
 KAGGLE_INPUT = Path("/kaggle/input")
 KAGGLE_OUTPUT = Path("/kaggle/working")  # packed, file by file, when a notebook is saved
 SPARE = Path(tempfile.gettempdir()) / "course_data"  # if nothing else can be written
+PARTS = ("train", "val")  # side by side, they are a data set
 
 
 class CourseError(RuntimeError):
@@ -47,11 +49,16 @@ def written_whole(path: Path) -> Iterator[Path]:
     try:
         yield aside
 
-        with open(aside, "rb+") as file:
-            os.fsync(file.fileno())  # on the disk before it takes its name
+        flush(aside)  # on the disk before it takes its name
         move_into_place(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Wait until the file is on the disk: a power cut would leave zeros in its place."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
 
 
 def move_into_place(aside: Path, path: Path) -> None:
@@ -128,24 +135,79 @@ def one_at_a_time(lock: Path) -> Iterator[None]:
         file.release()
 
 
+# --- disks, in words ----------------------------------------------------------------------------
+
+
+def reason(error: OSError) -> str:
+    """What the system refused, and of which file."""
+    what = error.strerror or str(error)
+    return f"{what}: {error.filename}" if error.filename else what
+
+
+def full_disk(what: str, folder: Path, needed: float) -> str:
+    """What a full disk lacks: bytes, or, where enough of them are free, files.
+
+    needed: bytes.
+    """
+    free = shutil.disk_usage(folder).free
+    sizes = f"{what} needs {needed / 1e6:,.0f} MB in {folder}, {free / 1e6:,.0f} are free"
+    if free > needed:
+        sizes += ", but no more files fit on it (inodes), or a quota is used up"
+
+    return (
+        f"the disk is full: {sizes}. Make room, or set COURSE_DATA to a folder on a larger disk, "
+        "and run again."
+    )
+
+
+def refuse_dangling(path: Path) -> None:
+    """Raises DataError for a link to something that is not there: it can be neither read nor made.
+
+    Most often its disk is not connected.
+    """
+    if path.is_symlink() and not path.exists():
+        raise DataError(
+            f"{path} is a link to {os.readlink(path)}, which is not there. Connect its disk, or "
+            "remove the link, and run again."
+        )
+
+
 # --- where things lie ---------------------------------------------------------------------------
 
 
 def search_roots() -> list[Path]:
-    """Folders to search for data, in order. Raises DataError if COURSE_DATA names no folder."""
+    """Folders to search for data, in order.
+
+    Raises DataError if COURSE_DATA names no folder, or one inside a data set.
+    """
     installed = not (REPO / "pyproject.toml").exists()  # as a package, without the repository
     near = (Path.cwd() if installed else REPO) / "data"
     roots = [near, KAGGLE_INPUT, SPARE]
 
     if asked := os.environ.get("COURSE_DATA"):
-        folder = Path(asked).expanduser()
-        if not os.path.isdir(folder):
-            raise DataError(
-                f"COURSE_DATA is {asked!r}, but {folder.absolute()} is no folder. Create it, set "
-                "COURSE_DATA to the folder that holds the data sets, or unset it."
-            )
-        roots.insert(0, folder)
+        roots.insert(0, _asked_folder(asked))
     return roots
+
+
+def _asked_folder(asked: str) -> Path:
+    # In the repository a relative path counts from its root: a notebook works in notebooks/.
+    start = REPO if Path.cwd().is_relative_to(REPO) else Path.cwd()
+    folder = start / Path(asked).expanduser()
+
+    if not os.path.isdir(folder):
+        raise DataError(
+            f"COURSE_DATA is {asked!r}, but {folder} is no folder. Create it, set COURSE_DATA to "
+            "the folder that holds the data sets, or unset it."
+        )
+
+    for outer in (folder, *folder.parents):
+        beside = [os.path.isdir(outer.parent / part) for part in PARTS]
+        if outer.name in PARTS and all(beside):
+            raise DataError(
+                f"COURSE_DATA is {asked!r}, which lies inside a data set: set it to "
+                f"{outer.parent}, or to the folder that holds that."
+            )
+    return folder
 
 
 def data_home() -> Path:

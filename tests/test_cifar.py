@@ -4,6 +4,7 @@ import hashlib
 import pickle
 import shutil
 from dataclasses import dataclass, replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -223,6 +224,14 @@ def test_a_file_that_lost_bytes_is_an_error_with_a_cure(form, put):
     path = put() / form.train[0]
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(DataError, match="not as published.*run again"):
+        form.load("train")
+
+
+def test_a_file_that_cannot_be_read_is_an_error_with_its_cause(form, put, monkeypatch):
+    put()
+    denied = PermissionError(13, "Permission denied", form.meta)
+    monkeypatch.setattr(form.official, "_load_meta", Mock(side_effect=denied))
+    with pytest.raises(DataError, match=f"not as published.*denied: '{form.meta}'.*run again"):
         form.load("train")
 
 

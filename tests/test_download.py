@@ -224,8 +224,24 @@ def test_a_half_extracted_set_is_an_error_with_counts_and_cure(data, lost, fault
     for wanted in (True, False):
         with pytest.raises(DataError) as caught:
             download.locate(TINY_SET, wanted)
-        for part in (str(data / "tiny-set"), fault, "Delete this folder and run again"):
+        for part in (str(data / "tiny-set"), fault, "move this folder elsewhere and run again"):
             assert part in str(caught.value)
+        assert "elete" not in str(caught.value), "it may hold work of the learner's"
+
+
+def test_the_cures_of_a_half_extracted_set_work(tmp_path, data, mirrors):
+    lay_out(data / "tiny-set", HALF)
+    with pytest.raises(DataError, match="Put back .* or move this folder elsewhere"):
+        download.locate(mirrors("good"), download=True)
+
+    (data / "tiny-set").rename(tmp_path / "elsewhere")
+    folder = download.locate(mirrors("good"), download=True)
+    assert contents(folder) == FILES
+
+    shutil.rmtree(data / "tiny-set")
+    lay_out(data / "tiny-set", HALF)
+    lay_out(data / "tiny-set")
+    assert download.locate(TINY_SET, download=False) == data / "tiny-set"
 
 
 def test_a_broken_set_on_a_read_only_mount_asks_for_another_copy(tmp_path, monkeypatch):
@@ -233,6 +249,95 @@ def test_a_broken_set_on_a_read_only_mount_asks_for_another_copy(tmp_path, monke
     make_read_only(monkeypatch, tmp_path / "kaggle")
     with pytest.raises(DataError, match="4 of 6(.|\n)*read-only: attach another copy"):
         download.locate(TINY_SET, download=False)
+
+
+@pytest.mark.parametrize("cure", ["another copy", "COURSE_DATA"])
+def test_the_cures_of_a_broken_set_on_a_read_only_mount_work(tmp_path, monkeypatch, cure):
+    lay_out(tmp_path / "kaggle/broken/tiny-set", HALF)
+    make_read_only(monkeypatch, tmp_path / "kaggle")
+
+    whole = tmp_path / ("kaggle/whole/set" if cure == "another copy" else "mine")
+    lay_out(whole)
+    if cure == "COURSE_DATA":
+        monkeypatch.setenv("COURSE_DATA", str(whole))
+    assert download.locate(TINY_SET, download=False) == whole
+
+
+@pytest.mark.parametrize(
+    ("broken", "whole"),
+    [
+        ("repo/data/tiny-set", "sets/TinySet"),
+        ("sets/tiny-set", "sets/TinySet"),
+        ("sets/tiny-set", "repo/data/TinySet"),
+        ("sets/a copy", "sets/the set"),
+        ("sets/__MACOSX/tiny-set", "sets/the set"),
+    ],
+)
+def test_a_broken_copy_hides_no_whole_one(tmp_path, monkeypatch, broken, whole):
+    lay_out(tmp_path / broken, HALF)
+    lay_out(tmp_path / whole)
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "sets"))
+    (tmp_path / "sets").mkdir(exist_ok=True)
+    assert download.locate(TINY_SET, download=False) == tmp_path / whole
+
+
+def test_of_two_whole_copies_the_one_that_course_data_names_is_read(tmp_path, data, monkeypatch):
+    """Its folder may have any name."""
+    lay_out(data / "tiny-set")
+    mine = lay_out(tmp_path / "sets/TinySet")
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "sets"))
+    assert download.locate(TINY_SET, download=False) == mine
+
+
+def test_what_a_mac_packs_beside_a_folder_is_no_set(tmp_path, data):
+    lay_out(data / "__MACOSX/tiny-set", {f"{name}._": b"" for name in FILES} | HALF)
+    assert download.locate(TINY_SET, download=False) is None
+
+
+@pytest.mark.parametrize("inside", ["train", "val", "train/cat", "train/cat/images"])
+def test_a_course_data_inside_a_data_set_is_named_and_nothing_lands_in_it(
+    tmp_path, monkeypatch, inside
+):
+    folder = lay_out(tmp_path / "sets/tiny-set", FILES | {"val/1.JPEG": b""})
+    monkeypatch.setenv("COURSE_DATA", str(folder / inside))
+    with pytest.raises(DataError, match=f"inside a data set: set it to {folder}, or"):
+        download.locate(TINY_SET, download=True)
+
+    monkeypatch.setenv("COURSE_DATA", str(folder))
+    assert download.locate(TINY_SET, download=False) == folder
+
+
+def test_a_folder_called_train_may_hold_data_sets(tmp_path, monkeypatch):
+    folder = lay_out(tmp_path / "train/tiny-set")
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "train"))
+    assert download.locate(TINY_SET, download=False) == folder
+
+
+def test_a_set_that_lies_deeper_than_two_folders_is_not_looked_for(tmp_path, monkeypatch):
+    """As data/README.md says."""
+    lay_out(tmp_path / "one/two/three")
+    for named, found in (("one", True), ("", False)):
+        monkeypatch.setenv("COURSE_DATA", str(tmp_path / named))
+        assert (download.find(TINY_SET) is not None) == found
+
+
+def test_where_was_looked_is_said_in_words(tmp_path, data, monkeypatch):
+    assert str(data) in download.looked_in() and "COURSE_DATA" not in download.looked_in()
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    assert download.looked_in().startswith(f"{tmp_path} (COURSE_DATA), {data}")
+    assert download.looked_in().endswith("2 folders deep below")
+
+
+def test_a_link_to_nothing_in_the_place_of_the_set_is_named_before_anything_is_fetched(
+    tmp_path, data, mirrors
+):
+    (data / "tiny-set").symlink_to(tmp_path / "not connected")
+    with pytest.raises(DataError, match="tiny-set is a link to .*not connected.*remove the link"):
+        download.locate(mirrors("good"), download=True)
+    assert mirrors.asked == []
+
+    (data / "tiny-set").unlink()
+    assert download.locate(mirrors("good"), download=True) == data / "tiny-set"
 
 
 def test_a_read_only_home_gives_way_to_the_next_one(tmp_path, data, monkeypatch):
@@ -324,6 +429,7 @@ def test_without_a_network_locate_says_so_with_what_may_help_and_gives_none(data
     said = capsys.readouterr().out
     assert said.count("no network") == 1 and "refused" in said
     assert "On Kaggle, switch Internet on" in said
+    assert f"{TINY_SET.urls[0]} by hand to {data / 'tiny-set.zip'}" in said
     assert lying_in(data) == []
 
 
@@ -344,6 +450,53 @@ def test_an_archive_put_there_by_hand_is_used_if_it_is_whole(
     assert contents(download.fetch(mirrors("good"), data)) == FILES
     assert len(mirrors.asked) == requests
     assert ("tiny-set.zip is not the published file" in capsys.readouterr().out) == requests
+
+
+@pytest.mark.parametrize("place", ["sets", "repo/data", "kaggle/slug", "sets/zips"])
+def test_an_archive_put_by_hand_into_any_place_that_is_searched_is_used(
+    tmp_path, data, monkeypatch, place
+):
+    """The first that can be written is where the set lands, which may be another one."""
+    (tmp_path / "sets").mkdir()
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    (tmp_path / place / "tiny-set.zip").write_bytes(GOOD)
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "sets"))
+    make_read_only(monkeypatch, tmp_path / "sets")
+
+    assert download.locate(TINY_SET, download=True) == data / "tiny-set"
+    assert contents(data / "tiny-set") == FILES
+
+
+def refused(*args, **kwargs):
+    raise PermissionError(errno.EACCES, "Permission denied", "the file")
+
+
+REFUSALS = {
+    "another user's lock": lambda m, data: m.setattr(files, "FileLock", refused),
+    "another user's partial file": lambda m, data: (
+        (data / "tiny-set.zip.0123abcd.partial").touch(),
+        m.setattr(Path, "unlink", refused),
+    ),
+    "a folder named like the archive": lambda m, data: (data / "tiny-set.zip").mkdir(),
+    "a folder that cannot be written": lambda m, data: m.setattr(Path, "mkdir", refused),
+    "a rename": lambda m, data: m.setattr(download, "move_into_place", refused),
+    "an archive that cannot be read": lambda m, data: (
+        (data / "tiny-set.zip").touch(),
+        m.setattr(download.hashlib, "file_digest", refused),
+    ),
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_whatever_the_system_refuses_is_told_in_words_with_the_file(
+    data, mirrors, monkeypatch, refusal
+):
+    with monkeypatch.context() as context:
+        REFUSALS[refusal](context, data)
+        with pytest.raises(DataError, match="Tiny Set cannot be put into .*COURSE_DATA") as caught:
+            download.fetch(mirrors("good"), data)
+    named = "tiny-set.zip" if refusal.startswith("a folder named") else "denied: the file"
+    assert named in str(caught.value)
 
 
 def test_what_a_killed_process_left_is_no_set_and_is_removed(data, mirrors):
@@ -398,7 +551,7 @@ def test_a_bad_archive_is_named_with_its_cure_and_nothing_is_left(data, content,
 @pytest.mark.parametrize(
     ("error", "seen", "message"),
     [
-        (FULL, DataError, "disk is full.* 640 MB in "),
+        (FULL, DataError, "disk is full.* 640 MB in .*COURSE_DATA"),
         (KeyboardInterrupt(), KeyboardInterrupt, None),
     ],
 )

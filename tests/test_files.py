@@ -1,6 +1,9 @@
 """Files: whole or not at all, patience on Windows, and errors that name the file."""
 
+import errno
 import os
+import re
+import shutil
 import subprocess
 import sys
 from unittest.mock import Mock
@@ -8,7 +11,7 @@ from unittest.mock import Mock
 import pytest
 
 from course_lib import files
-from course_lib.files import CourseError
+from course_lib.files import CourseError, DataError
 
 
 def names(folder):
@@ -77,6 +80,76 @@ def test_a_disk_that_refuses_is_an_error_that_names_the_file(tmp_path):
     path = tmp_path / "file" / "record.json"  # a file is no folder
     with pytest.raises(CourseError, match=r"cannot write .*record\.json .*Make room"):
         files.write_json(path, {})
+
+
+# --- disks --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "free, words",
+    [
+        (60e6, "needs 11 MB .* 60 are free, but no more files fit .*inodes"),
+        (5e6, ".* 5 are free. Make"),
+    ],
+)
+def test_a_disk_that_is_full_of_files_is_told_from_one_that_is_full_of_bytes(
+    tmp_path, monkeypatch, free, words
+):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage._replace(free=free))
+    said = files.full_disk("the set", tmp_path, 11e6)
+    assert re.search(f"disk is full: the set {words}.*COURSE_DATA", said)
+    assert str(tmp_path) in said
+
+
+def test_a_refusal_is_told_with_the_file_where_there_is_one():
+    assert files.reason(OSError(errno.EIO, "Input/output error", "/x/y")) == (
+        "Input/output error: /x/y"
+    )
+    assert files.reason(OSError(errno.EIO, "Input/output error")) == "Input/output error"
+    assert files.reason(OSError("odd")) == "odd"
+
+
+def test_a_link_to_nothing_is_refused_and_others_are_not(tmp_path):
+    (tmp_path / "there").touch()
+    for name, target in (("whole", "there"), ("broken", "gone")):
+        (tmp_path / name).symlink_to(tmp_path / target)
+
+    for fine in ("there", "whole", "nothing"):
+        files.refuse_dangling(tmp_path / fine)
+    with pytest.raises(DataError, match=f"broken is a link to {tmp_path / 'gone'}, .* not there"):
+        files.refuse_dangling(tmp_path / "broken")
+
+
+# --- where things lie ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("works_in", ["", "notebooks", "tests/notebooks"])
+def test_a_relative_course_data_is_one_folder_in_a_shell_and_in_a_notebook(
+    tmp_path, monkeypatch, works_in
+):
+    """``make run`` is given it in the repository, and its kernels work in notebooks/."""
+    repo = tmp_path / "repo"
+    for folder in ("sets", works_in, f"{works_in}/sets"):
+        (repo / folder).mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr(files, "REPO", repo)
+    monkeypatch.setenv("COURSE_DATA", "sets")
+    monkeypatch.chdir(repo / works_in)
+    assert files.search_roots()[0] == files.data_home() == repo / "sets"
+
+
+def test_elsewhere_a_relative_course_data_counts_from_the_working_folder(tmp_path, monkeypatch):
+    (tmp_path / "sets").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COURSE_DATA", "sets")
+    assert files.search_roots()[0] == tmp_path / "sets"
+
+
+def test_a_course_data_that_is_not_there_is_named_in_full(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COURSE_DATA", "stes")
+    with pytest.raises(DataError, match=f"COURSE_DATA is 'stes', but {tmp_path / 'stes'} is no"):
+        files.search_roots()
 
 
 # --- Windows ------------------------------------------------------------------------------------

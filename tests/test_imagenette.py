@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import shutil
 import zipfile
 from collections import Counter
 from dataclasses import replace
@@ -15,7 +16,7 @@ from PIL import Image
 
 from course_lib import files
 from course_lib.data import BatchLoader, DataError, download, imagenette, toy_shapes
-from course_lib.data.download import find
+from course_lib.data.download import find, locate
 from course_lib.files import CourseError
 
 # the name in the package is the function's
@@ -77,10 +78,12 @@ def published(tmp_path_factory):
 def home(published, tmp_path, monkeypatch):
     counts = {"train/*/*.JPEG": TRAIN * 10, "val/*/*.JPEG": VAL * 10}
     small = {
-        side: replace(source, counts=counts, urls=("http://127.0.0.1:1/set.zip",))
+        side: replace(source, counts=counts, urls=("http://127.0.0.1:1/set.zip",), side=None)
         for side, source in nette.IMAGENETTE.items()
     }
     monkeypatch.setattr(nette, "IMAGENETTE", small)
+    published_counts = {"train": dict.fromkeys(WNIDS, TRAIN), "val": dict.fromkeys(WNIDS, VAL)}
+    monkeypatch.setattr(nette, "PICTURES", published_counts)
     monkeypatch.setattr(nette, "TUNE_PER_CLASS", TUNE)
     monkeypatch.setattr(files, "REPO", tmp_path)
     monkeypatch.setattr(files, "SPARE", tmp_path / "spare")
@@ -172,8 +175,127 @@ def test_without_the_file_of_labels_the_cure_is_named(home):
     (home / "imagenette2-160").unlink()
     write(home / "imagenette2-160")
     (home / "imagenette2-160" / "noisy_imagenette.csv").unlink()
-    with pytest.raises(DataError, match="no noisy_imagenette.csv.*run again"):
+    with pytest.raises(DataError, match="noisy_imagenette.csv is not .*: missing.*run again"):
         imagenette("train", size=SIDE)
+
+
+@pytest.fixture
+def own(home, published):
+    """The data set as files that the test may break."""
+    (home / "imagenette2-160").unlink()
+    return Path(shutil.copytree(published[0], home / "imagenette2-160"))
+
+
+def cut(lines):
+    return lines[:-1]
+
+
+def doubled(lines):
+    return [*lines, lines[1]]
+
+
+def same_picture_twice(lines):
+    return [lines[0], lines[2], *lines[2:]]
+
+
+def of_another_class(lines):
+    """One church more, and one tench less, in the clean column."""
+    row = next(i for i, line in enumerate(lines) if f",{WNIDS[0]}," in line)
+    path, _, *others = lines[row].split(",")
+    return [*lines[:row], ",".join([path, "n03028079", *others]), *lines[row + 1 :]]
+
+
+def without_a_column(lines):
+    return [line.replace("noisy_labels_5,", "labels,") for line in lines]
+
+
+def half_a_row(lines):
+    return [*lines[:-1], lines[-1][:30]]
+
+
+def unknown_label(lines):
+    return [*lines[:5], lines[5].replace(",n0", ",n1"), *lines[6:]]
+
+
+BROKEN_LISTS = {
+    cut: r"59 rows of 10 classes, expected 60 of 10",
+    doubled: r"161 rows of 10 classes, expected 160 of 10",
+    same_picture_twice: r"stands there 2 times",
+    of_another_class: r"15 rows of n01440764, expected 16",
+    without_a_column: r"no column noisy_labels_5",
+    half_a_row: r"labels of val/n03888257.* expected ten wnids",
+    unknown_label: r"labels of train/n01440764.* expected ten wnids",
+    lambda lines: [lines[0]]: r"0 rows of 0 classes",
+    lambda lines: []: r"no column path",
+}
+
+
+@pytest.mark.parametrize("profile", ["cpu", "smoke"])
+@pytest.mark.parametrize("spoil", BROKEN_LISTS, ids=lambda spoil: spoil.__name__)
+def test_a_list_that_is_not_as_published_is_named_and_nothing_is_kept(
+    own, home, monkeypatch, spoil, profile
+):
+    monkeypatch.setattr(nette, "SMOKE_PER_CLASS", {"train": 12, "val": 3})
+    path = own / "noisy_imagenette.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(spoil(lines)))
+
+    with pytest.raises(DataError, match=f"noisy_imagenette.csv is not.*{BROKEN_LISTS[spoil]}"):
+        for split in ("val", "train"):
+            imagenette(split, size=SIDE, profile=profile)
+
+    path.write_text("\n".join(lines))
+    assert len(imagenette("val", size=SIDE)) == 10 * VAL, "put back, it is read"
+
+
+def test_a_list_in_two_that_lost_rows_is_named_by_its_own_name(own):
+    (own / "noisy_imagenette.csv").rename(own / "train_noisy_imagenette.csv")
+    path = own / "train_noisy_imagenette.csv"
+    header, *lines = path.read_text().splitlines()
+    train, val = ([line for line in lines if line.startswith(part)] for part in ("train", "val"))
+
+    path.write_text("\n".join([header, *train]))
+    (own / "val_noisy_imagenette.csv").write_text("\n".join([header, *val[1:]]))
+    assert len(imagenette("train", size=SIDE)) == 10 * (TRAIN - TUNE)
+    with pytest.raises(DataError, match="/val_noisy_imagenette.csv is not.*59 rows"):
+        imagenette("val", size=SIDE)
+
+
+def encoded(text, how):
+    if how == "blank lines":
+        return ("\n" + text.replace("\n", "\n\n") + "  \n").encode()
+    return text.replace("\n", "\r\n").encode("utf-8-sig" if how == "a BOM" else "utf-8")
+
+
+@pytest.mark.parametrize("how", ["a BOM", "CRLF", "blank lines"])
+def test_a_list_that_went_through_an_editor_is_read(own, how):
+    path = own / "noisy_imagenette.csv"
+    expected = imagenette("train", noise=50, size=18).labels
+    path.write_bytes(encoded(path.read_text(), how))
+    assert np.array_equal(imagenette("train", noise=50, size=SIDE).labels, expected)
+
+
+def test_a_list_in_another_encoding_is_named(own):
+    path = own / "noisy_imagenette.csv"
+    path.write_text(path.read_text(), encoding="utf-16")
+    with pytest.raises(DataError, match="noisy_imagenette.csv is not.*no UTF-8 text"):
+        imagenette("train", size=SIDE)
+
+
+def test_what_a_mac_leaves_beside_files_is_not_read(own):
+    for path in [own / "noisy_imagenette.csv", *own.glob("*/*/*_1.JPEG")]:
+        path.with_name(f"._{path.name}").write_bytes(b"\x00\x05\x16\x07\xb0")
+    assert len(imagenette("val", size=SIDE)) == 10 * VAL
+
+
+def test_the_published_counts_of_the_classes_add_up(monkeypatch):
+    """To 9,469 and 3,925, as its makers say."""
+    monkeypatch.undo()
+    pictures = nette.PICTURES
+    assert {part: sum(counts.values()) for part, counts in pictures.items()} == {
+        "train": 9_469,
+        "val": 3_925,
+    }
 
 
 def test_the_store_is_sorted_by_class_and_a_training_batch_is_not():
@@ -300,8 +422,43 @@ def test_of_two_copies_the_one_of_its_own_size_is_read(home):
     assert names == ["imagenette2-160", "imagenette2-320"]
 
 
-def test_the_archive_of_the_other_size_is_not_taken_for_it():
-    assert find(nette.IMAGENETTE[160]) and find(nette.IMAGENETTE[320]) is None
+@pytest.fixture
+def sized(home, monkeypatch):
+    """``sized(folder, side)``: a copy of this size; here 24 px pass for 160, and 48 for 320."""
+    sides = {160: SIDE, 320: 2 * SIDE}
+    small = {side: replace(nette.IMAGENETTE[side], side=sides[side]) for side in sides}
+    monkeypatch.setattr(nette, "IMAGENETTE", small)
+    (home / "imagenette2-160").unlink()
+
+    def write_copy(folder, width, height):
+        for part, count in (("train", TRAIN), ("val", VAL)):
+            for wnid in WNIDS:
+                (home / folder / part / wnid).mkdir(parents=True)
+                for i in range(count):
+                    path = home / folder / part / wnid / f"{wnid}_{i}.JPEG"
+                    Image.new("RGB", (width, height)).save(path)
+        return home / folder
+
+    return write_copy
+
+
+@pytest.mark.parametrize("folder", ["imagenette2", "imagenette-320", "my pictures"])
+def test_a_copy_of_another_size_is_told_by_its_pictures_and_passed_over(sized, folder):
+    sized(folder, 2 * SIDE, 3 * SIDE)
+    assert locate(nette.IMAGENETTE[160], download=False) is None
+    assert locate(nette.IMAGENETTE[320], download=False).name == folder
+
+    mine = sized("the small one", SIDE + 7, SIDE)
+    assert locate(nette.IMAGENETTE[160], download=False) == mine
+
+
+def test_a_copy_of_another_size_under_the_name_of_this_one_is_told_and_hides_none(sized):
+    sized("imagenette2-160", 2 * SIDE, 3 * SIDE)
+    with pytest.raises(DataError, match=f"shorter side has {2 * SIDE} pixels, expected {SIDE}"):
+        locate(nette.IMAGENETTE[160], download=False)
+
+    mine = sized("the small one", SIDE, SIDE)
+    assert locate(nette.IMAGENETTE[160], download=False) == mine
 
 
 @pytest.mark.parametrize(

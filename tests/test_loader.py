@@ -306,6 +306,53 @@ def test_two_flips_in_one_pipeline_are_independent(workers):
     assert chi_square < 16.3, counts  # three degrees of freedom: one in a thousand is above
 
 
+# --- pipelines of other people --------------------------------------------------------------------
+
+
+def test_an_own_pipeline_that_gives_bytes_is_read():
+    pipeline = A.Compose([A.HorizontalFlip(p=0.5), A.RandomCrop(8, 8), ToTensorV2()])
+    ((x, _),) = AlbumentationsLoader(make_store(noise(4)), pipeline, 4, workers=0)
+    assert x.shape == (4, 3, 8, 8)
+
+
+OWN_PIPELINES = {
+    "normalises": ([A.Normalize(), ToTensorV2()], r"float32 \(3, 12, 12\).*leave out Normalize"),
+    "to floats": ([A.ToFloat(max_value=255), ToTensorV2()], "float32.*loader normalises"),
+    "no tensor": ([A.HorizontalFlip()], r"ndarray.*ToTensorV2\(\)"),
+    "grey": ([A.ToGray(num_output_channels=1, p=1), ToTensorV2()], r"uint8 \(1, 12, 12\)"),
+}
+
+
+@pytest.mark.parametrize("kind", OWN_PIPELINES)
+def test_a_pipeline_that_gives_no_bytes_is_refused_before_an_epoch_begins(kind):
+    """Else it would be normalised twice: a mean of -1.6 and a deviation of 0.14."""
+    transforms, words = OWN_PIPELINES[kind]
+    with pytest.raises(CourseError, match=f"the pipeline gives .*{words}") as caught:
+        AlbumentationsLoader(make_store(noise(8)), A.Compose(transforms), 4, workers=2)
+    assert "\n" not in str(caught.value), "one sentence, not a traceback of a worker"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_pipeline_that_normalises_now_and_then_is_refused_too(workers):
+    """A float32 picture among bytes is turned into bytes of 0 and 1, or stops the batch."""
+    images = iter([np.zeros((12, 12, 3), np.uint8)])  # the one that is tried first
+
+    def late(image, **_):
+        return next(images, image.astype(np.float32))
+
+    pipeline = A.Compose([A.Lambda(image=late), ToTensorV2()])
+    loader = AlbumentationsLoader(make_store(noise(8)), pipeline, 4, workers=workers)
+    with pytest.raises(CourseError, match="the pipeline gives float32"):
+        list(loader)
+
+
+@both_loaders
+def test_a_store_of_floats_is_refused(make):
+    """Of 0 to 1, as many arrays are: it would be normalised as if it were of 0 to 255."""
+    with pytest.raises(CourseError, match="pictures of noise are float32, expected uint8"):
+        make(make_store(noise(8).astype(np.float32)), 4, True)
+
+
 # --- resuming -------------------------------------------------------------------------------------
 
 

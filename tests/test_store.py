@@ -11,6 +11,7 @@ import pickle
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -20,6 +21,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from course_lib import files
@@ -100,11 +102,14 @@ def truth(tmp_path_factory):
 def home(truth, tmp_path, monkeypatch):
     """COURSE_DATA: a folder of this test's own, with the data set in it, which is taken whole."""
     counts = {
-        "train/*/images/*.JPEG": CLASSES * PER_CLASS,
-        "val/images/*.JPEG": CLASSES * PER_CLASS_VAL,
+        "train/**/*.JPEG": CLASSES * PER_CLASS,
+        "val/**/*.JPEG": CLASSES * PER_CLASS_VAL,
         "train/*/*_boxes.txt": CLASSES,
     }
     monkeypatch.setattr(tiny, "TINY_IMAGENET", replace(tiny.TINY_IMAGENET, counts=counts))
+    monkeypatch.setattr(tiny, "CLASSES", CLASSES)
+    monkeypatch.setattr(tiny, "TRAIN_PER_CLASS", PER_CLASS)
+    monkeypatch.setattr(tiny, "VAL_PER_CLASS", PER_CLASS_VAL)
     monkeypatch.setattr(tiny, "SMOKE_CLASSES", 3)
     monkeypatch.setattr(files, "REPO", tmp_path / "repo")
     monkeypatch.setattr(files, "KAGGLE_INPUT", tmp_path / "no kaggle")
@@ -316,6 +321,183 @@ def test_an_unknown_split_is_named_with_those_there_are(split):
         load(split)
 
 
+# --- lists of labels ------------------------------------------------------------------------------
+
+
+def edit(path, change):
+    """``change`` maps the file's lines to others; returns its content from before."""
+    content = path.read_bytes()
+    path.write_text("\n".join(change(content.decode().splitlines())) + "\n")
+    return content
+
+
+def first_half(lines):
+    return lines[: len(lines) // 2]
+
+
+def emptied(lines):
+    return []
+
+
+def doubled(lines):
+    return [*lines, lines[0]]
+
+
+def same_row_twice(lines):
+    return [lines[1], *lines[1:]]
+
+
+def cut_row(lines):
+    return [*lines[:-1], lines[-1][:12]]
+
+
+def of_another_class(lines):
+    """The second picture gets the class of the first."""
+    name, _, *box = lines[1].split("\t")
+    return [lines[0], "\t".join([name, lines[0].split("\t")[1], *box]), *lines[2:]]
+
+
+def unknown_picture(lines):
+    return [lines[0].replace("_0.JPEG", "_999.JPEG"), *lines[1:]]
+
+
+def box_of_words(lines):
+    *row, edge = lines[0].split("\t")
+    return ["\t".join([*row, "wide"]), *lines[1:]]
+
+
+def box_outside(lines):
+    *row, edge = lines[0].split("\t")
+    return ["\t".join([*row, "70000"]), *lines[1:]]
+
+
+def without_names(lines):
+    return [line.split("\t")[0] + "\t" for line in lines]
+
+
+FIRST = min(WNIDS)  # one of those that smoke takes
+VAL, BOXES = "val/val_annotations.txt", f"train/{FIRST}/{FIRST}_boxes.txt"
+BROKEN_LISTS = [
+    (VAL, first_half, "val", "24 rows of 6 classes, expected 48 of 6"),
+    (VAL, emptied, "val", "0 rows of 0 classes, expected 48 of 6"),
+    (VAL, doubled, "val", "49 rows of 6 classes, expected 48"),
+    (VAL, same_row_twice, "val", "9 rows of|7 rows of|stands there 2 times"),
+    (VAL, of_another_class, "val", "[79] rows of n0[0-9]+, expected 8"),
+    (VAL, cut_row, "val", "columns in 'val_47.JPEG.*expected 6"),
+    (VAL, unknown_picture, "val", "its picture val_999.JPEG is not there"),
+    (VAL, box_of_words, "val", "the box of val_0.JPEG is .*wide, expected 0 to 63"),
+    (VAL, box_outside, "val", "the box of val_0.JPEG is .*70000, expected 0 to 63"),
+    (BOXES, first_half, "train", "15 rows of 1 classes, expected 30 of 1"),
+    (BOXES, emptied, "train", "0 rows of 0 classes, expected 30 of 1"),
+    (BOXES, same_row_twice, "train", f"{FIRST}_1.JPEG stands there 2 times"),
+    (BOXES, cut_row, "train", "1 columns in .*expected 5"),
+    (BOXES, unknown_picture, "train", "_999.JPEG is not there"),
+    (BOXES, box_outside, "train", "the box of .*expected 0 to 63"),
+    ("wnids.txt", first_half, "val", "3 rows of 3 classes, expected 6 of 6"),
+    ("wnids.txt", first_half, "train", "3 rows of 3 classes, expected 6 of 6"),
+    ("wnids.txt", same_row_twice, "train", "6 rows of 5 classes, expected 6 of 6"),
+    ("words.txt", first_half, "val", "no name for n0"),
+    ("words.txt", without_names, "train", "no name for n0"),
+]
+
+
+@pytest.mark.parametrize("profile", ["cpu", "smoke"])
+@pytest.mark.parametrize("file, change, split, words", BROKEN_LISTS)
+def test_a_list_that_is_not_as_published_is_named_and_nothing_is_kept(
+    own, home, file, change, split, words, profile
+):
+    edit(own / file, change)
+    with pytest.raises(DataError, match=f"{Path(file).name} is not as published: .*{words}"):
+        load(split, profile=profile)
+    assert left_behind(home) == []
+
+
+def test_a_list_put_back_is_enough(own):
+    for file in (VAL, BOXES, "wnids.txt"):
+        content = edit(own / file, first_half)
+        split = "val" if file == VAL else "train"
+        with pytest.raises(DataError, match="Put the published file back"):
+            load(split)
+        (own / file).write_bytes(content)
+
+    assert len(load("train")) == CLASSES * (PER_CLASS - TUNE)
+    assert len(load("val")) == CLASSES * PER_CLASS_VAL
+
+
+def with_blanks(content):
+    return content.replace(b"\t", b"  ")
+
+
+def with_blank_lines(content):
+    return b"\n" + content.replace(b"\n", b"\n \n")
+
+
+EDITORS = {
+    "a BOM": lambda content: b"\xef\xbb\xbf" + content,
+    "CRLF": lambda content: content.replace(b"\n", b"\r\n"),
+    "blank lines": with_blank_lines,
+    "blanks for tabs": with_blanks,
+}
+
+
+@pytest.mark.parametrize("how", EDITORS)
+def test_lists_that_went_through_an_editor_are_read(own, decoded, home, how):
+    expected = {split: load(split) for split in ("train", "val")}
+    shutil.rmtree(home / "stores")
+    for path in own.rglob("*.txt"):
+        path.write_bytes(EDITORS[how](path.read_bytes()))
+
+    for split, before in expected.items():
+        found = load(split)
+        assert found.classes == before.classes
+        for name in ("images", "labels", "boxes"):
+            assert np.array_equal(getattr(found, name), getattr(before, name))
+
+
+@pytest.mark.parametrize("file", [VAL, BOXES, "wnids.txt", "words.txt"])
+def test_a_list_in_another_encoding_is_named(own, file):
+    (own / file).write_text((own / file).read_text(), encoding="utf-16")
+    with pytest.raises(DataError, match=f"{Path(file).name} is not .*no UTF-8 text"):
+        load("train" if file == BOXES else "val")
+
+
+def test_a_list_that_cannot_be_read_is_named(own):
+    (own / BOXES).rename(own / "train" / WNIDS[0] / "another_boxes.txt")
+    with pytest.raises(DataError, match="_boxes.txt is not .*No such file"):
+        load("train")
+
+
+def test_a_store_that_was_made_from_a_cut_list_is_made_anew(home, decoded, monkeypatch):
+    path = built(home, "val") / "meta.json"
+    folder = path.parent
+    half = CLASSES * PER_CLASS_VAL // 2
+
+    images, arrays = np.load(folder / "images.npy"), dict(np.load(folder / "annotations.npz"))
+    np.save(folder / "images.npy", images[:half])
+    np.savez(folder / "annotations.npz", **{name: rows[:half] for name, rows in arrays.items()})
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pictures": half}))
+
+    assert np.array_equal(load("val").images, images)
+
+
+@pytest.mark.parametrize("folder", ["val/{wnid}", "val/{wnid}/images", "val/images/{wnid}"])
+@pytest.mark.parametrize("kept", [True, False], ids=["as copies", "moved"])
+def test_a_val_that_was_sorted_into_folders_by_class_is_read(truth, own, folder, kept):
+    """As half of the tutorials advise, to read it with ImageFolder."""
+    expected = originals(truth, "val")
+    for path in sorted(own.glob("val/images/*.JPEG")):
+        target = own / folder.format(wnid=truth.label[path.name]) / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+        if not kept:
+            path.unlink()
+
+    found, classes = load("val"), sorted(WNIDS)
+    for image, label in zip(found.images, found.labels, strict=True):
+        assert classes[label] == truth.label[expected.pop(image.tobytes())]
+    assert not expected
+
+
 # --- decoded once ---------------------------------------------------------------------------------
 
 
@@ -413,6 +595,94 @@ def test_what_a_killed_builder_left_is_no_store_and_is_swept_away(home):
     assert not stale.exists()
 
 
+def test_a_store_is_on_the_disk_before_it_takes_its_name(home, monkeypatch):
+    """Else a power cut leaves a whole name, and zeros in the file."""
+    flushed, moved = [], []
+
+    def fsync(descriptor):
+        flushed.append(os.fstat(descriptor).st_ino)
+
+    def move(aside, folder):
+        moved.extend(path.stat().st_ino for path in aside.iterdir())
+        assert sorted(flushed) == sorted(moved) and len(moved) == 3
+        files.move_into_place(aside, folder)
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    monkeypatch.setattr(decode, "move_into_place", move)
+    load("val")
+    assert moved
+
+
+@pytest.mark.parametrize("number", [errno.ENODEV, errno.EINVAL])
+def test_where_no_file_can_be_mapped_a_store_is_read_into_memory(
+    home, decoded, monkeypatch, capsys, number
+):
+    expected = np.array(load("val").images)
+    load_array = np.load
+
+    def without_maps(path, mmap_mode=None):
+        if mmap_mode:
+            raise OSError(number, os.strerror(number), str(path))
+        return load_array(path)
+
+    monkeypatch.setattr(decode.np, "load", without_maps)
+    monkeypatch.setattr(decode, "_build", forbidden())
+    found = load("val")
+    assert np.array_equal(found.images, expected) and not found.images.flags.writeable
+    assert "no file can be mapped" in capsys.readouterr().out
+    assert np.array_equal(pickle.loads(pickle.dumps(found)).images, expected)
+
+
+# --- stores in other places -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["repo/data", "no kaggle/slug", "no spare", "data/my stores"])
+def test_stores_are_found_in_every_place_that_is_searched(
+    home, tmp_path, decoded, monkeypatch, place
+):
+    """Without the pictures, which may be deleted once they are decoded."""
+    (home / "tiny-imagenet-200").unlink()
+    (tmp_path / place).mkdir(parents=True)
+    (home / "stores").rename(tmp_path / place / "stores")
+
+    monkeypatch.setattr(decode, "_build", forbidden())
+    assert load("train").is_real and load("val").is_real
+
+
+def test_stores_on_a_read_only_disk_that_course_data_names_are_read(home, decoded, monkeypatch):
+    (home / "tiny-imagenet-200").unlink()
+    make_read_only(monkeypatch, home)
+    monkeypatch.setattr(Path, "touch", Mock(side_effect=OSError(errno.EROFS, "Read-only")))
+    assert load("train").is_real and load("val").is_real
+
+
+def test_a_store_that_cannot_be_read_hides_none_that_can(home, tmp_path, decoded, monkeypatch):
+    shutil.copytree(home / "stores", tmp_path / "repo/data/stores")
+    read = Path.read_text
+
+    def guarded(self, *how, **options):
+        if self.is_relative_to(home / "stores"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return read(self, *how, **options)
+
+    monkeypatch.setattr(Path, "read_text", guarded)
+    assert load("val").is_real
+    shutil.rmtree(tmp_path / "repo/data/stores")
+    with pytest.raises(DataError, match="cannot be read now .*Permission denied"):
+        load("val")
+
+
+@pytest.mark.parametrize("link", ["stores", "stores/tiny_imagenet", "stores/tiny_imagenet/val"])
+def test_a_link_to_nothing_in_the_place_of_a_store_is_named_with_its_cure(home, tmp_path, link):
+    (home / link).parent.mkdir(parents=True, exist_ok=True)
+    (home / link).symlink_to(tmp_path / "not connected")
+    with pytest.raises(DataError, match=f"{link} is a link to .*not connected.*remove the link"):
+        load("val")
+
+    (home / link).unlink()
+    assert len(load("val")) == CLASSES * PER_CLASS_VAL
+
+
 # --- broken pictures ------------------------------------------------------------------------------
 
 
@@ -446,6 +716,19 @@ def test_of_many_broken_pictures_five_are_named_and_all_counted(own, home):
         load("val")
     named = [line for line in str(caught.value).splitlines() if line.startswith("  ")]
     assert sum(".JPEG" in line for line in named) == 5 and named[-1].strip() == "…"
+
+
+def test_two_damaged_bytes_that_promise_a_giant_are_told_with_the_files_name(own, home):
+    """Height and width stand five and seven bytes after the marker of the frame."""
+    path = own / "val" / "images" / "val_7.JPEG"
+    content = bytearray(path.read_bytes())
+    frame = content.index(b"\xff\xc0")  # SOF0
+    content[frame + 5] = content[frame + 7] = 0xFF
+    path.write_bytes(content)
+
+    with pytest.raises(DataError, match=f"1 of 48 pictures(.|\n)*{path}"):
+        load("val")
+    assert left_behind(home) == []
 
 
 def test_a_picture_of_another_size_is_named_with_both_sizes(own, home):
@@ -529,6 +812,105 @@ def test_ctrl_c_stops_the_decoding_at_once_and_quietly(
     assert time.perf_counter() - started < 9, "all pictures would take 18 seconds"
     assert left_behind(home) == [] == multiprocessing.active_children()
     assert "Traceback" not in capfd.readouterr().err
+
+
+SCRIPT = """
+import multiprocessing, os, sys, time
+from pathlib import Path
+
+import numpy as np
+
+from course_lib.data import decode
+
+decode.CHUNK = 16
+decode._cores = lambda: 2
+
+
+def fit(image, size):
+    Path(sys.argv[1], f"worker {os.getpid()}").touch()
+    time.sleep(float(sys.argv[2]))
+    return image
+
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[3])
+    paths = [str(path) for path in Path(sys.argv[4]).glob("train/*/images/*.JPEG")]
+    listing = decode.Listing(paths, np.zeros(len(paths), np.int64), ["only"])
+    folder = Path(sys.argv[1], "stores", "only", "train")
+    found = decode.decode_once(folder, lambda: listing, (64, 64), fit)
+    print(len(found.images), "pictures")
+"""
+forked_or_not = [
+    pytest.param("fork", marks=pytest.mark.skipif(not FORKS, reason="no fork here")),
+    pytest.param("spawn", marks=pytest.mark.slow),
+]
+
+
+def start(command, *arguments, **options):
+    """A Python of its own, which finds the library; its errors come with what it prints."""
+    environment = os.environ | {"PYTHONPATH": str(Path(decode.__file__).parents[2])}
+    return subprocess.Popen(
+        [sys.executable, command, *map(str, arguments)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,
+    )
+
+
+def runs(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_for(condition, seconds=60):
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("method", forked_or_not)
+@pytest.mark.parametrize(
+    "how",
+    [
+        "SIGKILL",
+        pytest.param("SIGTERM", marks=pytest.mark.slow),
+        pytest.param("SIGHUP", marks=pytest.mark.slow),
+    ],
+)
+def test_workers_end_with_a_parent_that_is_killed(truth, home, tmp_path, how, method):
+    """Else they wait for tasks for ever, with 350 MB each."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    process = start(script, home, 0.1, method, truth.root)
+
+    def workers():
+        return [int(path.name.split()[1]) for path in home.glob("worker *")]
+
+    wait_for(lambda: len(workers()) == 2 or process.poll() is not None)
+    assert process.poll() is None, process.stdout.read()
+    process.send_signal(getattr(signal, how))
+    process.wait(10)
+    wait_for(lambda: not any(map(runs, workers())), seconds=10)
+
+    FileLock(home / "stores" / "only" / "train.lock").acquire(timeout=0)  # nobody holds it
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_script_from_stdin_decodes_by_itself_where_no_process_could_start_it_again(
+    truth, home, method
+):
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip("not here")
+    process = start("-", home, 0, method, truth.root, stdin=subprocess.PIPE)
+    said, _ = process.communicate(SCRIPT, timeout=60)
+    assert said.splitlines()[-1] == "180 pictures" and process.returncode == 0, said
 
 
 # --- disks ----------------------------------------------------------------------------------------
@@ -671,6 +1053,8 @@ def test_without_data_and_network_toy_shapes_are_drawn_and_nobody_can_miss_it(
     assert "NO TINYIMAGENET HERE" in said and "TOY SHAPES" in said and "README" in said
     assert left_behind(home) == []
 
+    assert f"Looked in {home} (COURSE_DATA)" in said
+
     assert load(split, profile=profile) == "toy"
     assert capsys.readouterr().out == "", "said once is enough"
 
@@ -679,6 +1063,13 @@ def test_toy_shapes_are_drawn_once_in_a_process(home):
     (home / "tiny-imagenet-200").unlink()
     first, second = (load("tune", profile="smoke") for _ in range(2))
     assert first.images is second.images
+
+
+def test_where_nothing_can_be_written_toy_shapes_are_drawn_all_the_same(home, monkeypatch):
+    (home / "tiny-imagenet-200").unlink()
+    monkeypatch.setattr(files, "writable", lambda folder: False)
+    monkeypatch.setattr(splits, "data_home", lambda: home)
+    assert not load("tune", profile="smoke").is_real
 
 
 def test_a_network_that_is_not_there_is_waited_for_once(home, monkeypatch):

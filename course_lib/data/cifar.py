@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from torchvision import datasets
 
-from course_lib.data.download import Source, cure_for
+from course_lib.data.download import MEND, Source, cure_for
 from course_lib.data.splits import hold_out, load_or_draw, root_of
 from course_lib.data.store import ImageStore
 from course_lib.files import DataError
@@ -84,6 +84,6 @@ def _read(source: Source, official: type, root: Path, train: bool) -> datasets.C
 
     try:
         return here(root.parent, train=train)
-    except RuntimeError as error:  # torchvision checks the MD5 of each file
-        mend = cure_for(root, "Delete the folder and run again.")
-        raise DataError(f"{source.name} in {root} is not as published. {mend}") from error
+    except (RuntimeError, OSError) as error:  # torchvision checks the MD5 of each file
+        cure = cure_for(root, MEND)
+        raise DataError(f"{source.name} in {root} is not as published ({error}). {cure}") from error

@@ -11,20 +11,30 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
+import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from course_lib.data.download import cure_for
-from course_lib.files import DataError, move_into_place, one_at_a_time
+from course_lib.data.download import BAD_PICTURE, NO_ROOM, cure_for, places
+from course_lib.files import (
+    DataError,
+    flush,
+    full_disk,
+    move_into_place,
+    one_at_a_time,
+    reason,
+    refuse_dangling,
+)
 from course_lib.runtime import progress_bar
 
 FORMAT = 2  # of the arrays, and of the order of their rows
@@ -39,7 +49,7 @@ LOST_BYTES = (  # what a store raises that is not there, or not whole
     EOFError,
     zipfile.BadZipFile,
 )
-BROKEN_PICTURE = (OSError, ValueError, SyntaxError)  # what Pillow raises on broken files
+NO_MAPS = {errno.ENODEV, errno.EINVAL, errno.ENOTSUP}  # from file systems that map no files
 GUARD = 'put its code under if __name__ == "__main__":'
 
 
@@ -57,7 +67,8 @@ class Listing:
 class Decoded:
     """An opened store folder."""
 
-    images: np.ndarray  # (N, H, W, 3) uint8, read-only memory map
+    folder: Path
+    images: np.ndarray  # (N, H, W, 3) uint8, read-only, memory-mapped where that can be
     labels: np.ndarray
     classes: list[str]
     boxes: np.ndarray | None
@@ -69,43 +80,66 @@ def decode_once(
     make_listing: Callable[[], Listing],
     size: tuple[int, int],
     fit: Callable | None = None,
+    pictures: int | None = None,
 ) -> Decoded:
     """Open the store in ``folder``; build it first if there is none.
 
-    size: (height, width) that every picture must have, or is given by ``fit(image, size)``. Safe
-    with two processes starting at once: one builds, the other waits. Raises DataError for corrupt
-    pictures (all of them counted), a full disk or a folder that cannot be written; nothing
-    half-done is left behind.
+    size: (height, width) that every picture must have, or is given by ``fit(image, size)``.
+    pictures: as many as a store must hold. Safe with two processes starting at once: one builds,
+    the other waits. Raises DataError for corrupt pictures (all of them counted), a full disk or a
+    folder that cannot be written; nothing half-done is left behind.
     """
-    if found := open_store(folder):
+    if found := open_store(folder, pictures):
         return found
 
     _refuse_a_child()
-    with ExitStack() as until_built:
+    try:
+        for path in (folder.parents[1], folder.parent, folder):
+            refuse_dangling(path)
+
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with one_at_a_time(folder.with_name(folder.name + ".lock")):
+            found = open_store(folder, pictures)  # another process was first
+            if not found:
+                _build(folder, make_listing, size, fit)
+    except OSError as error:
+        needed = _bytes((pictures or 0, *size, 3))
+        raise DataError(_disk_message(error, folder, needed)) from error
+
+    return found or open_store(folder)
+
+
+def find_store(where: Path, pictures: int | None = None) -> Decoded | None:
+    """The first store ``where`` in the places that are searched, such as ``stores/cats/train``.
+
+    Raises DataError where there is none but one that cannot be read now.
+    """
+    unreadable = None
+    for place in places():
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            lock = folder.with_name(folder.name + ".lock")
-            until_built.enter_context(one_at_a_time(lock))
-        except OSError as error:
-            raise DataError(_disk_message(error, folder)) from error
+            if found := open_store(place / where, pictures):
+                return found
+        except DataError as error:
+            unreadable = unreadable or error
 
-        if found := open_store(folder):  # another process was first
-            return found
-        _build(folder, make_listing, size, fit)
-    return open_store(folder)
+    if unreadable:
+        raise unreadable
+    return None
 
 
-def open_store(folder: Path) -> Decoded | None:
-    """The store, or None where there is none, an older format, or one that lost bytes.
+def open_store(folder: Path, pictures: int | None = None) -> Decoded | None:
+    """The store, or None where there is none, an older format, or one that is not whole.
 
-    Raises DataError for one that cannot be read now: too many open files, a lost connection.
+    Not whole: it lost bytes, or was made when a list of labels was cut, and holds other than
+    ``pictures``. Raises DataError for one that cannot be read now: too many open files, a lost
+    connection.
     """
     try:
         meta = json.loads((folder / "meta.json").read_text())
-        if meta["format"] != FORMAT:
+        if meta["format"] != FORMAT or pictures not in (None, meta["pictures"]):
             return None
 
-        images = np.load(folder / "images.npy", mmap_mode="r")
+        images = _mapped(folder / "images.npy")
         with np.load(folder / "annotations.npz") as arrays:
             labels = arrays["labels"]
             boxes = arrays["boxes"] if "boxes" in arrays else None
@@ -119,7 +153,22 @@ def open_store(folder: Path) -> Decoded | None:
 
     if not len(images) == len(labels) == meta["pictures"]:
         return None
-    return Decoded(images, labels, meta["classes"], boxes, meta["seconds"])
+    return Decoded(folder, images, labels, meta["classes"], boxes, meta["seconds"])
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """The array as a memory map; in memory, with a word, where the file system maps no files."""
+    try:
+        return np.load(path, mmap_mode="r")
+    except OSError as error:
+        if error.errno not in NO_MAPS:
+            raise
+
+        size = path.stat().st_size / 1e6
+        print(f"no file can be mapped in {path.parent}: its {size:,.0f} MB are read into memory")
+        images = np.load(path)
+        images.setflags(write=False)
+        return images
 
 
 # --- building -------------------------------------------------------------------------------------
@@ -133,28 +182,38 @@ def _build(
     listing = make_listing()
     shape = (len(listing.paths), *size, 3)
 
+    try:
+        with _aside(folder) as aside:
+            _check_room(folder.parent, shape)
+            aside.mkdir()
+
+            _decode_all(listing.paths, aside / "images.npy", shape, fit)
+
+            boxes = {} if listing.boxes is None else {"boxes": listing.boxes}
+            np.savez(aside / "annotations.npz", labels=listing.labels, **boxes)
+
+            meta = {
+                "format": FORMAT,
+                "pictures": len(listing.paths),
+                "classes": listing.classes,
+                "seconds": time.perf_counter() - started,
+            }
+            (aside / "meta.json").write_text(json.dumps(meta))
+
+            for path in aside.iterdir():
+                flush(path)  # on the disk before the store takes its name
+            move_into_place(aside, folder)
+    except OSError as error:
+        raise DataError(_disk_message(error, folder, _bytes(shape))) from error
+
+
+@contextmanager
+def _aside(folder: Path) -> Iterator[Path]:
+    """A name beside the store to build it under; it is removed, unless the store took its place."""
     aside = folder.with_name(f"{folder.name}.building-{os.getpid()}")
     _sweep(folder)
     try:
-        _check_room(folder.parent, shape)
-        aside.mkdir()
-
-        _decode_all(listing.paths, aside / "images.npy", shape, fit)
-
-        boxes = {} if listing.boxes is None else {"boxes": listing.boxes}
-        np.savez(aside / "annotations.npz", labels=listing.labels, **boxes)
-
-        meta = {
-            "format": FORMAT,
-            "pictures": len(listing.paths),
-            "classes": listing.classes,
-            "seconds": time.perf_counter() - started,
-        }
-        (aside / "meta.json").write_text(json.dumps(meta))
-
-        move_into_place(aside, folder)
-    except OSError as error:
-        raise DataError(_disk_message(error, folder, _bytes(shape))) from error
+        yield aside
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -184,7 +243,7 @@ def _decode_all(
 
     # Where processes are not forked, each of them imports torch first.
     most = 32 if multiprocessing.get_start_method() == "fork" else 8
-    workers = min(_cores(), len(tasks), most)
+    workers = min(_cores(), len(tasks), most if _can_start_again() else 1)
 
     with progress_bar(len(paths), "decoding once", " pictures") as bar:
         if workers == 1:
@@ -204,7 +263,7 @@ def _decode_chunk(task: tuple) -> tuple[int, list[str]]:
     for row, path in zip(pixels, paths, strict=True):
         try:
             row[:] = _decode(path, shape, fit)
-        except BROKEN_PICTURE as error:
+        except BAD_PICTURE as error:
             faults.append(f"{path}: {error}")
 
     with open(target, "r+b") as file:
@@ -243,7 +302,7 @@ def _in_processes(workers: int, tasks: list[tuple], bar) -> list[str]:
 
     Raises DataError if a process is killed.
     """
-    pool = ProcessPoolExecutor(workers, initializer=_die_of_ctrl_c)
+    pool = ProcessPoolExecutor(workers, initializer=_start_worker)
     try:
         return _collect(pool.map(_decode_chunk, tasks), bar)
     except BrokenProcessPool as error:
@@ -256,12 +315,26 @@ def _in_processes(workers: int, tasks: list[tuple], bar) -> list[str]:
         pool.shutdown(cancel_futures=True)
 
 
-def _die_of_ctrl_c() -> None:
-    """At once and without a traceback.
+def _start_worker() -> None:
+    """A worker ends of Ctrl-C, at once and without a traceback, and with its parent.
 
-    A terminal and Jupyter send it to every process: the parent has the word.
+    A terminal and Jupyter send Ctrl-C to every process: the parent has the word. A parent that was
+    killed has none: its workers would wait for tasks for ever.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _can_start_again() -> bool:
+    """Whether a worker that is not forked can run this script anew: not one from stdin."""
+    script = getattr(sys.modules["__main__"], "__file__", None)  # none in Jupyter
+    forks = multiprocessing.get_start_method() == "fork"
+    return forks or script is None or os.path.isfile(script)
 
 
 def _cores() -> int:
@@ -292,15 +365,13 @@ def _check_room(home: Path, shape: tuple[int, ...]) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(home))
 
 
-def _disk_message(error: OSError, folder: Path, needed: int = 0) -> str:
-    if error.errno == errno.ENOSPC:
-        size = f"{needed / 1e6:,.0f} MB" if needed else "room"
-        return (
-            f"the disk is full: the decoded store needs {size} in {folder.parent}. "
-            "Free that much, or point COURSE_DATA at a folder on a larger disk, and run again."
-        )
+def _disk_message(error: OSError, folder: Path, needed: int) -> str:
+    if error.errno in NO_ROOM:
+        home = next(path for path in folder.parents if path.is_dir())
+        return full_disk("the decoded store", home, needed)
+
     return (
-        f"cannot write the decoded store to {folder.parent} ({error.strerror or error}). "
+        f"cannot write the decoded store to {folder.parent} ({reason(error)}). "
         "Point COURSE_DATA at a folder that can be written, and run again."
     )
 
@@ -308,8 +379,7 @@ def _disk_message(error: OSError, folder: Path, needed: int = 0) -> str:
 def _broken_message(broken: list[str], paths: list[str]) -> str:
     cure = cure_for(
         Path(paths[0]).parent,
-        "Replace these files, or delete the data set's folder and run again: it is then fetched "
-        "anew.",
+        "Replace these files, or move the data set elsewhere and run again: it is fetched anew.",
     )
     named = [f"  {fault}" for fault in sorted(broken)[:5]]
     more = ["  …"] if len(broken) > 5 else []

@@ -17,12 +17,13 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
+from PIL import Image
 from torch.hub import download_url_to_file
 
 from course_lib import files
@@ -30,14 +31,19 @@ from course_lib.files import DataError, move_into_place
 
 DEPTH = 2  # <folder>/<folder>
 KAGGLE_DEPTH = 5  # datasets/<owner>/<slug>/<folder>/<folder>
-SPLIT_FOLDERS = {"train", "test", "val", "images"}  # thousands of files and no data set below
+NOT_SEARCHED = {
+    *("train", "test", "val", "images"),  # thousands of files and no data set below
+    "__MACOSX",  # what a Mac packs beside a folder: its names, without its content
+}
 
 TIMEOUT = 15  # seconds to connect, and between two packets
 ROOM = 3.2  # archive sizes: the archive, and pictures that each fill whole disk blocks
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+BAD_PICTURE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # Pillow's
 BAD_ARCHIVE = (shutil.ReadError, zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError)
 
+MEND = "Put back what is missing, or move this folder elsewhere and run again: it is fetched anew."
 CONNECT = (
     "Behind a proxy, set HTTP_PROXY and HTTPS_PROXY. For an SSL error, set the clock; on a Mac\n"
     "run Install Certificates.command in Python's folder; or set SSL_CERT_FILE to a file of\n"
@@ -61,9 +67,13 @@ class Source:
     sha256: str
     bytes: int
 
-    counts: dict[str, int]  # files that each pattern must match
+    counts: dict[str, int]  # files that each pattern must match; of any depth (**): names
     markers: tuple[str, ...]  # what tells the layout; folders end in a slash
-    not_named: tuple[str, ...] = ()  # folders that look alike and hold something else
+    side: int | None = None  # pixels of the shorter side, where it tells one copy from another
+
+    @property
+    def archive(self) -> str:
+        return Path(self.urls[0]).name
 
 
 def locate(source: Source, download: bool) -> Path | None:
@@ -73,35 +83,58 @@ def locate(source: Source, download: bool) -> Path | None:
     broken set on disk, a full disk, or mirrors that answer with something else.
     """
     if found := find(source):
-        verify(source, found)
         return found
+
+    if broken := next(_candidates(source), None):
+        verify(source, broken)  # says what is wrong with it
 
     if not download:
         return None
 
+    home = files.data_home()
     try:
-        return fetch(source, files.data_home())
+        return fetch(source, home)
     except Unreachable as error:
         cause = _cause(error.__cause__)
-        print(f"{source.name}: no network, no mirror can be reached ({cause}).\n{CONNECT}")
+        print(f"{source.name}: no network, no mirror can be reached ({cause}).")
+        print(CONNECT + _by_hand(source, home))
         return None
+
+
+def looked_in() -> str:
+    """Where data sets are searched, in words."""
+    asked = os.environ.get("COURSE_DATA")
+    roots = [str(root) for root in files.search_roots() if root.is_dir()]
+    if asked:
+        roots[0] += " (COURSE_DATA)"
+
+    deep = f"and {DEPTH} folders deep below"
+    return f"{', '.join(dict.fromkeys(roots))}, {deep}" if roots else "no folder: there is none"
 
 
 # --- find -----------------------------------------------------------------------------------------
 
 
 def find(source: Source) -> Path | None:
-    """The first folder with the layout of ``source``, root by root, level by level.
+    """The first folder that holds all of ``source``, in the order of the roots; None without one.
 
-    One of its name goes first. Not a larger data set that has these folders among others, as
-    ImageNet has those of Imagenette.
+    A broken copy hides no whole one, wherever it lies.
     """
-    found = []
-    for root in files.search_roots():
-        depth = KAGGLE_DEPTH if root == files.KAGGLE_INPUT else DEPTH
-        found += [folder for folder in _folders(root, depth) if _looks_like(source, folder)]
+    whole = (folder for folder in _candidates(source) if not _faults(source, folder))
+    return next(whole, None)
 
-    return min(found, key=lambda folder: folder.name != source.folder, default=None)
+
+def places() -> Iterator[Path]:
+    """Every folder that is searched: root by root, and in each level by level."""
+    for root in files.search_roots():
+        yield from _folders(root)
+
+
+def _candidates(source: Source) -> Iterator[Path]:
+    """The folders with the layout of ``source``: root by root, in each those of its name first."""
+    for root in files.search_roots():
+        alike = [folder for folder in _folders(root) if _looks_like(source, folder)]
+        yield from sorted(alike, key=lambda folder: folder.name != source.folder)
 
 
 def _looks_like(source: Source, folder: Path) -> bool:
@@ -118,21 +151,24 @@ def _there(folder: Path, marker: str) -> bool:
 
 
 def _may_be(source: Source, folder: Path) -> bool:
-    """Whether a folder of another name holds no more files than the set has."""
-    if folder.name in source.not_named:
+    """Whether a folder of another name holds the set, or a part of it.
+
+    Not another size of it, nor a larger set that has these folders among others, as ImageNet has
+    those of Imagenette.
+    """
+    if _other_sides(source, folder):
         return False
 
-    for pattern, expected in source.counts.items():
-        matches = glob.iglob(pattern, root_dir=folder)
-        if sum(1 for _ in islice(matches, expected + 1)) > expected:
-            return False
-    return True
+    return all(
+        _count(pattern, folder, most=expected + 1) <= expected
+        for pattern, expected in source.counts.items()
+    )
 
 
-def _folders(root: Path, depth: int) -> Iterator[Path]:
+def _folders(root: Path) -> Iterator[Path]:
     """``root`` and what lies below, level by level, without hidden and unreadable folders."""
     level = [root]
-    for _ in range(depth + 1):
+    for _ in range(1 + (KAGGLE_DEPTH if root == files.KAGGLE_INPUT else DEPTH)):
         yield from level
         level = [child for folder in level for child in _subfolders(folder)]
 
@@ -144,7 +180,7 @@ def _subfolders(folder: Path) -> list[Path]:
     except OSError:
         return []
 
-    searched = [name for name in names if name not in SPLIT_FOLDERS and not name.startswith(".")]
+    searched = [name for name in names if name not in NOT_SEARCHED and not name.startswith(".")]
     return [folder / name for name in searched]
 
 
@@ -154,7 +190,7 @@ def _subfolders(folder: Path) -> list[Path]:
 def verify(source: Source, root: Path) -> None:
     """Count the files of the set in ``root``. Raises DataError unless all are there."""
     if faults := _faults(source, root):
-        cure = cure_for(root, "Delete this folder and run again: it is then fetched anew.")
+        cure = cure_for(root, MEND)
         raise DataError(_listed(f"{source.name} in {root} is not whole:", faults, cure))
 
 
@@ -163,10 +199,39 @@ def _faults(source: Source, root: Path) -> list[str]:
     faults = [f"{path}: missing" for path in source.markers if not _there(root, path)]
 
     for pattern, expected in source.counts.items():
-        found = sum(1 for _ in glob.iglob(pattern, root_dir=root))
+        found = _count(pattern, root)
         if found != expected:
             faults.append(f"{pattern}: {found:,} of {expected:,} files")
+
+    for side in _other_sides(source, root):
+        faults.append(f"pictures whose shorter side has {side} pixels, expected {source.side}")
     return faults
+
+
+def _count(pattern: str, root: Path, most: int | None = None) -> int:
+    """How many files match, up to ``most``.
+
+    At any depth (**) those of one name are one: who sorts pictures into folders by class may have
+    kept the originals.
+    """
+    found = set()
+    for path in glob.iglob(pattern, root_dir=root, recursive=True):
+        found.add(os.path.basename(path) if "**" in pattern else path)
+        if len(found) == most:
+            break
+    return len(found)
+
+
+def _other_sides(source: Source, root: Path) -> set[int]:
+    """Shorter sides of pictures, in pixels, that the set has not: a look at five of them."""
+    if source.side is None:
+        return set()
+
+    sides = {source.side}
+    for path in islice(glob.iglob(next(iter(source.counts)), root_dir=root), 5):
+        with suppress(*BAD_PICTURE), Image.open(root / path) as image:
+            sides.add(min(image.size))
+    return sides - {source.side}
 
 
 def cure_for(folder: Path, mend: str) -> str:
@@ -186,46 +251,54 @@ def _listed(title: str, items: list[str], cure: str) -> str:
 def fetch(source: Source, home: Path) -> Path:
     """Download, check, extract and verify ``source``; returns ``home / source.folder``.
 
-    The archive stays beside the folder; one that was put there by hand is used. Two processes may
-    start at once: one fetches, the other waits. Raises Unreachable if no mirror answers, DataError
-    for wrong answers, a bad archive or a full disk, and leaves nothing half-done.
+    An archive that lies in a place that is searched, put there by hand or by an earlier run, is
+    used. Two processes may start at once: one fetches, the other waits. Raises Unreachable if no
+    mirror answers, DataError for all else that goes wrong, and leaves nothing half-done.
     """
-    home.mkdir(parents=True, exist_ok=True)
     target = home / source.folder
-    archive = home / Path(source.urls[0]).name
 
-    with files.one_at_a_time(home / f".{source.folder}.lock"):
-        if target.exists():  # another process was first, or nothing in it tells the layout
-            verify(source, target)
-            return target
+    with _in_words(source, home):
+        home.mkdir(parents=True, exist_ok=True)
+        files.refuse_dangling(target)
 
-        with _disk_checked(source, home), _swept(home, archive) as aside:
-            if not _is_whole(source, archive):
-                _download(source, archive)
+        with files.one_at_a_time(home / f".{source.folder}.lock"):
+            if target.exists():  # another process was first, or nothing in it tells the layout
+                verify(source, target)
+                return target
 
-            _extract(source, archive, aside)
-            move_into_place(aside / source.folder, target)
+            with _swept(source, home) as aside:
+                archive = _find_archive(source) or _download(source, home)
+                _extract(source, archive, aside)
+                move_into_place(aside / source.folder, target)
     return target
 
 
-def _is_whole(source: Source, archive: Path) -> bool:
-    """Whether the right archive lies there already, put there by hand or by an earlier run."""
-    if not archive.exists():
-        return False
+def _find_archive(source: Source) -> Path | None:
+    for place in places():
+        archive = place / source.archive
+        if archive.is_file() and _is_whole(source, archive):
+            return archive
+    return None
 
+
+def _is_whole(source: Source, archive: Path) -> bool:
     with open(archive, "rb") as file:
         whole = hashlib.file_digest(file, "sha256").hexdigest() == source.sha256
     if not whole:
         size = archive.stat().st_size
         print(
             f"{archive} is not the published file ({size:,} of {source.bytes:,} bytes, or "
-            "changed): it is fetched anew."
+            "changed): it is not used."
         )
     return whole
 
 
-def _download(source: Source, archive: Path) -> None:
+def _download(source: Source, home: Path) -> Path:
     """Each mirror in turn: torch streams into a .partial file, hashes it, moves it into place."""
+    archive = home / source.archive
+    if archive.is_dir():  # what is fetched would be moved *into* it
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(archive))
+
     print(f"downloading {source.name} ({source.bytes / 1e6:,.0f} MB) to {archive}")
 
     errors: dict[str, Exception] = {}
@@ -233,7 +306,7 @@ def _download(source: Source, archive: Path) -> None:
         try:
             with _timeout(TIMEOUT):
                 download_url_to_file(url, str(archive), hash_prefix=source.sha256)
-            return
+            return archive
         except (OSError, http.client.HTTPException, RuntimeError) as error:
             if isinstance(error, OSError) and error.errno in NO_ROOM:
                 raise  # no other mirror would help
@@ -243,8 +316,12 @@ def _download(source: Source, archive: Path) -> None:
 
     kind = Unreachable if all(map(_refused, errors.values())) else DataError
     causes = [f"{url}: {_cause(error)}" for url, error in errors.items()]
-    cure = f"{CONNECT}\nOr download the file by hand to {archive} and run again."
+    cure = CONNECT + _by_hand(source, home)
     raise kind(_listed(f"{source.name} could not be downloaded:", causes, cure)) from errors[url]
+
+
+def _by_hand(source: Source, home: Path) -> str:
+    return f"\nOr download {source.urls[0]} by hand to {home / source.archive} and run again."
 
 
 def _extract(source: Source, archive: Path, aside: Path) -> None:
@@ -291,28 +368,28 @@ def _timeout(seconds: float) -> Iterator[None]:
 
 
 @contextmanager
-def _disk_checked(source: Source, home: Path) -> Iterator[None]:
+def _in_words(source: Source, home: Path) -> Iterator[None]:
+    """Whatever the system refuses, as a DataError."""
     try:
         yield
     except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
+        if error.errno in NO_ROOM:
+            raise DataError(files.full_disk(source.name, home, ROOM * source.bytes)) from error
 
-        needed, free = ROOM * source.bytes / 1e6, shutil.disk_usage(home).free / 1e6
         raise DataError(
-            f"the disk is full: {source.name} needs about {needed:,.0f} MB in {home}, {free:,.0f} "
-            "are free. Make room, or set COURSE_DATA to a folder on a larger disk."
+            f"{source.name} cannot be put into {home} ({files.reason(error)}). Mend that, or set "
+            "COURSE_DATA to another folder, and run again."
         ) from error
 
 
 @contextmanager
-def _swept(home: Path, archive: Path) -> Iterator[Path]:
+def _swept(source: Source, home: Path) -> Iterator[Path]:
     """A place to extract to; what this or a killed process leaves half-done is removed."""
-    aside = home / f".{archive.name}.extracting"
+    aside = home / f".{source.archive}.extracting"
 
     def sweep() -> None:
         shutil.rmtree(aside, ignore_errors=True)
-        for partial in home.glob(f"{archive.name}.*.partial"):
+        for partial in home.glob(f"{source.archive}.*.partial"):
             partial.unlink()
 
     sweep()

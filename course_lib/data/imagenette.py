@@ -6,6 +6,7 @@ seen. Its file of labels is sorted by class: shuffle.
 """
 
 import csv
+import glob
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +14,11 @@ import numpy as np
 from PIL import Image
 
 from course_lib.data.decode import Listing
-from course_lib.data.download import Source, cure_for
+from course_lib.data.download import Source
+from course_lib.data.lists import check_rows, fault, read_lines
 from course_lib.data.splits import decode_part, hold_out, load_or_draw, rows_of
 from course_lib.data.store import ImageStore
-from course_lib.files import CourseError, DataError
+from course_lib.files import CourseError
 
 IMAGENETTE = {
     side: Source(
@@ -27,7 +29,7 @@ IMAGENETTE = {
         bytes=size,
         counts={"train/*/*.JPEG": 9_469, "val/*/*.JPEG": 3_925},
         markers=("train/n01440764/", "val/n01440764/"),
-        not_named=tuple(f"imagenette2-{other}" for other in (160, 320) if other != side),
+        side=side,
     )
     for side, sha256, size in (
         (160, "64d0c4859f35a461889e0147755a999a48b49bf38a7e0f9bd27003f10db02fe5", 99_003_388),
@@ -46,6 +48,10 @@ CLASSES = {
     "n03425413": "gas pump",
     "n03445777": "golf ball",
     "n03888257": "parachute",
+}
+PICTURES = {  # of each class
+    "train": dict(zip(CLASSES, (963, 955, 993, 858, 941, 956, 961, 931, 951, 960), strict=True)),
+    "val": dict(zip(CLASSES, (387, 395, 357, 386, 409, 394, 389, 419, 399, 390), strict=True)),
 }
 NOISE = (0, 1, 5, 25, 50)  # percent of the train labels that are wrong, drawn anew for each level
 MEAN, STD = (0.4624, 0.4579, 0.4303), (0.2799, 0.2772, 0.2990)  # over all train pixels, at 160 px
@@ -74,7 +80,8 @@ def imagenette(
 
     def load(smoke: bool) -> ImageStore:
         name, shape = f"imagenette_{size}", (size, size)
-        found = decode_part(source, name, split, smoke, _listing, shape, middle_square)
+        pictures = _pictures_of(smoke)
+        found = decode_part(source, name, split, smoke, _listing, pictures, shape, middle_square)
 
         rows = rows_of(split, len(found.classes) * TUNE_PER_CLASS)
         levels = found.labels[rows]  # (N, 5), a column for each level of noise
@@ -104,6 +111,15 @@ def _check(noise: int, size: int) -> None:
 
     if not SMALLEST <= size <= max(IMAGENETTE):
         raise CourseError(f"size is {size!r}: expected {SMALLEST} to {max(IMAGENETTE)} pixels")
+
+
+def _pictures_of(smoke: bool) -> dict[str, int]:
+    """How many pictures a store of each part holds."""
+    pictures = {}
+    for part, of_class in PICTURES.items():
+        limit = SMOKE_PER_CLASS[part] if smoke else max(of_class.values())
+        pictures[part] = sum(min(count, limit) for count in of_class.values())
+    return pictures
 
 
 def _mislabelled(toys: ImageStore, noise: int) -> ImageStore:
@@ -139,15 +155,11 @@ def _listing(root: Path, part: str, smoke: bool) -> Listing:
     numbers = {wnid: number for number, wnid in enumerate(CLASSES)}
     paths, labels = [], []
 
-    for file in _label_files(root):
-        for row in csv.DictReader(file.read_text().splitlines()):
-            if row["path"].startswith(f"{part}/"):
-                paths.append(str(root / row["path"]))
-                labels.append([numbers[row[f"noisy_labels_{level}"]] for level in NOISE])
+    for path, *wnids in sorted(_rows(root, part)):  # whatever the order in the file
+        paths.append(str(root / path))
+        labels.append([numbers[wnid] for wnid in wnids])
 
-    order = np.argsort(paths)  # whatever the order in the file
-    paths, labels = np.array(paths)[order], np.array(labels, np.int64)[order]
-
+    paths, labels = np.array(paths), np.array(labels, np.int64)
     tune = TUNE_PER_CLASS if part == "train" else 0
     limit = SMOKE_PER_CLASS[part] if smoke else None
     rows = np.concatenate(hold_out(labels[:, 0], tune, limit))
@@ -155,14 +167,39 @@ def _listing(root: Path, part: str, smoke: bool) -> Listing:
     return Listing(paths[rows].tolist(), labels[rows], list(CLASSES.values()))
 
 
+# --- the published list ---------------------------------------------------------------------------
+
+COLUMNS = ["path", *(f"noisy_labels_{level}" for level in NOISE)]
+
+
+def _rows(root: Path, part: str) -> list[list[str]]:
+    """The path and the five wnids of each picture of ``part``."""
+    lists = _label_files(root)
+    rows = [row for file in lists for row in _read(file) if row[0].startswith(f"{part}/")]
+
+    here = next((file for file in lists if file.name.startswith(part)), lists[0])
+    check_rows(here, [row[0] for row in rows], [row[1] for row in rows], PICTURES[part])
+    return rows
+
+
 def _label_files(root: Path) -> list[Path]:
     """One, or one for train and one for val."""
-    files = sorted(root.glob("*noisy_imagenette.csv"))
-    if files:
-        return files
+    names = sorted(glob.glob("*noisy_imagenette.csv", root_dir=root))  # not ._noisy…, of a Mac
+    if not names:
+        raise fault(root / "noisy_imagenette.csv", "missing, though the labels stand in it")
+    return [root / name for name in names]
 
-    cure = cure_for(root, "Delete the folder and run again.")
-    raise DataError(
-        f"{root} has no noisy_imagenette.csv, which lists pictures and labels: it is part of the "
-        f"published archive. {cure}"
-    )
+
+def _read(file: Path) -> list[list[str]]:
+    """The columns that we need, of each row."""
+    table = csv.DictReader(read_lines(file))
+
+    for column in COLUMNS:
+        if column not in (table.fieldnames or []):
+            raise fault(file, f"no column {column}")
+
+    rows = [[row[column] for column in COLUMNS] for row in table]
+    for path, *wnids in rows:
+        if not CLASSES.keys() >= set(wnids):
+            raise fault(file, f"the labels of {path} are {wnids}, expected ten wnids of ImageNet")
+    return rows

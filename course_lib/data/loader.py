@@ -75,6 +75,7 @@ class StoreLoader:
         self.shuffle = shuffle
         self.device = torch.device(device)
         self.seed = seed
+        self._check_store()
         self._check_batch_size()
 
         self.picture_size: int | None = None
@@ -123,6 +124,13 @@ class StoreLoader:
         if size not in (None, x.shape[-1]):
             x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True)
         return x
+
+    def _check_store(self) -> None:
+        if self.store.images.dtype != np.uint8:
+            raise CourseError(
+                f"the pictures of {self.store.name} are {self.store.images.dtype}, expected uint8, "
+                "0 to 255: the loader normalises them itself"
+            )
 
     def _check_batch_size(self) -> None:
         if self.shuffle and len(self.store) < self.batch_size:
@@ -227,7 +235,8 @@ def _generator(*keys: int) -> torch.Generator:
 class AlbumentationsLoader(StoreLoader):
     """The readable way: picture by picture through a pipeline, in ``workers`` processes.
 
-    pipeline: an Albumentations ``Compose`` that gives uint8 (3, S, S), as those in ``pipelines``.
+    pipeline: an Albumentations ``Compose`` that gives uint8 (3, S, S), as those in ``pipelines``;
+    the loader normalises. Raises CourseError for one that gives anything else.
     """
 
     def __init__(
@@ -244,6 +253,9 @@ class AlbumentationsLoader(StoreLoader):
         super().__init__(store, batch_size, shuffle=shuffle, device=device, seed=seed)
         self.pipeline = pipeline
         self.workers = workers
+
+        for picture in store.images[:1]:  # here, since an error in a worker comes as a traceback
+            _augmented(pipeline, picture.copy())
 
         if workers:
             self._at_once = ONE_THREAD  # a second one would wait wherever a worker has the core
@@ -282,11 +294,29 @@ class _AugmentedBatches(Dataset):
         seed_pipeline(self.pipeline, *self.keys, int(rows[0]))
 
         pictures = self.store.images[rows]  # a copy: some transforms write
-        images = [self.pipeline(image=picture)["image"] for picture in pictures]  # (3, S, S) each
+        images = [_augmented(self.pipeline, picture) for picture in pictures]  # (3, S, S) each
 
         # Stacked as the pictures lie in memory, which normalising reads fastest.
         images = default_collate([image.permute(1, 2, 0) for image in images])  # (B, S, S, 3)
         return images.permute(0, 3, 1, 2), torch.from_numpy(self.store.labels[rows])
+
+
+def _augmented(pipeline, picture: np.ndarray) -> torch.Tensor:
+    """(H, W, 3) through the pipeline: uint8 (3, S, S). Raises CourseError for anything else."""
+    image = pipeline(image=picture)["image"]
+    if not isinstance(image, torch.Tensor):
+        raise CourseError(
+            f"the pipeline gives {type(image).__name__}, expected a uint8 tensor (3, S, S): "
+            "let it end in ToTensorV2()"
+        )
+
+    if image.dtype != torch.uint8 or image.ndim != 3 or len(image) != 3:
+        kind = str(image.dtype).removeprefix("torch.")
+        raise CourseError(
+            f"the pipeline gives {kind} {tuple(image.shape)}, expected uint8 (3, S, S): leave out "
+            "Normalize and ToFloat, for the loader normalises"
+        )
+    return image
 
 
 def _start_worker(worker: int) -> None:

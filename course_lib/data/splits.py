@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from course_lib.data.decode import Decoded, Listing, decode_once, open_store
-from course_lib.data.download import Source, locate
+from course_lib.data.decode import Decoded, Listing, decode_once, find_store
+from course_lib.data.download import Source, locate, looked_in
 from course_lib.data.store import ImageStore
 from course_lib.data.toy_shapes import toy_shapes
-from course_lib.files import CourseError, DataError, data_home
+from course_lib.files import CourseError, DataError, data_home, search_roots
 from course_lib.runtime import current_profile
 
 SPLITS = ("train", "tune", "val")
@@ -46,13 +46,13 @@ def root_of(source: Source, smoke: bool) -> Path:
 
     Raises NoData where there is none, DataError where it is broken.
     """
-    place = (data_home(), source.folder)
-    root = locate(source, download=not smoke and place not in _unreachable)
+    wanted = (source.folder, *search_roots())
+    root = locate(source, download=not smoke and wanted not in _unreachable)
     if root is not None:
         return root
 
     if not smoke:
-        _unreachable.add(place)
+        _unreachable.add(wanted)
     raise NoData
 
 
@@ -63,21 +63,22 @@ def stand_in(split: str, size: int) -> ImageStore:
 
 
 def _say_so(source: Source) -> None:
-    place = (data_home(), source.folder)
-    if place in _said:
+    wanted = (source.folder, *search_roots())
+    if wanted in _said:
         return
 
-    _said.add(place)
+    _said.add(wanted)
     print(
         f"\n*** NO {source.name.upper()} HERE: "
         "the pictures are TOY SHAPES, drawn by the course. ***\n"
         "*** Every number is about toy shapes. README says how to get the real data. ***\n"
+        f"Looked in {looked_in()}.\n"
     )
 
 
-# Once in a process is enough, to wait for a network and to be told: (home, folder) of data sets.
-_unreachable: set[tuple[Path, str]] = set()
-_said: set[tuple[Path, str]] = set()
+# Once in a process is enough, to wait for a network and to be told: (folder, roots) of data sets.
+_unreachable: set[tuple] = set()
+_said: set[tuple] = set()
 
 
 # --- one array on disk for train and tune, one for val -------------------------------------------
@@ -89,30 +90,37 @@ def decode_part(
     split: str,
     smoke: bool,
     make_listing: Callable[[Path, str, bool], Listing],
+    pictures: dict[str, int],
     size: tuple[int, int],
     fit: Callable | None = None,
 ) -> Decoded:
     """The array that ``split`` lies in: ``train``, with tune behind it, or ``val``.
 
-    Where it is not there yet, it is built from ``make_listing(root, part, smoke)``. Raises NoData;
-    DataError where the other part is there and real, for toys beside it would mislead.
+    Where it is in no place that is searched, it is built from ``make_listing(root, part, smoke)``.
+    pictures: how many each part must hold. Raises NoData; DataError where the other part is there
+    and real, for toys beside it would mislead.
     """
-    part = "val" if split == "val" else "train"
-    folder = data_home() / "stores" / (f"{name}_smoke" if smoke else name) / part
+    part, other = ("val", "train") if split == "val" else ("train", "val")
+    stores = Path("stores", f"{name}_smoke" if smoke else name)
+
+    if found := find_store(stores / part, pictures[part]):
+        return found
 
     def listing() -> Listing:
         return make_listing(root_of(source, smoke), part, smoke)
 
     try:
-        return decode_once(folder, listing, size, fit)
+        folder = data_home() / stores / part
+        return decode_once(folder, listing, size, fit, pictures[part])
     except NoData:
-        other = folder.with_name("train" if part == "val" else "val")
-        if not open_store(other):
+        kept = find_store(stores / other, pictures[other])
+        if not kept:
             raise
 
         raise DataError(
-            f"the {part} pictures were never decoded, and {source.name} is gone, though {other} "
-            f"holds the others: bring the data set back, or delete {folder.parent}"
+            f"the {part} pictures were never decoded, and {source.name} is gone, though "
+            f"{kept.folder} holds the others: bring the data set back, or delete "
+            f"{kept.folder.parent}"
         ) from None
 
 

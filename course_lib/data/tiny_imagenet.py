@@ -5,15 +5,21 @@ as a folder tree it yields a single class. ``wnids.txt`` is not sorted; class in
 sorted wnids, as ImageFolder and the parquet mirrors number them.
 """
 
+import glob
+import os
 from pathlib import Path
 
 import numpy as np
 
 from course_lib.data.decode import Listing
 from course_lib.data.download import Source
+from course_lib.data.lists import check_rows, fault, read_lines, read_table
 from course_lib.data.splits import decode_part, hold_out, load_or_draw, rows_of
 from course_lib.data.store import ImageStore
 from course_lib.files import CourseError
+
+CLASSES, TRAIN_PER_CLASS, VAL_PER_CLASS = 200, 500, 50
+SIDE = 64  # pixels
 
 TINY_IMAGENET = Source(
     name="TinyImageNet",
@@ -26,10 +32,10 @@ TINY_IMAGENET = Source(
     ),
     sha256="6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821",
     bytes=248_100_043,
-    counts={
-        "train/*/images/*.JPEG": 100_000,
-        "val/images/*.JPEG": 10_000,
-        "train/*/*_boxes.txt": 200,
+    counts={  # at any depth, for val is often sorted into folders by class
+        "train/**/*.JPEG": CLASSES * TRAIN_PER_CLASS,
+        "val/**/*.JPEG": CLASSES * VAL_PER_CLASS,
+        "train/*/*_boxes.txt": CLASSES,
     },
     markers=("wnids.txt", "words.txt", "train/", "val/val_annotations.txt"),
 )
@@ -57,7 +63,9 @@ def tiny_imagenet(
         )
 
     def load(smoke: bool) -> ImageStore:
-        found = decode_part(TINY_IMAGENET, "tiny_imagenet", split, smoke, _listing, (64, 64))
+        size = (SIDE, SIDE)
+        pictures = _pictures_of(smoke)
+        found = decode_part(TINY_IMAGENET, "tiny_imagenet", split, smoke, _listing, pictures, size)
         rows = rows_of(split, len(found.classes) * held_out)
 
         return ImageStore(
@@ -73,60 +81,109 @@ def tiny_imagenet(
             prepare_seconds=found.seconds,
         )
 
-    return load_or_draw(TINY_IMAGENET, split, profile, load, size=64)
+    return load_or_draw(TINY_IMAGENET, split, profile, load, size=SIDE)
+
+
+def _pictures_of(smoke: bool) -> dict[str, int]:
+    """How many pictures a store of each part holds."""
+    if smoke:
+        train = min(SMOKE_PER_CLASS, TRAIN_PER_CLASS)
+        return {"train": SMOKE_CLASSES * train, "val": SMOKE_CLASSES * VAL_PER_CLASS}
+    return {"train": CLASSES * TRAIN_PER_CLASS, "val": CLASSES * VAL_PER_CLASS}
 
 
 def _listing(root: Path, part: str, smoke: bool) -> Listing:
-    wnids = sorted((root / "wnids.txt").read_text().split())
+    wnids = _read_wnids(root)
     if smoke:
         wnids = wnids[:: len(wnids) // SMOKE_CLASSES]
 
     if part == "train":
         rows = _train_rows(root, wnids)
-        labels = np.array([label for _, label, _ in rows])
+        labels = np.array([wnid for _, wnid, _ in rows])
         train, tune = hold_out(labels, TUNE_PER_CLASS, SMOKE_PER_CLASS if smoke else None)
         rows = [rows[i] for i in np.concatenate([train, tune])]
     else:
-        rows = _val_rows(root, wnids)
+        rows = [row for row in _val_rows(root) if row[1] in wnids]  # smoke knows ten of them
 
     paths, labels, boxes = zip(*rows, strict=True)
-    return Listing(
-        list(paths), np.array(labels, np.int64), _names(root, wnids), np.array(boxes, np.int16)
-    )
+    labels = np.searchsorted(wnids, labels).astype(np.int64)  # the wnids are sorted
+    return Listing(list(paths), labels, _names(root, wnids), np.array(boxes, np.int16))
+
+
+# --- the published lists --------------------------------------------------------------------------
+
+
+def _read_wnids(root: Path) -> list[str]:
+    """The classes, sorted."""
+    path = root / "wnids.txt"
+    wnids = [line.strip() for line in read_lines(path)]
+
+    there = len(set(wnids))
+    if not there == len(wnids) == CLASSES:
+        raise fault(path, f"{len(wnids)} rows of {there} classes, expected {CLASSES} of {CLASSES}")
+    return sorted(wnids)
 
 
 def _train_rows(root: Path, wnids: list[str]) -> list[tuple]:
-    """(path, label, box) of each train picture, class by class."""
+    """(path, wnid, box) of each train picture, class by class."""
     rows = []
-    for label, wnid in enumerate(wnids):
+    for wnid in wnids:
         folder = root / "train" / wnid
-        lines = (folder / f"{wnid}_boxes.txt").read_text().splitlines()
+        path_of = _pictures_in(folder)
 
-        for line in sorted(lines):
-            name, *box = line.split("\t")
-            rows.append((str(folder / "images" / name), label, [int(edge) for edge in box]))
+        file = folder / f"{wnid}_boxes.txt"
+        boxes = sorted(read_table(file, columns=5))
+        check_rows(file, [name for name, *_ in boxes], [wnid] * len(boxes), {wnid: TRAIN_PER_CLASS})
+
+        for name, *box in boxes:
+            rows.append((_path(file, name, path_of), wnid, _box(file, name, box)))
     return rows
 
 
-def _val_rows(root: Path, wnids: list[str]) -> list[tuple]:
-    """(path, label, box) of each val picture, in the order of its file."""
-    label_of = {wnid: label for label, wnid in enumerate(wnids)}
-    lines = (root / "val" / "val_annotations.txt").read_text().splitlines()
+def _val_rows(root: Path) -> list[tuple]:
+    """(path, wnid, box) of each val picture, in the order of the list."""
+    path_of = _pictures_in(root / "val")
+
+    file = root / "val" / "val_annotations.txt"
+    table = read_table(file, columns=6)
+    published = dict.fromkeys(_read_wnids(root), VAL_PER_CLASS)
+    check_rows(file, [name for name, *_ in table], [wnid for _, wnid, *_ in table], published)
 
     rows = []
-    for line in lines:
-        name, wnid, *box = line.split("\t")
-        if wnid in label_of:  # the smoke profile knows ten of them
-            path = str(root / "val" / "images" / name)
-            rows.append((path, label_of[wnid], [int(edge) for edge in box]))
+    for name, wnid, *box in table:
+        rows.append((_path(file, name, path_of), wnid, _box(file, name, box)))
     return rows
+
+
+def _pictures_in(folder: Path) -> dict[str, str]:
+    """{name: path}, at any depth: a val that was sorted into folders by class is read, too."""
+    found = glob.iglob("**/*.JPEG", root_dir=folder, recursive=True)
+    return {os.path.basename(path): str(folder / path) for path in sorted(found)}
+
+
+def _path(file: Path, name: str, path_of: dict[str, str]) -> str:
+    if name not in path_of:
+        raise fault(file, f"its picture {name} is not there")
+    return path_of[name]
+
+
+def _box(file: Path, name: str, edges: list[str]) -> list[int]:
+    """x0, y0, x1, y1 in pixels."""
+    if not all(edge.isdecimal() and int(edge) < SIDE for edge in edges):
+        raise fault(file, f"the box of {name} is {' '.join(edges)}, expected 0 to {SIDE - 1}")
+    return [int(edge) for edge in edges]
 
 
 def _names(root: Path, wnids: list[str]) -> list[str]:
     """Readable names: the first synonym of each wnid in ``words.txt``."""
-    words = {}
-    for line in (root / "words.txt").read_text().splitlines():
-        wnid, names = line.split("\t")
-        words[wnid] = names.split(",")[0]
+    path = root / "words.txt"
 
+    words = {}
+    for line in read_lines(path):
+        wnid, *names = line.split(maxsplit=1)
+        words[wnid] = "".join(names).split(",")[0].strip()
+
+    for wnid in wnids:
+        if not words.get(wnid):
+            raise fault(path, f"no name for {wnid}")
     return [words[wnid] for wnid in wnids]
