@@ -1,8 +1,9 @@
 """Augmentation of whole batches, where they lie: crop, flip, cutout and light, drawn by picture.
 
-``pad_crop_normalise`` is what happens to a training picture, in four lines, as session 2 teaches
-it. Its fast form, ``crop`` and ``normalise``, stands below and gives the same bits in a fraction of
-the time. ``Augment`` says what is drawn, ``BatchRandom`` draws it.
+``pad_crop_normalise`` is what happens to a training picture, in four lines: the exercise of session
+2, with flip and normalising. Trainings call its fast form, ``crop`` and ``normalise``, which stand
+below it and give the same bits in a fraction of the time. ``Augment`` says what is drawn,
+``BatchRandom`` draws it.
 """
 
 import math
@@ -28,12 +29,12 @@ class Augment:
     pad: int = 4
     border: str = "mirror"
 
-    # "random": half of the pictures. "alternating": each picture in every other epoch, the first
-    # drawn (Jordan 2024, §3.6).
+    # "random": half of the pictures. "alternating": each picture in every other epoch; whether it
+    # begins flipped is drawn once, by the loader (Jordan 2024, §3.6).
     flip: str = "random"
 
-    # Below 1, a batch is cut to one side, its area drawn between this share and the whole. The
-    # place is each picture's own.
+    # Below 1, all pictures of a batch are cut to one smaller size, its area drawn between this
+    # share and the whole, each at a place of its own.
     min_area: float = 1.0
 
     # (least, most) share of the area that is cut out and stretched to the training size, each
@@ -74,6 +75,7 @@ class Augment:
             scale = to_device(torch.tensor(std), x.device).view(3, 1, 1)
             shift = draw(self.brightness) / scale  # (B, 3, 1, 1), after normalising
 
+            # mean + factor · (x - mean) + shift, in one go
             mean = x.mean((2, 3), keepdim=True)  # (B, 3, 1, 1)
             torch.addcmul(mean * (1 - factor) + shift, x, factor, out=x)
 
@@ -175,6 +177,7 @@ def crop(
     left = left + flip * apart  # a flipped crop lies in the mirror image
 
     rows = strip.permute(0, 2, 3, 1).flatten(2)  # (B, H + 2·pad, length·3), as it lies in memory
+    # a window begins at every row, and at every pixel, which is three numbers wide
     windows = rows.unfold(1, side, 1).unfold(2, side * 3, 3)  # (B, tops, lefts, side, side·3)
     drawn = take(windows, torch.arange(len(images)), top, left)  # (B, side, side·3)
 
@@ -184,7 +187,8 @@ def crop(
 def mirrored(images: torch.Tensor, pad: int) -> tuple[torch.Tensor, int]:
     """The strip (B, 3, H + 2·pad, 2·W + 2·pad - 1), and how far the mirror image lies to the right.
 
-    A mirrored border is what the mirror image goes on with: the two overlap by one column.
+    A mirrored border is what the mirror image goes on with, so that the two overlap by a column. Of
+    a row ``abcd``, with pad 1: ``b abcd cba b``, where ``dcba`` begins at the ``d`` of ``abcd``.
     """
     height, width = images.shape[2:]
 
