@@ -36,11 +36,12 @@ def make_record(
     final, look_seconds = look
     prepare_seconds = train.prepare_seconds + (0.0 if val is None else val.prepare_seconds)
     epoch_seconds = sum(history.column("seconds") + history.column("eval_seconds"))
+    settings = recipe.settings()
 
     return {
         # what was run
         "recipe": recipe.name,
-        "settings": recipe.settings() | {"about": recipe.about},
+        "settings": settings | {"about": recipe.about},
         "seed": rt.seed,
         "profile": rt.profile,
         # on what
@@ -48,7 +49,8 @@ def make_record(
         "is_real": train.is_real,
         "train_images": len(train),
         "val_images": None if val is None else len(val),
-        "noise": wrong_labels(train),
+        "noise": settings["data_options"].get("noise", 0),
+        "wrong_labels": wrong_labels(train),
         # where
         "device": rt.machine,
         "precision": rt.precision.name,
@@ -70,12 +72,15 @@ def make_record(
     }
 
 
-def wrong_labels(store: ImageStore) -> float:
-    """Percent of the labels that are not the true ones, to a tenth, as counted."""
-    if store.clean_labels is None:
-        return 0
+def wrong_labels(store: ImageStore) -> float | None:
+    """The share of the labels that are not the true ones, as counted: 0..1.
 
-    return round(100 * float(np.mean(store.labels != store.clean_labels)), 1)
+    None where the true ones are not known.
+    """
+    if store.clean_labels is None:
+        return None
+
+    return float(np.mean(store.labels != store.clean_labels))
 
 
 def results(name: str) -> list[dict]:

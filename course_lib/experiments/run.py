@@ -122,7 +122,8 @@ def _train(
     val_loader = BatchLoader(tune, 500, augment=False, device=rt.device)
 
     if recipe.whiten:
-        whiten_stem(model, sample(train, 2000, recipe.sizes[0], rt.device, rt.seed))
+        pictures = sample(train, recipe.whiten_pictures, recipe.sizes[0], rt.device, rt.seed)
+        whiten_stem(model, pictures, recipe.whiten_floor)
 
     optimizer = recipe.build_optimizer(model)
     scheduler = recipe.build_schedule(optimizer, len(train_loader))
