@@ -1,8 +1,8 @@
 """Recipes, runs and their records.
 
 ``recipe.py`` says what a recipe is; ``tiny_imagenet.py``, ``imagenette.py`` and ``cifar.py`` hold
-those there are; ``run.py`` trains one; ``record.py`` and ``price.py`` tell what came of it; ``trained.py``
-gives the network back.
+those there are; ``run.py`` trains one; ``record.py`` and ``price.py`` tell what came of it;
+``trained.py`` gives the network back.
 """
 
 from course_lib.experiments.catalogue import RECIPES, TRIALS, find_recipe

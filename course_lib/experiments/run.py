@@ -48,8 +48,8 @@ def run(
     *,
     seed: int | None = None,
     resume: bool = True,
-    folder: Path | None = None,
-    tensorboard: Path | None = None,
+    folder: Path | str | None = None,
+    tensorboard: Path | str | None = None,
     quiet: bool = False,
 ) -> Run:
     """Train ``recipe`` on as much data as the profile asks for, then look at the official split.
@@ -60,7 +60,7 @@ def run(
     curves. Of several processes (torchrun) the first one writes and prints.
 
     Raises CourseError for an unknown recipe, data that cannot be had, a loss that is no number, a
-    checkpoint of another training and a full disk.
+    checkpoint of another training, a folder that cannot be written and a full disk.
     """
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
     rt = rt if seed is None else replace(rt, seed=seed)
@@ -75,7 +75,7 @@ def run(
     if rt.profile == "smoke" or not train.is_real:
         recipe, kept = recipe.for_smoke(), KeptNowhere()
     else:
-        kept = Kept(folder or runs_home(), recipe, rt)
+        kept = Kept(Path(folder or runs_home()), recipe, rt)
 
     with kept.alone():
         kept.begin(resume, callbacks.report)
@@ -196,12 +196,12 @@ def _shared(loader: BatchLoader) -> BatchLoader:
     return loader
 
 
-def _callbacks(name: str, tensorboard: Path | None, quiet: bool) -> Callbacks:
+def _callbacks(name: str, tensorboard: Path | str | None, quiet: bool) -> Callbacks:
     """Who hears a line, and who draws an epoch: of several processes the first one alone."""
     is_first = processes.rank() == 0
 
     report = print if is_first and not quiet else _say_nothing
-    folder = tensorboard / name if tensorboard and is_first else None
+    folder = Path(tensorboard, name) if tensorboard and is_first else None
     return Callbacks(after_epoch=curves(folder), report=report)
 
 
