@@ -3,17 +3,33 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from course_lib.data import ImageStore
 from course_lib.experiments.recipe import Recipe
-from course_lib.files import REPO
+from course_lib.files import REPO, CourseError
 from course_lib.runtime import Runtime
 from course_lib.training import History, processes
 
 RESULTS = REPO / "figures" / "results"
+
+# What tables, figures and forecasts look at in the record of a run.
+SHOWN = frozenset(
+    (
+        "profile",
+        "is_real",
+        "train_images",
+        "device",
+        "epochs",
+        "seconds",
+        "reference_rate",
+        "history",
+        "final",
+    )
+)
 
 
 def make_record(
@@ -84,8 +100,21 @@ def wrong_labels(store: ImageStore) -> float | None:
 
 
 def results(name: str) -> list[dict]:
-    """The committed records of a recipe, in order of file name."""
-    return [json.loads(path.read_text()) for path in sorted((RESULTS / name).glob("*.json"))]
+    """The committed records of a recipe, in order of file name. Raises CourseError as ``read``."""
+    return [read(path, SHOWN) for path in sorted((RESULTS / name).glob("*.json"))]
+
+
+def read(path: Path, fields: frozenset[str] = frozenset()) -> dict:
+    """Raises CourseError for a file that is no JSON, and for one that lacks one of ``fields``."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CourseError(f"{path} cannot be read as a record ({error})") from error
+
+    lacks = sorted(fields - found.keys()) if isinstance(found, dict) else ["everything"]
+    if lacks:
+        raise CourseError(f"{path} is no record of a run: it lacks {', '.join(lacks)}")
+    return found
 
 
 def commit() -> str | None:

@@ -1,6 +1,5 @@
 """Which records are worth showing, and a number as their mean and spread."""
 
-import json
 import statistics
 from collections.abc import Callable
 
@@ -66,7 +65,8 @@ def by_machine(runs: list[dict]) -> dict[str, list[dict]]:
     """Runs on one machine, with as many processes, belong together."""
     groups: dict[str, list[dict]] = {}
     for record in runs:
-        machine = record.get("device") or record["machine"]  # a benchmark says "machine"
+        # a benchmark says "machine"
+        machine = record.get("device") or record.get("machine", "an unnamed machine")
 
         processes = record.get("processes", 1)
         if processes > 1:
@@ -85,7 +85,7 @@ def _find(source: str) -> list[dict]:
     for pattern in (f"{source}.json", f"{source}/*.json", f"{source}-seed*.json"):
         paths += sorted(records.RESULTS.glob(pattern))
 
-    found = [json.loads(path.read_text()) for path in paths]
+    found = [records.read(path) for path in paths]
     return [record for record in found if _counts(record)]
 
 
