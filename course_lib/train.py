@@ -16,6 +16,8 @@ SEVERAL = (
     "Each batch is shared out; the first process writes."
 )
 
+LARGEST_SEED = 2**63 - 1  # that torch takes
+
 
 def main(arguments: list[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
@@ -132,8 +134,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+    if not text.isdecimal() or int(text) > LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2^63 - 1")
     return int(text)
 
 

@@ -92,7 +92,10 @@ def run(
         callbacks.after_epoch(history)  # a run that was reused has curves, too
 
         if not record:
-            look = _look_once(rt, model, val, recipe.sizes[-1]) if val is not None else (None, 0.0)
+            look = (None, 0.0)
+            if val is not None:
+                look = _look_once(rt, model, val, recipe.sizes[-1])
+
             rates = [rate, price.rate_of_all(rt)] if rate else None
             record = records.make_record(
                 recipe, rt, train, val, history, rates=rates, look=look, commit=commit

@@ -58,7 +58,7 @@ def mean(runs: list[dict], value: str) -> str:
 
 def measured(name: str) -> list[dict]:
     """The committed records of a recipe that are worth a row: real data, a rate, not smoke."""
-    return [record for record in results(name) if _counts(record)]
+    return [record for record in results(name) if _may_be_shown(record)]
 
 
 def by_machine(runs: list[dict]) -> dict[str, list[dict]]:
@@ -86,11 +86,11 @@ def _find(source: str) -> list[dict]:
         paths += sorted(records.RESULTS.glob(pattern))
 
     found = [records.read(path) for path in paths]
-    return [record for record in found if _counts(record)]
+    return [record for record in found if _may_be_shown(record)]
 
 
-def _counts(record: dict) -> bool:
-    """Whether it may be shown. A benchmark has none of the three fields, and counts."""
+def _may_be_shown(record: dict) -> bool:
+    """Real data, a rate, not smoke. A benchmark has none of the three fields, and may."""
     is_real = record.get("is_real", True)
     has_rate = record.get("reference_rate", 1)
     is_smoke = record.get("profile") == "smoke"

@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     check = parser.parse_args(arguments).check
 
     try:
-        stale = out_of_date() if check else redraw()
+        stale = out_of_date() if check else bring_up_to_date()
     except CourseError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -48,7 +48,7 @@ def out_of_date() -> list[Path]:
     return stale_figures() + [page for page in pages() if redrawn(page) != _read(page)]
 
 
-def redraw() -> list[Path]:
+def bring_up_to_date() -> list[Path]:
     """Those, drawn afresh, each whole or not at all. A fault in one leaves all as they were."""
     out_of_date()  # finds the faults
 

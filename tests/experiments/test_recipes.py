@@ -22,12 +22,15 @@ from course_lib.training import Extras, schedules
         ("tiny_imagent", "tiny_imagenet"),
         ("quick", "tiny_imagenet_quick"),
         ("tiny_imagenet_orig", "tiny_imagenet_original"),
+        ("TINY_IMAGENET", "tiny_imagenet"),
+        ("CIFAR100", "cifar100_"),
         ("#", "tiny_imagenet"),
     ],
 )
 def test_an_unknown_recipe_is_answered_with_the_nearest(wrong, meant):
-    with pytest.raises(CourseError, match=f"unknown recipe '{wrong}'.*{meant}"):
+    with pytest.raises(CourseError, match=f"unknown recipe '{wrong}'.*{meant}") as caught:
         find_recipe(wrong)
+    assert len(str(caught.value)) < 250, "near ones, not all there are"
 
 
 @pytest.mark.parametrize("name", RECIPES | TRIALS)

@@ -61,6 +61,13 @@ def test_a_wrong_wish_ends_with_code_1_and_one_line(capsys, arguments, said):
     assert error.startswith("error: ") and said in error and error.count("\n") == 1
 
 
+@pytest.mark.parametrize("seed", ["-1", "1.5", "x", "", "9223372036854775808"])
+def test_a_seed_that_is_none_is_refused_with_the_range(capsys, seed):
+    with pytest.raises(SystemExit):
+        command.main(["tiny_imagenet", "--seed", seed])
+    assert f"'{seed}' is not a whole number from 0 to 2^63 - 1" in capsys.readouterr().err
+
+
 def test_an_unknown_profile_in_the_variable_ends_with_code_1(capsys, monkeypatch):
     monkeypatch.setenv("COURSE_PROFILE", "fast")
     assert command.main(["tiny_imagenet"]) == 1
