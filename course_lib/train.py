@@ -6,7 +6,7 @@ from pathlib import Path
 
 from course_lib import runtime
 from course_lib.experiments import RECIPES, TRIALS, Recipe, Run, find_recipe, run
-from course_lib.files import CourseError, read_json, write_json
+from course_lib.files import CourseError, read_json, writable, write_json
 from course_lib.runtime import Runtime
 from course_lib.training import processes
 
@@ -15,6 +15,8 @@ SEVERAL = (
     "torchrun --nproc-per-node N -m course_lib.train RECIPE. "
     "Each batch is shared out; the first process writes."
 )
+
+LARGEST_SEED = 2**63 - 1  # that torch takes
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,12 +42,17 @@ def _train(recipe: Recipe, asked: argparse.Namespace) -> int:
     if is_first:
         print(rt.banner())
 
+    # what stands in the way of the record is told before the hour, not after it
+    path = _path(asked.out, recipe, rt) if asked.out and is_first else None
+    if path:
+        _refuse_what_cannot_be_written(path, rt)
+
     finished = run(recipe, rt, resume=asked.resume, tensorboard=asked.tensorboard)
 
     if is_first:
         print(_in_words(recipe, finished))
-        if asked.out:
-            _write(finished.record, _path(asked.out, recipe, rt), rt)
+    if path:
+        _write(finished.record, path)
     return 0
 
 
@@ -66,16 +73,10 @@ def _path(out: Path, recipe: Recipe, rt: Runtime) -> Path:
     return folder / recipe.name / f"{rt.profile}-seed{rt.seed}.json"
 
 
-def _write(record: dict, path: Path, rt: Runtime) -> None:
-    """Raises CourseError for what was measured on toy shapes, and for a record of another machine.
-
-    A record of the profile smoke says so; tables leave it out.
-    """
-    if not record["is_real"]:
-        raise CourseError(
-            f"{path} was not written: these pictures were toy shapes, and nothing measured on them "
-            "may lie among results. README says how to get the real data."
-        )
+def _refuse_what_cannot_be_written(path: Path, rt: Runtime) -> None:
+    """Raises CourseError for a folder that cannot be written, and a record of another machine."""
+    if not writable(path.parent):
+        raise CourseError(f"cannot write to {path.parent}: mend that, or name another folder")
 
     kept = read_json(path)
     here = {"device": rt.machine, "processes": processes.count()}
@@ -83,6 +84,18 @@ def _write(record: dict, path: Path, rt: Runtime) -> None:
         raise CourseError(
             f"{path} is of another machine or number of processes ({kept.get('device')}; "
             f"processes: {kept.get('processes')}): move it, or name another folder"
+        )
+
+
+def _write(record: dict, path: Path) -> None:
+    """Raises CourseError for what was measured on toy shapes, and for a full disk.
+
+    A record of the profile smoke says so; tables leave it out.
+    """
+    if not record["is_real"]:
+        raise CourseError(
+            f"{path} was not written: these pictures were toy shapes, and nothing measured on them "
+            "may lie among results. README says how to get the real data."
         )
 
     write_json(path, record)
@@ -121,8 +134,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+    if not text.isdecimal() or int(text) > LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2^63 - 1")
     return int(text)
 
 

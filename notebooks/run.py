@@ -3,14 +3,16 @@
     python notebooks/run.py --profile smoke              every notebook
     python notebooks/run.py --profile cpu --notebook 02  one notebook, the whole data set
 
-The executed copies land in build/notebooks, also when a cell fails or the run is stopped. The last
-line that a cell tagged ``headline`` prints, ``HEADLINE | data | result``, ends up in the table.
+The executed copies land in build/notebooks, also when a cell fails or the run is stopped; where
+that takes no more, in a temporary folder. The last line that a cell tagged ``headline`` prints,
+``HEADLINE | data | result``, ends up in the table.
 """
 
 import argparse
 import os
 import re
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -44,9 +46,10 @@ NO_HEADLINE = Headline("—", "—")
 
 
 def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
-    """The command line; returns the exit code: 0, 1 after a failed cell, 130 after Ctrl-C."""
+    """The command line; returns the exit code: 0, 1 after a failure, 130 after Ctrl-C."""
     args = parse(arguments)
     paths = choose(folder, args.notebook)
+    check_before(paths, [args.out, folder] if args.inplace else [args.out])
     print(f"profile {args.profile}: {len(paths)} notebook{'s' * (len(paths) > 1)}")
 
     rows, all_good = [], True
@@ -66,7 +69,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """SystemExit for what is not known."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--profile", choices=PROFILES, default=os.environ.get("COURSE_PROFILE"))
-    parser.add_argument("--notebook", metavar="NN", help="number of one notebook, such as 02")
+    parser.add_argument(
+        "--notebook", metavar="NN", help="one notebook by its number, such as 02, or its name"
+    )
     parser.add_argument(
         "--out",
         type=Path,
@@ -83,14 +88,18 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def choose(folder: Path, number: str | None) -> list[Path]:
-    """The notebooks of ``folder``, or the one with this number. SystemExit where there is none."""
+def choose(folder: Path, asked: str | None) -> list[Path]:
+    """The notebooks of ``folder``, or the one asked for: ``2``, ``02``, its name, its path.
+
+    SystemExit where there is none.
+    """
     found = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
-    if number is None:
+    if asked is None:
         chosen, wanted = found, "no notebook"
     else:
-        chosen = [path for path in found if path.stem.split("_")[0] == number.zfill(2)]
-        wanted = f"no notebook {number}"
+        name = Path(asked).name.removesuffix(".ipynb").zfill(2)
+        chosen = [path for path in found if name in (path.stem, path.stem[:2])]
+        wanted = f"no notebook {asked}"
 
     if not chosen:
         names = ", ".join(path.stem for path in found) or "none"
@@ -98,31 +107,51 @@ def choose(folder: Path, number: str | None) -> list[Path]:
     return chosen
 
 
+def check_before(paths: list[Path], folders: list[Path]) -> None:
+    """What would fail after the last cell fails before the first one, by SystemExit."""
+    for path in paths:
+        read(path)
+
+    for folder in folders:
+        probe = folder / f".writable-{os.getpid()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            sys.exit(f"cannot write to {folder} ({error.strerror}): choose another one with --out")
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    """SystemExit for a file that is no notebook."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except Exception as error:  # nbformat raises many kinds
+        sys.exit(f"{path} cannot be read as a notebook ({str(error) or type(error).__name__:.80})")
+
+
 def run_one(path: Path, out: Path, profile: str, inplace: bool) -> tuple[tuple[str, ...], bool]:
     """Execute one notebook and write the outputs; (row of the table, success).
 
-    They go into a copy in ``out``; with ``inplace``, if all cells ran, into the notebook itself.
+    They go into a copy in ``out``; with ``inplace``, if all cells ran, into the notebook itself. No
+    success without them.
     """
     print(f"{path.stem} ...", flush=True)
     start = time.monotonic()
-    notebook = nbformat.read(path, as_version=4)
+    notebook = read(path)
 
     failure = "stopped"  # unless execute comes back
     try:
         failure = execute(notebook, path.parent, profile)
     finally:
-        target = path if inplace and not failure else out / path.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(notebook, target)
-
         if failure:
             print(f"  {failure}")
-        print(f"  written: {target}", flush=True)
+        written = write(notebook, path if inplace and not failure else out / path.name)
 
     found = headline(notebook)
     minutes = f"{(time.monotonic() - start) / 60:.1f}"
     result = failure.splitlines()[0] if failure else found.result
-    return (path.stem, found.data, minutes, result), not failure
+    return (path.stem, found.data, minutes, result), written and not failure
 
 
 def table(rows: list[tuple[str, ...]]) -> str:
@@ -242,6 +271,36 @@ def code_cells(notebook) -> list[tuple[int, nbformat.NotebookNode]]:
         for index, cell in enumerate(notebook.cells)
         if cell.cell_type == "code" and cell.source.strip()
     ]
+
+
+# --- what is kept -------------------------------------------------------------------------------
+
+
+def write(notebook, target: Path) -> bool:
+    """Into ``target``, else into a temporary folder, with a word. True if ``target`` has it."""
+    spare = Path(tempfile.gettempdir()) / f"{target.stem}-{os.getpid()}.ipynb"
+
+    for place in (target, spare):
+        try:
+            write_whole(notebook, place)
+        except (OSError, ValueError) as error:  # a ValueError: a sign that UTF-8 does not know
+            print(f"  cannot write {place} ({getattr(error, 'strerror', error)})", flush=True)
+        else:
+            print(f"  written: {place}", flush=True)
+            return place == target
+
+    print("  the outputs are lost", flush=True)
+    return False
+
+
+def write_whole(notebook, target: Path) -> None:
+    """What stands there before stays until the new one is whole. Raises OSError, ValueError."""
+    aside = target.with_name(f"{target.name}.partial-{os.getpid()}")
+    try:
+        nbformat.write(notebook, aside)
+        os.replace(aside, target)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 # --- the headline -------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """What is drawn from records: tables, figures, numbers; and that the repository's is up to date."""
 
+import errno
 import json
+import os
 import re
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from course_lib import files
 from course_lib.experiments import record as records
 from course_lib.files import CourseError, write_json
 from course_lib.report import figures, pages
@@ -243,6 +246,36 @@ def test_an_unknown_table_is_named_with_those_there_are():
         pages.fill(PAGE.format("imagenette", ""))
 
 
+@pytest.mark.parametrize("asked", ["runs", "ablations", "minutes "])
+def test_a_table_of_nothing_is_an_error_that_says_what_to_write(asked):
+    name = asked.strip()
+    with pytest.raises(CourseError, match=f"table '{name}' of no recipe: .*table: {name} RECIPE"):
+        pages.fill(PAGE.format(asked, ""))
+
+
+def test_a_table_without_a_name_is_an_error():
+    with pytest.raises(CourseError, match="unknown table ''"):
+        pages.fill(PAGE.format("", ""))
+
+
+@pytest.mark.parametrize("asked", ["runs tiny_imagent", "minutes tiny_imagenet tiny_imagent"])
+def test_a_table_of_an_unknown_recipe_is_an_error_and_not_empty(asked):
+    with pytest.raises(CourseError, match="unknown recipe 'tiny_imagent'.*tiny_imagenet"):
+        pages.fill(PAGE.format(asked, ""))
+
+
+def test_a_table_of_a_recipe_that_is_gone_shows_the_runs_that_are_left():
+    commit_results("last_years", record(0.5))
+    assert "50.0 %" in pages.fill(PAGE.format("runs last_years", ""))
+
+
+def test_several_recipes_share_a_table_of_ablations():
+    for name in ("tiny_imagenet", "tiny_imagenet_quick"):
+        commit_results(f"ablations/{name}", record(settings={"about": f"of {name}"}))
+    filled = pages.fill(PAGE.format("ablations tiny_imagenet tiny_imagenet_quick", ""))
+    assert "| of tiny_imagenet |" in filled and "| of tiny_imagenet_quick |" in filled
+
+
 def test_an_unknown_figure_is_named_with_those_there_are():
     with pytest.raises(CourseError, match="unknown figure 'imagenette'.*tiny_imagenet"):
         pages.fill("<!-- figure: imagenette -->\n<!-- end -->\n")
@@ -329,6 +362,96 @@ def test_what_was_redrawn_passes_the_check_and_stays_as_it_is(out_of_date, capsy
     assert texts(out_of_date) == after and not capsys.readouterr().out
 
 
+# --- whole or not at all, and in a sentence -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        ("", "cannot be read as a record"),
+        ('{"epochs": 3', "cannot be read as a record"),
+        ("<<<<<<< HEAD", "cannot be read as a record"),
+        ("[]", "lacks everything"),
+        ('{"epochs": 3}', "lacks device, final, "),
+    ],
+)
+@pytest.mark.parametrize("arguments", [[], ["--check"]])
+def test_a_broken_record_is_named_and_nothing_is_drawn(
+    out_of_date, capsys, content, said, arguments
+):
+    broken = records.RESULTS / "tiny_imagenet" / "cpu-seed7.json"
+    broken.write_text(content)
+    before = texts(out_of_date)
+
+    assert pages.main(arguments) == 1
+    error = capsys.readouterr().err
+    assert f"{broken} " in error and said in error and error.count("\n") == 1
+    assert texts(out_of_date) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff\xfe{}"])
+def test_a_page_that_is_broken_is_named_and_all_stay_as_they_are(out_of_date, capsys, content):
+    (out_of_date / "notebooks" / "03.ipynb").write_bytes(content)
+    before = texts(out_of_date)
+
+    assert pages.main([]) == 1
+    error = capsys.readouterr().err
+    assert "03.ipynb" in error and error.count("\n") == 1
+    assert texts(out_of_date) == before
+
+
+def test_a_fault_in_the_last_page_leaves_the_figures_too_as_they_were(out_of_date):
+    notebook = a_notebook("old\n")
+    notebook.cells[0].source += "<!-- figure: nothing --><!-- end -->"
+    nbformat.write(notebook, out_of_date / "notebooks" / "03.ipynb")
+    before = texts(out_of_date)
+
+    assert pages.main([]) == 1
+    assert texts(out_of_date) == before
+
+
+@pytest.mark.parametrize("full", ["README.md", "02.ipynb", "tiny_imagenet.png"])
+def test_a_disk_that_fills_leaves_each_file_whole_and_is_said(
+    out_of_date, capsys, monkeypatch, full
+):
+    """The disk is found full at the last moment, when half is written."""
+    pages.main([])
+    capsys.readouterr()
+    commit_results("tiny_imagenet", record(0.7, seconds=3000))
+    before = texts(out_of_date)
+
+    def no_room(aside, path):
+        if path.name == full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        os.replace(aside, path)
+
+    monkeypatch.setattr(files, "move_into_place", no_room)
+    assert pages.main([]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: cannot write ") and f"{full} (No space left on" in error
+
+    after = texts(out_of_date)
+    assert after[full] == before[full] and after.keys() == before.keys()
+
+
+def test_a_figure_that_was_cut_is_out_of_date_and_drawn_again(out_of_date):
+    pages.main([])
+    path = out_of_date / "figures" / "tiny_imagenet.png"
+    whole = path.read_bytes()
+    for length in (0, 10, 60, len(whole) // 2):
+        path.write_bytes(whole[:length])
+        assert figures.stale_figures() == [path]
+
+    assert pages.main([]) == 0 and path.read_bytes() == whole
+
+
+def test_seeds_of_different_length_have_no_common_curve_and_that_is_said(out_of_date, capsys):
+    shorter = record() | {"epochs": 1, "history": record()["history"][:1]}
+    commit_results("tiny_imagenet", record(), shorter)
+    assert pages.main([]) == 1
+    assert "figure tiny_imagenet cannot be drawn: " in capsys.readouterr().err
+
+
 # --- figures --------------------------------------------------------------------------------------
 
 
@@ -385,7 +508,7 @@ def test_a_marker_that_cannot_be_filled_is_one_line_and_leaves_the_pages(reposit
     page.write_text("It took <!-- run: nothing minutes -->5<!-- end --> minutes.")
 
     assert pages.main([]) == 1
-    assert capsys.readouterr().err.startswith("error: run: nothing minutes")
+    assert capsys.readouterr().err.startswith("error: README.md: run: nothing minutes")
     assert ">5<" in page.read_text()
 
 

@@ -20,5 +20,8 @@ def find_recipe(name: str) -> Recipe:
     if name in known:
         return known[name]
 
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or list(RECIPES)
-    raise CourseError(f"unknown recipe {name!r}; the nearest names are {', '.join(near)}")
+    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.3) or list(RECIPES)[:3]
+    raise CourseError(
+        f"unknown recipe {name!r}; the nearest names are {', '.join(near)}; "
+        "python -m course_lib.train lists all"
+    )

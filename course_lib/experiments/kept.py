@@ -17,26 +17,31 @@ from course_lib.training import Checkpoint, processes
 Report = Callable[[str], None]
 
 
+def run_name(recipe: str, profile: str, seed: int, settings: dict) -> str:
+    """Recipe, profile and seed in words, and a digest of everything else that a run depends on."""
+    text = json.dumps(settings, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:6]
+
+    return f"{recipe}-{profile}-seed{seed}-{digest}"
+
+
 class Kept:
-    """The files of one run: recipe, profile, seed, and a digest of everything else it depends on.
+    """The files of one run.
 
     With other settings it is another run, in files of another name: what the old one left stays.
     """
 
     def __init__(self, folder: Path, recipe: Recipe, rt: Runtime) -> None:
         settings = recipe.settings()
-        text = json.dumps(settings, sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:6]
-
-        run = f"{recipe.name}-{rt.profile}-seed{rt.seed}"
-        name = f"{run}-{digest}"
+        name = run_name(recipe.name, rt.profile, rt.seed, settings)
+        without_digest = name.rpartition("-")[0]
 
         self.folder = folder
         self.checkpoint = Checkpoint(folder / f"{name}.pt", settings=settings)
         self.record = folder / f"{name}.json"
         self.rate = folder / f"{name}.rate.json"
         self.lock = folder / f"{name}.lock"
-        self._any_settings = f"{run}-*.pt"  # the checkpoints of this run, whatever their digest
+        self._any_settings = f"{without_digest}-*.pt"
 
     @contextmanager
     def alone(self) -> Iterator[None]:

@@ -44,6 +44,8 @@ class Recipe:
     model: str = "session_resnet"
     model_options: dict = field(default_factory=dict)
     whiten: bool = False  # start with a whitening stem
+    whiten_pictures: int = 2000  # drawn from train: its filters follow from them
+    whiten_floor: float = 0.05  # added to their variances
 
     # SGD, and how its rate moves
     lr: float = 0.4  # the peak

@@ -3,17 +3,33 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from course_lib.data import ImageStore
 from course_lib.experiments.recipe import Recipe
-from course_lib.files import REPO
+from course_lib.files import REPO, CourseError
 from course_lib.runtime import Runtime
 from course_lib.training import History, processes
 
 RESULTS = REPO / "figures" / "results"
+
+# What tables, figures and forecasts look at in the record of a run.
+SHOWN = frozenset(
+    (
+        "profile",
+        "is_real",
+        "train_images",
+        "device",
+        "epochs",
+        "seconds",
+        "reference_rate",
+        "history",
+        "final",
+    )
+)
 
 
 def make_record(
@@ -36,11 +52,12 @@ def make_record(
     final, look_seconds = look
     prepare_seconds = train.prepare_seconds + (0.0 if val is None else val.prepare_seconds)
     epoch_seconds = sum(history.column("seconds") + history.column("eval_seconds"))
+    settings = recipe.settings()
 
     return {
         # what was run
         "recipe": recipe.name,
-        "settings": recipe.settings() | {"about": recipe.about},
+        "settings": settings | {"about": recipe.about},
         "seed": rt.seed,
         "profile": rt.profile,
         # on what
@@ -48,7 +65,8 @@ def make_record(
         "is_real": train.is_real,
         "train_images": len(train),
         "val_images": None if val is None else len(val),
-        "noise": wrong_labels(train),
+        "noise": settings["data_options"].get("noise", 0),
+        "wrong_labels": wrong_labels(train),
         # where
         "device": rt.machine,
         "precision": rt.precision.name,
@@ -70,17 +88,33 @@ def make_record(
     }
 
 
-def wrong_labels(store: ImageStore) -> float:
-    """Percent of the labels that are not the true ones, to a tenth, as counted."""
-    if store.clean_labels is None:
-        return 0
+def wrong_labels(store: ImageStore) -> float | None:
+    """The share of the labels that are not the true ones, as counted: 0..1.
 
-    return round(100 * float(np.mean(store.labels != store.clean_labels)), 1)
+    None where the true ones are not known.
+    """
+    if store.clean_labels is None:
+        return None
+
+    return float(np.mean(store.labels != store.clean_labels))
 
 
 def results(name: str) -> list[dict]:
-    """The committed records of a recipe, in order of file name."""
-    return [json.loads(path.read_text()) for path in sorted((RESULTS / name).glob("*.json"))]
+    """The committed records of a recipe, in order of file name. Raises CourseError as ``read``."""
+    return [read(path, SHOWN) for path in sorted((RESULTS / name).glob("*.json"))]
+
+
+def read(path: Path, fields: frozenset[str] = frozenset()) -> dict:
+    """Raises CourseError for a file that is no JSON, and for one that lacks one of ``fields``."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CourseError(f"{path} cannot be read as a record ({error})") from error
+
+    lacks = sorted(fields - found.keys()) if isinstance(found, dict) else ["everything"]
+    if lacks:
+        raise CourseError(f"{path} is no record of a run: it lacks {', '.join(lacks)}")
+    return found
 
 
 def commit() -> str | None:

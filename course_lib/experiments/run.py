@@ -48,8 +48,8 @@ def run(
     *,
     seed: int | None = None,
     resume: bool = True,
-    folder: Path | None = None,
-    tensorboard: Path | None = None,
+    folder: Path | str | None = None,
+    tensorboard: Path | str | None = None,
     quiet: bool = False,
 ) -> Run:
     """Train ``recipe`` on as much data as the profile asks for, then look at the official split.
@@ -60,7 +60,7 @@ def run(
     curves. Of several processes (torchrun) the first one writes and prints.
 
     Raises CourseError for an unknown recipe, data that cannot be had, a loss that is no number, a
-    checkpoint of another training and a full disk.
+    checkpoint of another training, a folder that cannot be written and a full disk.
     """
     recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
     rt = rt if seed is None else replace(rt, seed=seed)
@@ -75,7 +75,7 @@ def run(
     if rt.profile == "smoke" or not train.is_real:
         recipe, kept = recipe.for_smoke(), KeptNowhere()
     else:
-        kept = Kept(folder or runs_home(), recipe, rt)
+        kept = Kept(Path(folder or runs_home()), recipe, rt)
 
     with kept.alone():
         kept.begin(resume, callbacks.report)
@@ -92,7 +92,10 @@ def run(
         callbacks.after_epoch(history)  # a run that was reused has curves, too
 
         if not record:
-            look = _look_once(rt, model, val, recipe.sizes[-1]) if val is not None else (None, 0.0)
+            look = (None, 0.0)
+            if val is not None:
+                look = _look_once(rt, model, val, recipe.sizes[-1])
+
             rates = [rate, price.rate_of_all(rt)] if rate else None
             record = records.make_record(
                 recipe, rt, train, val, history, rates=rates, look=look, commit=commit
@@ -122,7 +125,8 @@ def _train(
     val_loader = BatchLoader(tune, 500, augment=False, device=rt.device)
 
     if recipe.whiten:
-        whiten_stem(model, sample(train, 2000, recipe.sizes[0], rt.device, rt.seed))
+        pictures = sample(train, recipe.whiten_pictures, recipe.sizes[0], rt.device, rt.seed)
+        whiten_stem(model, pictures, recipe.whiten_floor)
 
     optimizer = recipe.build_optimizer(model)
     scheduler = recipe.build_schedule(optimizer, len(train_loader))
@@ -195,12 +199,12 @@ def _shared(loader: BatchLoader) -> BatchLoader:
     return loader
 
 
-def _callbacks(name: str, tensorboard: Path | None, quiet: bool) -> Callbacks:
+def _callbacks(name: str, tensorboard: Path | str | None, quiet: bool) -> Callbacks:
     """Who hears a line, and who draws an epoch: of several processes the first one alone."""
     is_first = processes.rank() == 0
 
     report = print if is_first and not quiet else _say_nothing
-    folder = tensorboard / name if tensorboard and is_first else None
+    folder = Path(tensorboard, name) if tensorboard and is_first else None
     return Callbacks(after_epoch=curves(folder), report=report)
 
 

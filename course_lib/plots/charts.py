@@ -122,23 +122,27 @@ def accuracy_by_price(runs: Mapping[str, list]) -> Picture:
     """Tune accuracy against what the training had cost by then, in epochs of the reference network.
 
     runs: name → one list of (price, top-1 in 0..1) per seed, a point for each epoch. Drawn are
-    means over the seeds, with a bar of one standard deviation where there are several.
+    means over the seeds, with a bar of one standard deviation where there are several. Raises
+    ValueError for no run, seeds of different length, and prices that are no numbers.
     """
+    if not runs:
+        raise ValueError("accuracy_by_price(): expected at least one run")
+    curves = {name: _seeds(name, seeds) for name, seeds in runs.items()}
+
     figure, (ax,) = charts(1, 330, width=700)
     said = []
 
-    for index, (name, seeds) in enumerate(runs.items()):
-        points = np.asarray(seeds)  # (seeds, epochs, 2)
+    for index, (name, points) in enumerate(curves.items()):
         price, top1 = points.mean(axis=0).T  # (epochs,)
-        bars = 100 * points.std(axis=0, ddof=1)[:, 1] if len(seeds) > 1 else None
+        bars = 100 * points.std(axis=0, ddof=1)[:, 1] if len(points) > 1 else None
 
         style = _line(index, len(top1))
         style["markevery"] = 1  # epochs are few, and each has its bar
-        label = f"{name} (n = {len(seeds)})"
+        label = f"{name} (n = {len(points)})"
         ax.errorbar(price, 100 * top1, bars, capsize=3, label=label, **style)
 
         accuracy = words.span(100 * top1, words.percent)
-        said.append(f"{name}, n = {len(seeds)}: {accuracy}, at a price of {price[-1]:.2f}")
+        said.append(f"{name}, n = {len(points)}: {accuracy}, at a price of {price[-1]:.2f}")
 
     ax.legend(loc="lower right")
     ax.set(xlim=(0, None), ylim=(0, None))
@@ -146,6 +150,21 @@ def accuracy_by_price(runs: Mapping[str, list]) -> Picture:
 
     alt = f"Tune accuracy against price, a point for each epoch. {'; '.join(said)}"
     return Picture(figure, alt)
+
+
+def _seeds(name: str, seeds: list) -> np.ndarray:
+    """(seeds, epochs, 2): price and top-1 of every epoch of a run."""
+    lengths = {len(epochs) for epochs in seeds}
+    if len(lengths) != 1 or lengths == {0}:
+        raise ValueError(
+            f"accuracy_by_price(): {name!r} has seeds of {sorted(lengths)} epochs; expected at "
+            "least one seed and one epoch, and as many epochs of each seed"
+        )
+
+    points = np.array(seeds, float)
+    if not np.isfinite(points[..., 0]).all():
+        raise ValueError(f"accuracy_by_price(): a price of {name!r} is no number")
+    return points
 
 
 # --- learning rates -----------------------------------------------------------------------------
@@ -159,11 +178,7 @@ def lr_range(lrs, losses, suggestion=None, minimum=None) -> Picture:
     at which it is lowest. Raises ValueError for rates and losses that do not fit.
     """
     lrs, losses = np.asarray(lrs, float), np.asarray(losses, float)
-    if lrs.shape != losses.shape or not np.isfinite(losses).any() or not (lrs > 0).all():
-        raise ValueError(
-            f"lr_range(): {lrs.shape} rates and {losses.shape} losses; expected as many of both, "
-            "rates above zero, and not every loss NaN"
-        )
+    _refuse_other_rates(lrs, losses, suggestion=suggestion, minimum=minimum)
 
     finite = np.isfinite(losses)
     lrs, losses = lrs[finite], losses[finite]
@@ -195,6 +210,19 @@ def lr_range(lrs, losses, suggestion=None, minimum=None) -> Picture:
     return Picture(figure, alt)
 
 
+def _refuse_other_rates(lrs: np.ndarray, losses: np.ndarray, **marked: float | None) -> None:
+    is_rate = (lrs > 0) & np.isfinite(lrs)
+    if lrs.shape != losses.shape or not np.isfinite(losses).any() or not is_rate.all():
+        raise ValueError(
+            f"lr_range(): {lrs.shape} rates and {losses.shape} losses; expected as many of both, "
+            "rates above zero, and not every loss NaN"
+        )
+
+    for name, rate in marked.items():
+        if rate is not None and not 0 < rate < np.inf:
+            raise ValueError(f"lr_range(): the {name} is {rate}, expected a rate above zero")
+
+
 def _loss_at(rate: float, lrs: np.ndarray, losses: np.ndarray) -> float:
     return np.interp(np.log(rate), np.log(lrs), losses)
 
@@ -219,15 +247,19 @@ def _mark_rate(
 
 @house_style
 def schedules(rates: dict[str, list[float]]) -> Picture:
-    """Learning rate per step, a line for each schedule: name → rates, none of them empty."""
-    if not rates or not all(map(len, rates.values())):
+    """Learning rate per step, a line for each schedule: name → rates, none of them empty.
+
+    Raises ValueError for others, and for NaN.
+    """
+    lines = {name: np.asarray(values, float) for name, values in rates.items()}  # (steps,) each
+    if not lines or not all(map(_is_line, lines.values())):
         raise ValueError(
-            "schedules() needs a dict name -> learning rates per step, none of them empty"
+            "schedules() needs a dict name -> learning rates per step, none of them empty or NaN"
         )
 
     figure, (ax,) = charts(1, 280, width=700)
     said = []
-    for index, (name, values) in enumerate(rates.items()):
+    for index, (name, values) in enumerate(lines.items()):
         ax.plot(values, label=name, **_line(index, len(values)))
         said.append(
             f"{name}: first {words.number(values[0])}, "
@@ -240,6 +272,10 @@ def schedules(rates: dict[str, list[float]]) -> Picture:
     return Picture(figure, f"Learning rate per step. {'; '.join(said)}")
 
 
+def _is_line(values: np.ndarray) -> bool:
+    return values.ndim == 1 and len(values) > 0 and bool(np.isfinite(values).all())
+
+
 # --- right and wrong ----------------------------------------------------------------------------
 
 
@@ -248,8 +284,11 @@ def per_class(accuracies, classes: list[str], k: int = 10) -> Picture:
     """The best and the worst k classes.
 
     accuracies: (C,) in 0..1, NaN for a class without pictures; classes: C names. Raises ValueError
-    for other shapes.
+    for other shapes, and a k below 1.
     """
+    if k < 1:
+        raise ValueError(f"per_class(): k is {k}, expected at least 1")
+
     percent = 100 * np.asarray(accuracies, float)
     if percent.shape != (len(classes),) or np.isnan(percent).all():
         raise ValueError(

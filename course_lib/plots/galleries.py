@@ -134,7 +134,7 @@ def _mosaic(
     ``foot``: room for text below, in pixels on the page, as are all lengths in here.
     """
     images = np.asarray(images)
-    _refuse_other_shapes(images, titles=titles, boxes=boxes, masks=masks)
+    _refuse_other_shapes(images, columns, titles, boxes, masks)
 
     small, scale = _fit(images, columns)
     columns = min(columns, len(images))
@@ -178,14 +178,20 @@ def _mosaic(
     return figure
 
 
-def _refuse_other_shapes(images: np.ndarray, **for_each) -> None:
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or not len(images):
+def _refuse_other_shapes(images: np.ndarray, columns: int, titles, boxes, masks) -> None:
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or not images.size:
         raise ValueError(
             f"expected at least one picture, uint8 (N, H, W, 3), got {images.dtype} {images.shape}"
         )
-    for name, values in for_each.items():
+    if columns < 1:
+        raise ValueError(f"{columns} columns: expected at least 1")
+
+    for name, values in (("titles", titles), ("boxes", boxes), ("masks", masks)):
         if values is not None and len(values) != len(images):
             raise ValueError(f"{len(values)} {name} for {len(images)} pictures: expected one each")
+
+    if masks is not None and np.shape(masks) != images.shape[:3]:
+        raise ValueError(f"masks of {np.shape(masks)} for pictures of {images.shape}")
 
 
 def _fit(images: np.ndarray, columns: int) -> tuple[np.ndarray, int]:
@@ -211,6 +217,8 @@ OUTLINE = (("black", 3.5), ("white", 1.5))
 
 def _outline_box(ax: Axes, box) -> None:
     """x0, y0, x1, y1 are the first and last pixels inside: the box goes around them."""
+    if len(box) != 4:
+        raise ValueError(f"boxes of {len(box)} numbers: expected x0, y0, x1, y1")
     x0, y0, x1, y1 = (float(side) for side in box)
     for colour, width in OUTLINE:
         ax.add_patch(

@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from course_lib.files import CourseError, written_whole
+
 POINTS = 72  # an inch: a point of a figure is a pixel on the page
 DPI = 144  # twice as fine as shown: sharp on a dense screen
 WIDTH = 848  # of a full figure, in pixels on the page
@@ -65,13 +67,20 @@ class Picture:
         )
 
     def save(self, path: str | Path, **texts: str) -> None:
-        """As a PNG that carries ``texts`` and, under Description, what it shows."""
+        """As a PNG that carries ``texts`` and, under Description, what it shows.
+
+        Whole or not at all. Raises CourseError for a folder that cannot be written, or is full.
+        """
         carried = PngInfo()
         for key, value in {"Description": self.alt, **texts}.items():
             carried.add_itxt(key, value)
 
         page = Image.open(io.BytesIO(self.png))
-        page.save(path, "PNG", pnginfo=carried, optimize=True)
+        try:
+            with written_whole(Path(path)) as aside:
+                page.save(aside, "PNG", pnginfo=carried, optimize=True)
+        except OSError as error:
+            raise CourseError(f"cannot write {path} ({error.strerror or error})") from error
 
 
 def charts(number: int, height: int, width: int = WIDTH) -> tuple[Figure, list[Axes]]:

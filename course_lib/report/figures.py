@@ -63,9 +63,16 @@ def figure(name: str, root: str = "") -> str:
 
 
 def draw_figures() -> None:
-    """Each with a digest of its records inside; one without records is removed."""
+    """Each with a digest of its records inside; one without records is removed.
+
+    Raises CourseError for records that do not go together, and for a full disk.
+    """
     for name, (draw, _) in FIGURES.items():
-        picture = draw(_records(name))
+        try:
+            picture = draw(_records(name))
+        except ValueError as error:
+            raise CourseError(f"figure {name} cannot be drawn: {error}") from error
+
         if picture is None:
             _file(name).unlink(missing_ok=True)
         else:
@@ -90,11 +97,12 @@ def _digest(name: str) -> str | None:
 
 
 def _carried(name: str) -> dict[str, str]:
-    """The texts inside the PNG; empty where there is none."""
-    if not _file(name).exists():
+    """The texts inside the PNG; empty where there is none, or a broken one."""
+    try:
+        with Image.open(_file(name)) as image:
+            return dict(image.text)
+    except (OSError, SyntaxError, AttributeError):  # AttributeError: of another kind than PNG
         return {}
-    with Image.open(_file(name)) as image:
-        return dict(image.text)
 
 
 def _file(name: str) -> Path:

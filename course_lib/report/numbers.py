@@ -1,6 +1,5 @@
 """Which records are worth showing, and a number as their mean and spread."""
 
-import json
 import statistics
 from collections.abc import Callable
 
@@ -59,14 +58,15 @@ def mean(runs: list[dict], value: str) -> str:
 
 def measured(name: str) -> list[dict]:
     """The committed records of a recipe that are worth a row: real data, a rate, not smoke."""
-    return [record for record in results(name) if _counts(record)]
+    return [record for record in results(name) if _may_be_shown(record)]
 
 
 def by_machine(runs: list[dict]) -> dict[str, list[dict]]:
     """Runs on one machine, with as many processes, belong together."""
     groups: dict[str, list[dict]] = {}
     for record in runs:
-        machine = record.get("device") or record["machine"]  # a benchmark says "machine"
+        # a benchmark says "machine"
+        machine = record.get("device") or record.get("machine", "an unnamed machine")
 
         processes = record.get("processes", 1)
         if processes > 1:
@@ -85,12 +85,12 @@ def _find(source: str) -> list[dict]:
     for pattern in (f"{source}.json", f"{source}/*.json", f"{source}-seed*.json"):
         paths += sorted(records.RESULTS.glob(pattern))
 
-    found = [json.loads(path.read_text()) for path in paths]
-    return [record for record in found if _counts(record)]
+    found = [records.read(path) for path in paths]
+    return [record for record in found if _may_be_shown(record)]
 
 
-def _counts(record: dict) -> bool:
-    """Whether it may be shown. A benchmark has none of the three fields, and counts."""
+def _may_be_shown(record: dict) -> bool:
+    """Real data, a rate, not smoke. A benchmark has none of the three fields, and may."""
     is_real = record.get("is_real", True)
     has_rate = record.get("reference_rate", 1)
     is_smoke = record.get("profile") == "smoke"

@@ -10,7 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-from course_lib.files import REPO, CourseError
+from course_lib.files import REPO, CourseError, written_whole
 from course_lib.report.figures import draw_figures, figure, stale_figures
 from course_lib.report.numbers import number
 from course_lib.report.tables import table
@@ -32,24 +32,35 @@ def main(arguments: list[str] | None = None) -> int:
     )
     check = parser.parse_args(arguments).check
 
-    stale = stale_figures()
     try:
-        if not check:
-            draw_figures()  # before the pages, which quote their texts
-        texts = {page: redrawn(page) for page in pages()}
+        stale = out_of_date() if check else bring_up_to_date()
     except CourseError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
-    for page, text in texts.items():
-        if text != page.read_text(encoding="utf-8"):
-            stale.append(page)
-            if not check:
-                page.write_text(text, encoding="utf-8", newline="\n")
-
     for path in stale:
         print(f"{'out of date' if check else 'redrawn'}: {path.relative_to(REPO)}")
     return 1 if check and stale else 0
+
+
+def out_of_date() -> list[Path]:
+    """The figures and pages that are not as they should be. Raises CourseError as ``redrawn``."""
+    return stale_figures() + [page for page in pages() if redrawn(page) != _read(page)]
+
+
+def bring_up_to_date() -> list[Path]:
+    """Those, drawn afresh, each whole or not at all. A fault in one leaves all as they were."""
+    out_of_date()  # finds the faults
+
+    stale = stale_figures()
+    draw_figures()  # before the pages, which quote their texts
+
+    for page in pages():
+        text = redrawn(page)
+        if text != _read(page):
+            _write(page, text)
+            stale.append(page)
+    return stale
 
 
 def pages() -> list[Path]:
@@ -59,9 +70,12 @@ def pages() -> list[Path]:
 
 
 def redrawn(page: Path) -> str:
-    """The text of a page as it should be. Raises CourseError as ``fill`` does."""
-    text = page.read_text(encoding="utf-8")
-    return fill_notebook(text) if page.suffix == ".ipynb" else fill(text)
+    """The text of a page as it should be. Raises CourseError as ``fill`` does, with its name."""
+    text = _read(page)
+    try:
+        return fill_notebook(text) if page.suffix == ".ipynb" else fill(text)
+    except CourseError as error:
+        raise CourseError(f"{page.relative_to(REPO)}: {error}") from error
 
 
 def fill(text: str, root: str = "") -> str:
@@ -79,12 +93,32 @@ def fill(text: str, root: str = "") -> str:
 
 def fill_notebook(text: str) -> str:
     """The same for the markdown cells of a notebook file; every other byte stays as it is."""
-    notebook = json.loads(text)
-    for cell in notebook["cells"]:
+    try:
+        notebook = json.loads(text)
+        cells = notebook["cells"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise CourseError(f"not a notebook ({error!r})") from error
+
+    for cell in cells:
         if cell["cell_type"] == "markdown":
             filled = fill("".join(cell["source"]), root="../")
             cell["source"] = filled.splitlines(keepends=True)
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
+
+def _read(page: Path) -> str:
+    try:
+        return page.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CourseError(f"{page} cannot be read ({error})") from error
+
+
+def _write(page: Path, text: str) -> None:
+    try:
+        with written_whole(page) as aside:
+            aside.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise CourseError(f"cannot write {page} ({error.strerror or error})") from error
 
 
 def _draw(match: re.Match, root: str) -> str:

@@ -5,6 +5,7 @@ A new one is a function that returns Markdown, and a line in ``TABLES`` at the e
 
 from collections.abc import Callable, Iterator
 
+from course_lib.experiments import find_recipe
 from course_lib.experiments import record as records
 from course_lib.files import CourseError
 from course_lib.report.numbers import by_machine, mean, measured
@@ -25,11 +26,21 @@ LOGGED = {
 
 
 def table(asked: str) -> str:
-    """A table by its name, and what it is of. Raises CourseError for an unknown name."""
-    name, *arguments = asked.split()
+    """A table by its name, and the recipes that it is of. Raises CourseError for unknown ones."""
+    name, _, of = asked.partition(" ")
     if name not in TABLES:
         raise CourseError(f"unknown table {name!r}: expected one of {', '.join(TABLES)}")
-    return TABLES[name](*arguments)
+
+    recipes = of.split()
+    if not recipes:
+        raise CourseError(f"table {name!r} of no recipe: expected `table: {name} RECIPE`")
+
+    for recipe in recipes:
+        has_runs = (records.RESULTS / recipe).is_dir()  # also of a recipe that is gone
+        if not has_runs:
+            find_recipe(recipe)
+
+    return TABLES[name](*recipes)
 
 
 def runs_table(*recipes: str) -> str:
@@ -42,15 +53,16 @@ def runs_table(*recipes: str) -> str:
     return _markdown(rows)
 
 
-def ablations_table(recipe: str) -> str:
-    """A recipe and its trials, in ``ablations/``, judged on the tune split."""
+def ablations_table(*recipes: str) -> str:
+    """Each recipe and its trials, in ``ablations/``, judged on the tune split."""
     rows = [("variant", "epochs", "pictures", "tune top-1", "n", "price", "minutes", "machine")]
-    rows += _rows(f"`{recipe}` as it stands", measured(recipe), "pictures", "tune")
+    for recipe in recipes:
+        rows += _rows(f"`{recipe}` as it stands", measured(recipe), "pictures", "tune")
 
-    for name in _ablations_of(recipe):
-        runs = measured(f"ablations/{name}")
-        about = runs[0]["settings"]["about"] if runs else name
-        rows += _rows(about, runs, "pictures", "tune")
+        for name in _ablations_of(recipe):
+            runs = measured(f"ablations/{name}")
+            about = runs[0]["settings"]["about"] if runs else name
+            rows += _rows(about, runs, "pictures", "tune")
     return _markdown(rows)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from course_lib.files import CourseError
+from course_lib.files import CourseError, writable
 
 COLUMNS = (
     "epoch",
@@ -63,7 +63,8 @@ class EpochSoFar:
 def curves(folder: Path | None) -> Callable[[History], None]:
     """A callback for ``after_epoch`` that shows the rows in TensorBoard, each once.
 
-    Without a folder it does nothing. Raises CourseError where TensorBoard is not installed.
+    Without a folder it does nothing. Raises CourseError where TensorBoard is not installed, or the
+    folder cannot be written.
     """
     if not folder:
         return lambda history: None
@@ -73,6 +74,8 @@ def curves(folder: Path | None) -> Callable[[History], None]:
     except ImportError as error:
         raise CourseError("TensorBoard is not installed: pip install tensorboard") from error
 
+    if not writable(folder):
+        raise CourseError(f"cannot write TensorBoard's curves to {folder}: choose another folder")
     writer = SummaryWriter(folder)
     shown = 0
 
@@ -83,6 +86,13 @@ def curves(folder: Path | None) -> Callable[[History], None]:
                 if value is not None:
                     writer.add_scalar(name, value, row["epoch"])
         shown = len(history.rows)
-        writer.flush()
+
+        try:
+            writer.flush()
+        except OSError as error:
+            raise CourseError(
+                f"cannot write TensorBoard's curves to {folder} ({error.strerror or error}). Make "
+                "room, or leave them out, and run again: what was trained is kept."
+            ) from error
 
     return write

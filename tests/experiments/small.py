@@ -8,6 +8,7 @@ from torch import nn
 from course_lib import files
 from course_lib.experiments import Recipe
 from course_lib.experiments import record as records
+from course_lib.models import Classifier
 from course_lib.runtime import Precision, Runtime
 from course_lib.training import Trainer
 
@@ -18,7 +19,7 @@ SMOKE = Runtime("local", "smoke", "asked for", CPU, Precision(CPU), 0)
 running = importlib.import_module("course_lib.experiments.run")
 
 
-class SmallNet(nn.Module):
+class SmallNet(Classifier):
     """What a run does around its network needs no large one."""
 
     def __init__(self, num_classes: int, *, width: int = 16, logit_scale: float = 1.0) -> None:

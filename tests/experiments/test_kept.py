@@ -254,6 +254,13 @@ def test_two_processes_do_not_train_the_same_run(real):
     assert run(TINY, real.rt).record["epochs"] == 2, "once it is over, the next may"
 
 
+def test_folders_may_be_given_as_text(real, tmp_path):
+    pytest.importorskip("torch.utils.tensorboard")
+    (tmp_path / "here").mkdir()
+    run(TINY, real.rt, folder=str(tmp_path / "here"), tensorboard=str(tmp_path / "curves"))
+    assert list((tmp_path / "here").glob("tiny-*.pt")) and list(tmp_path.glob("curves/*/*"))
+
+
 def test_a_folder_whose_drive_is_not_there_is_not_made_in_its_place(real, tmp_path):
     with pytest.raises(
         CourseError, match="cannot write to .*no drive/runs .*make that folder, or choose another"

@@ -12,7 +12,7 @@ from course_lib.data import Augment
 from course_lib.experiments import DATASETS, RECIPES, TRIALS, Recipe, find_recipe
 from course_lib.experiments.recipe import SCHEDULES
 from course_lib.files import CourseError
-from course_lib.models import SessionResNet, list_models
+from course_lib.models import SessionResNet, list_models, whiten_stem
 from course_lib.training import Extras, schedules
 
 
@@ -22,12 +22,15 @@ from course_lib.training import Extras, schedules
         ("tiny_imagent", "tiny_imagenet"),
         ("quick", "tiny_imagenet_quick"),
         ("tiny_imagenet_orig", "tiny_imagenet_original"),
+        ("TINY_IMAGENET", "tiny_imagenet"),
+        ("CIFAR100", "cifar100_"),
         ("#", "tiny_imagenet"),
     ],
 )
 def test_an_unknown_recipe_is_answered_with_the_nearest(wrong, meant):
-    with pytest.raises(CourseError, match=f"unknown recipe '{wrong}'.*{meant}"):
+    with pytest.raises(CourseError, match=f"unknown recipe '{wrong}'.*{meant}") as caught:
         find_recipe(wrong)
+    assert len(str(caught.value)) < 250, "near ones, not all there are"
 
 
 @pytest.mark.parametrize("name", RECIPES | TRIALS)
@@ -180,6 +183,12 @@ def test_a_default_of_the_data_set_that_changes_changes_the_settings(monkeypatch
     before = plain().settings()
     monkeypatch.setitem(DATASETS, "tiny_imagenet", lambda split, *, held_out=20, profile=None: None)
     assert plain().settings() == before | {"data_options": {"held_out": 20}}
+
+
+def test_the_stem_of_a_recipe_is_whitened_as_the_lesson_does_it():
+    floor = inspect.signature(whiten_stem).parameters["floor"].default
+    settings = find_recipe("tiny_imagenet").settings()
+    assert settings["whiten_floor"] == floor and settings["whiten_pictures"] == 2000
 
 
 def test_a_recipe_builds_what_its_fields_say():

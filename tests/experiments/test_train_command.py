@@ -17,6 +17,7 @@ from course_lib.experiments import RECIPES, TRIALS, Recipe, Run
 from course_lib.experiments.recipe import trial
 from course_lib.files import CourseError
 from course_lib.report.pages import main as report
+from course_lib.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("world")
 
@@ -58,6 +59,13 @@ def test_a_wrong_wish_ends_with_code_1_and_one_line(capsys, arguments, said):
     assert command.main(arguments) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and said in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("seed", ["-1", "1.5", "x", "", "9223372036854775808"])
+def test_a_seed_that_is_none_is_refused_with_the_range(capsys, seed):
+    with pytest.raises(SystemExit):
+        command.main(["tiny_imagenet", "--seed", seed])
+    assert f"'{seed}' is not a whole number from 0 to 2^63 - 1" in capsys.readouterr().err
 
 
 def test_an_unknown_profile_in_the_variable_ends_with_code_1(capsys, monkeypatch):
@@ -157,7 +165,7 @@ def test_what_was_measured_on_toy_shapes_never_lies_among_results(
     said = capsys.readouterr()
     assert "official validation set, last epoch" in said.out and "price" not in said.out
     assert "was not written: these pictures were toy shapes" in said.err
-    assert not out.exists()
+    assert not list(out.rglob("*.json"))
 
 
 def test_a_smoke_run_of_real_pictures_is_written_and_says_what_it_is(
@@ -169,11 +177,61 @@ def test_a_smoke_run_of_real_pictures_is_written_and_says_what_it_is(
     assert found["profile"] == "smoke" and found["is_real"] and found["reference_rate"] is None
 
 
+@pytest.fixture
+def no_training(monkeypatch):
+    monkeypatch.setattr(command, "run", Mock(side_effect=AssertionError("it was trained")))
+
+
+@pytest.mark.usefixtures("no_training")
+@pytest.mark.parametrize("option", ["out", "out/a/b", "out/tiny"])
+def test_a_folder_that_cannot_be_written_is_told_before_the_training(
+    here, tmp_path, capsys, option
+):
+    """A file stands where the folder, its parent or the recipe's own should be."""
+    (tmp_path / "out").write_text("a file")
+    asked = tmp_path / option
+    if option == "out/tiny":
+        (tmp_path / "out").unlink()
+        (tmp_path / "out").mkdir()
+        asked.write_text("a file")
+        asked = asked.parent
+
+    assert command.main(["tiny", "--out", str(asked)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: cannot write to {asked / 'tiny'}: ") and error.count("\n") == 1
+
+
+def test_a_folder_for_curves_that_cannot_be_written_is_told_before_the_training(
+    here, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(Trainer, "step", Mock(side_effect=AssertionError("it was trained")))
+    (tmp_path / "curves").write_text("a file")
+    assert command.main(["tiny", "--tensorboard", str(tmp_path / "curves")]) == 1
+    assert "error: cannot write TensorBoard's curves to" in capsys.readouterr().err
+
+
+def test_curves_for_which_the_disk_has_no_room_end_in_a_sentence_and_the_training_is_kept(
+    here, tmp_path, capsys, monkeypatch
+):
+    pytest.importorskip("torch.utils.tensorboard")
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with monkeypatch.context() as context:
+        context.setattr("torch.utils.tensorboard.SummaryWriter.flush", Mock(side_effect=full))
+        assert command.main(["tiny", "--tensorboard", str(tmp_path / "curves")]) == 1
+    assert "tiny-seed0 (No space left on device). Make room" in capsys.readouterr().err
+
+    assert command.main(["tiny"]) == 0
+    assert "going on after epoch 1" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("no_training")
 @pytest.mark.parametrize(
     "change, said",
     [({"device": "a phone"}, "a phone; processes: 1"), ({"processes": 2}, "processes: 2")],
 )
-def test_a_record_of_another_machine_is_not_written_over(here, tmp_path, capsys, change, said):
+def test_a_record_of_another_machine_is_told_before_the_training_and_stays(
+    here, tmp_path, capsys, change, said
+):
     path = tmp_path / "out" / "tiny" / "cpu-seed0.json"
     files.write_json(path, made_up(device=here.rt.machine) | change)
     kept = path.read_text()

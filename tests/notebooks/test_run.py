@@ -1,12 +1,17 @@
 """notebooks/run.py, on notebooks of two or three cells."""
 
+import errno
 import io
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
+import nbformat
 import nbformat.v4 as v4
 import pytest
 from rules import read
@@ -50,15 +55,120 @@ def test_an_unknown_profile_is_refused_with_those_that_exist(
 
 def test_an_unknown_notebook_is_refused_with_those_that_exist(tmp_path):
     make_notebook(tmp_path, "03_some_session", "1")
-    with pytest.raises(SystemExit, match="no notebook 9 in .*03_some_session"):
-        run.main(["--notebook", "9"], folder=tmp_path)
+    for asked in ("9", "some_session", "03_some"):
+        with pytest.raises(SystemExit, match=f"no notebook {asked} in .*03_some_session"):
+            run.main(["--notebook", asked], folder=tmp_path)
 
 
-@pytest.mark.parametrize("number", ["2", "02"])
-def test_one_notebook_is_chosen_by_its_number(tmp_path, number):
+@pytest.mark.parametrize(
+    "asked", ["2", "02", "02_second", "02_second.ipynb", "notebooks/02_second.ipynb"]
+)
+def test_one_notebook_is_chosen_by_its_number_or_name(tmp_path, asked):
     make_notebook(tmp_path, "01_first", "1")
     make_notebook(tmp_path, "02_second", "1")
-    assert run.choose(tmp_path, number) == [tmp_path / "02_second.ipynb"]
+    assert run.choose(tmp_path, asked) == [tmp_path / "02_second.ipynb"]
+
+
+# --- before the first cell ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_cell(monkeypatch):
+    monkeypatch.setattr(run, "execute", Mock(side_effect=AssertionError("a cell was run")))
+
+
+@pytest.mark.usefixtures("no_cell")
+@pytest.mark.parametrize("out", ["file", "file/below"])
+def test_a_folder_that_cannot_be_written_is_told_before_the_first_cell(tmp_path, out):
+    make_notebook(tmp_path, "01_first", "1")
+    (tmp_path / "file").write_text("a file stands there")
+    with pytest.raises(SystemExit, match=f"cannot write to .*{out} .*--out"):
+        run.main(["--out", str(tmp_path / out)], folder=tmp_path)
+
+
+@pytest.mark.usefixtures("no_cell")
+def test_in_place_the_folder_of_the_notebooks_is_tried_too(tmp_path, monkeypatch):
+    folder = tmp_path / "read only"
+    folder.mkdir()
+    make_notebook(folder, "01_first", "1")
+
+    touch = Path.touch
+
+    def refused(path):
+        if path.parent == folder:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        touch(path)
+
+    monkeypatch.setattr(Path, "touch", refused)
+    with pytest.raises(SystemExit, match=r"cannot write to .*read only \(Permission denied\)"):
+        run.main(["--out", str(tmp_path / "out"), "--inplace"], folder=folder)
+
+
+@pytest.mark.usefixtures("no_cell")
+@pytest.mark.parametrize("content", ["", "{", "{}", "[]", '{"nbformat": 9}', b"\xff\xfe"])
+def test_a_file_that_is_no_notebook_is_named_before_the_first_cell_of_any(tmp_path, content):
+    make_notebook(tmp_path, "01_first", "1")
+    bad = tmp_path / "02_bad.ipynb"
+    bad.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(SystemExit, match=r"02_bad\.ipynb cannot be read as a notebook \(.+\)"):
+        run.main(["--out", str(tmp_path / "out")], folder=tmp_path)
+
+
+# --- after the last one -------------------------------------------------------------------------
+
+
+def executed(notebook, folder, profile):
+    notebook.cells[0].outputs = [v4.new_output("stream", text="an hour's work\n")]
+
+
+@pytest.fixture
+def full(tmp_path, monkeypatch):
+    """A disk without room for what is written below ``tmp_path``, where its notebook lies."""
+    make_notebook(tmp_path, "01_first", "1")
+    spare = tmp_path.with_name(f"{tmp_path.name} spare")
+    spare.mkdir()
+    no_room = [tmp_path]
+
+    write = nbformat.write
+
+    def half(notebook, path):
+        if any(path.is_relative_to(folder) for folder in no_room):
+            path.write_text("half a noteb")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(notebook, path)
+
+    monkeypatch.setattr(run, "execute", executed)
+    monkeypatch.setattr(nbformat, "write", half)
+    monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(spare))
+    return SimpleNamespace(spare=spare, no_room=no_room)
+
+
+@pytest.mark.parametrize("inplace", [[], ["--inplace"]])
+def test_with_a_full_disk_the_outputs_go_elsewhere_and_the_notebook_stays(
+    full, tmp_path, capsys, inplace
+):
+    before = (tmp_path / "01_first.ipynb").read_text()
+    out = tmp_path / "out"
+    assert run.main(["--out", str(out), *inplace], folder=tmp_path) == 1
+
+    (kept,) = full.spare.iterdir()
+    said = capsys.readouterr().out
+    assert printed(read(kept)) == "an hour's work\n"
+    assert "(No space left on device)" in said and f"written: {kept}" in said
+
+    assert (tmp_path / "01_first.ipynb").read_text() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["01_first.ipynb", "out"]
+    assert not list(out.iterdir())
+
+
+def test_outputs_that_find_no_room_anywhere_are_not_lost_without_a_word(full, tmp_path, capsys):
+    full.no_room.append(full.spare)
+    assert run.main(["--out", str(tmp_path / "out")], folder=tmp_path) == 1
+    assert "the outputs are lost" in capsys.readouterr().out
+    assert not list(full.spare.iterdir())
+
+
+# --- the notebook itself ------------------------------------------------------------------------
 
 
 def test_inplace_writes_whole_runs_into_the_notebook_and_others_beside(tmp_path, monkeypatch):
