@@ -353,7 +353,6 @@ def test_a_picture_size_that_is_none_is_an_error(size):
 
 
 def test_numbers_of_numpy_are_numbers_too():
-    """A list times such a number is an array, and [16] * 3 would be 48."""
     assert fit_plain(epochs=np.int64(2)).history.column("picture_size") == [None, None]
 
     loader = batch_loader(toys().train, 20, 0)

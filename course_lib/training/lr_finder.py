@@ -63,17 +63,17 @@ def range_test(
     they are. A loss that is no number ends the test, and a step that fp16 leaves out is no point.
     Raises CourseError when too few points are left to suggest anything.
     """
-    expect("steps", steps, steps >= _needed(skip_start, skip_end), "enough to read a rate from")
+    needed = _needed(skip_start, skip_end)
+    expect("steps", steps, steps >= needed, f"{needed} or more, to read a learning rate from")
     trial = train_mode(copy.deepcopy(model))
     precision = precision or fp32(model)
     optimizer = make_optimizer(trial)
 
-    start = optimizer.param_groups[0]["lr"]
-    expect("the optimizer's rate", start, 0 < start < end_lr, f"above 0, and below {end_lr:g}")
-
     # one factor for all groups: from 1 at the first step to end / start at the last
+    rise = _rise(optimizer, end_lr)
+
     def factor(step: int) -> float:
-        share, rise = step / (steps - 1), end_lr / start
+        share = step / (steps - 1)
         return 1 + (rise - 1) * share if linear else rise**share
 
     scheduler = LambdaLR(optimizer, factor)
@@ -101,6 +101,14 @@ def range_test(
     return read(lrs, losses, skip_start=skip_start, skip_end=skip_end)
 
 
+def _rise(optimizer: torch.optim.Optimizer, end_lr: float) -> float:
+    """How many times higher than the first rate the last one is."""
+    start = optimizer.param_groups[0]["lr"]
+    rises = 0 < start < end_lr < math.inf
+    expect("the optimizer's rate", start, rises, f"above 0, and below end_lr, {end_lr:g}")
+    return end_lr / start
+
+
 def _batches(loader, count: int) -> Iterator:
     """``count`` batches: from the beginning again where the loader comes to its end."""
     if not len(loader):
@@ -125,9 +133,9 @@ def read(
     """Suggestion and lowest point of a finished test, which a loss that is no number ends.
 
     Unlike torch-lr-finder this looks for the steepest fall before the lowest point only: behind it
-    the loss jumps up and down, and a fall there means nothing. skip_start, skip_end: so many points
-    are left out, at least. Raises CourseError for too few points (fewer than 17, by default) and
-    for a loss that does not fall.
+    the loss jumps up and down, and a fall there means nothing. skip_start, skip_end: points that
+    suggest nothing. Raises CourseError for too few of them (17 by default) and for a loss that does
+    not fall.
     """
     lrs, losses = _numbers(lrs, losses)
     needed = _needed(skip_start, skip_end)
@@ -137,12 +145,12 @@ def read(
             "needed to read a learning rate. Begin lower, or take more steps."
         )
 
-    lowest = int(np.argmin(losses))
+    lowest = skip_start + int(np.argmin(losses[skip_start:]))
     end = min(max(lowest + 1, skip_start + 2), len(losses) - skip_end)
 
     slopes = np.gradient(np.array(losses[skip_start:end]))
     steepest = skip_start + int(slopes.argmin())
-    if slopes.min() >= 0 or steepest > lowest:
+    if slopes.min() >= 0:
         raise CourseError(
             f"the loss does not fall between the rates {lrs[skip_start]:.3g} and {lrs[-1]:.3g}: "
             "there is no learning rate to read. Begin lower, or take more steps."
