@@ -243,8 +243,8 @@ def plain(value, name: str = ""):
     if isinstance(value, torch.Tensor) or type(value) in PLAIN:
         return value
     raise CheckpointError(
-        f"a checkpoint can hold tensors, numbers, strings, lists and dicts, and{name} is a "
-        f"{type(value).__name__}: leave it out, or give its numbers or its name"
+        f"a checkpoint cannot hold{name}, of type {type(value).__name__}: it holds tensors, "
+        "numbers, strings, lists and dicts. Leave it out, or give its numbers or its name"
     )
 
 
