@@ -1,12 +1,15 @@
 """Checkpoints: which training they belong to, and files that are damaged or cannot be written."""
 
 import copy
+import enum
 import errno
 import functools
 import json
 import os
 import random
+import re
 from itertools import count
+from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
@@ -19,6 +22,7 @@ from toy_training import (
     assert_same_training,
     batch_loader,
     ctrl_c_as_a_terminal_has_it,
+    held_out,
     small_net,
     toys,
     train,
@@ -27,11 +31,15 @@ from toy_training import (
 
 from course_lib.runtime import Precision, seed_everything
 from course_lib.training import (
+    Callbacks,
+    Checkpoint,
     CheckpointError,
     CrossEntropy,
+    Extras,
     History,
     Trainer,
     checkpoint,
+    fit,
     optim,
     schedules,
 )
@@ -46,6 +54,28 @@ def same_start():
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "runs" / "training.pt"
+
+
+# --- where it is ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("as_given", [str, Path, lambda path: Checkpoint(str(path))])
+def test_a_place_may_be_a_string(path, as_given):
+    def call():
+        model, lines = small_net(), []
+        fit(
+            model,
+            batch_loader(toys().train, 20, 0),
+            held_out(),
+            epochs=1,
+            optimizer=optim.sgd(model, 0.1),
+            checkpoint=as_given(path),
+            callbacks=Callbacks(report=lines.append),
+        )
+        return lines
+
+    call()
+    assert path.is_file() and "already finished" in call()[0]
 
 
 # --- of which training ----------------------------------------------------------------------------
@@ -94,10 +124,197 @@ def test_a_checkpoint_of_another_schedule_is_not_taken(path):
         train(path, schedule="plateau")
 
 
+def partly(step, total):
+    """As others write a schedule: a function of the step, whose settings are bound to it."""
+    return 1 - step / total
+
+
+def straight(optimizer, total):
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / total)
+
+
+LR_SCHEDULER = torch.optim.lr_scheduler
+FORMS = {
+    "anneal": [
+        lambda each: schedules.one_cycle(each, 0.1, 18),
+        lambda each: schedules.one_cycle(each, 0.1, 18, anneal="linear"),
+    ],
+    "warm-up of one cycle": [
+        lambda each: schedules.one_cycle(each, 0.1, 18, warm_up=0.2),
+        lambda each: schedules.one_cycle(each, 0.1, 18, warm_up=0.4),
+    ],
+    "warm-up": [
+        lambda each: schedules.cosine(each, 3, 6, warm_up=1),
+        lambda each: schedules.cosine(each, 3, 6, warm_up=0.5),
+    ],
+    "flat part": [
+        lambda each: schedules.cosine(each, 3, 6),
+        lambda each: schedules.cosine(each, 3, 6, flat=1),
+    ],
+    "floor": [
+        lambda each: schedules.cosine(each, 3, 6),
+        lambda each: schedules.cosine(each, 3, 6, floor=0.01),
+    ],
+    "length": [
+        lambda each: schedules.cosine(each, 3, 6),
+        lambda each: schedules.cosine(each, 4, 6),
+    ],
+    "drops": [
+        lambda each: schedules.steps(each, (1, 2), 6),
+        lambda each: schedules.steps(each, (2,), 6),
+    ],
+    "warm-up of steps": [
+        lambda each: schedules.steps(each, (2,), 6),
+        lambda each: schedules.steps(each, (2,), 6, warm_up=1),
+    ],
+    "factor": [
+        lambda each: schedules.steps(each, (2,), 6),
+        lambda each: schedules.steps(each, (2,), 6, factor=0.5),
+    ],
+    "patience": [
+        lambda each: schedules.on_plateau(each, patience=0),
+        lambda each: schedules.on_plateau(each, patience=1),
+    ],
+    "mode": [
+        lambda each: LR_SCHEDULER.ReduceLROnPlateau(each, "min"),
+        lambda each: LR_SCHEDULER.ReduceLROnPlateau(each, "max"),
+    ],
+    "functions": [lambda each: straight(each, 18), lambda each: straight(each, 24)],
+    "bound functions": [
+        lambda each: LR_SCHEDULER.LambdaLR(each, functools.partial(partly, total=18)),
+        lambda each: LR_SCHEDULER.LambdaLR(each, functools.partial(partly, total=24)),
+    ],
+}
+
+
+@pytest.mark.parametrize("first, other", FORMS.values(), ids=FORMS)
+def test_a_schedule_of_another_form_is_another_training(path, monkeypatch, first, other):
+    """The type is the same, the rates are not."""
+    rates = {"first": lambda each, *_: first(each), "other": lambda each, *_: other(each)}
+    for name, make in rates.items():
+        monkeypatch.setitem(SCHEDULES, name, make)
+
+    train(path, schedule="first")
+    assert "already finished" in train(path, schedule="first").lines[0]
+    with pytest.raises(CheckpointError, match="another training .*schedule's"):
+        train(path, schedule="other")
+
+
+TORCHS = {
+    "one cycle": lambda each: LR_SCHEDULER.OneCycleLR(each, 0.1, 18),  # its momentum cycles
+    "cyclic": lambda each: LR_SCHEDULER.CyclicLR(each, 0.01, 0.1, 4),  # so does its
+    "plateau": lambda each: LR_SCHEDULER.ReduceLROnPlateau(each, patience=0),
+    "warm restarts": lambda each: LR_SCHEDULER.CosineAnnealingWarmRestarts(each, 4, 2),
+    "cosine": lambda each: LR_SCHEDULER.CosineAnnealingLR(each, 18),
+    "steps": lambda each: LR_SCHEDULER.StepLR(each, 6),
+    "exponential": lambda each: LR_SCHEDULER.ExponentialLR(each, 0.9),
+    "polynomial": lambda each: LR_SCHEDULER.PolynomialLR(each, 18),
+    "function": lambda each: straight(each, 18),
+    "sequence": lambda each: schedules.cosine(each, 3, 6, 1),
+    "chain": lambda each: schedules.steps(each, (1, 2), 6, 1),
+}
+
+
+@pytest.mark.parametrize("make", TORCHS.values(), ids=TORCHS)
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_a_second_call_with_the_same_objects_knows_its_training_again(path, make, kind):
+    """Whatever of them has moved since: rates, momentum, counters."""
+    model, loader = small_net(), batch_loader(toys().train, 20, 0)
+    made = {
+        "sgd": lambda: optim.sgd(model, 0.1),
+        "adam": lambda: torch.optim.Adam(model.parameters()),
+    }
+    optimizer = made[kind]()
+    scheduler, lines = make(optimizer), []
+    for _ in range(2):
+        fit(
+            model,
+            loader,
+            held_out(),
+            epochs=3,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            checkpoint=path,
+            callbacks=Callbacks(report=lines.append),
+        )
+    assert "already finished" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    "first, other, named",
+    [
+        (torch.optim.Adam, torch.optim.AdamW, "optimizer was Adam, is AdamW"),
+        (
+            functools.partial(torch.optim.Adam, betas=(0.9, 0.99)),
+            functools.partial(torch.optim.Adam, betas=(0.9, 0.999)),
+            r"group 0, betas was \(0\.9, 0\.99\), is \(0\.9, 0\.999\)",
+        ),
+    ],
+)
+def test_another_optimizer_is_another_training(path, first, other, named):
+    def call(make):
+        model = small_net()
+        optimizer = make(model.parameters(), 0.01)
+        loader = batch_loader(toys().train, 20, 0)
+        quiet = Callbacks(report=lambda line: None)
+        how = {"epochs": 1, "checkpoint": path, "callbacks": quiet}
+        return fit(model, loader, held_out(), optimizer=optimizer, **how)
+
+    call(first)
+    with pytest.raises(CheckpointError, match=named):
+        call(other)
+
+
+# --- prolonged ------------------------------------------------------------------------------------
+
+
+LONGER = {
+    "constant": lambda each, *_: schedules.constant(each),
+    "plateau": lambda each, *_: schedules.on_plateau(each, patience=0),
+    "steps": lambda each, *_: schedules.steps(each, (1, 3), 6),
+    "the schedule of the whole": lambda each, *_: schedules.cosine(each, 4, 6),
+}
+
+
+@pytest.mark.parametrize("make", LONGER.values(), ids=LONGER)
+def test_a_finished_training_goes_on_with_more_epochs_as_if_it_had_been_longer(
+    path, monkeypatch, make
+):
+    monkeypatch.setitem(SCHEDULES, "longer", make)
+    short, long = (16, 16), (16, 16, 12, 16)
+
+    train(path, sizes=short, schedule="longer")
+    prolonged = train(path, sizes=long, schedule="longer", weights_from=77)
+    assert "going on after epoch 2, from training.pt" in prolonged.lines[0]
+    assert_same_training(prolonged, train(sizes=long, schedule="longer"))
+
+    with pytest.raises(CheckpointError, match=r"picture sizes was \[16, 16, 12, 16\], is"):
+        train(path, sizes=short, schedule="longer")
+
+
+@pytest.mark.parametrize(
+    "make, named",
+    [
+        (lambda each, lr, steps: schedules.one_cycle(each, lr, steps), "total_steps was 12, is 24"),
+        (lambda each, lr, steps: schedules.cosine(each, steps // 6, 6), "T_max was 12, is 24"),
+        (lambda each, lr, steps: straight(each, steps), "schedule's factors was"),
+    ],
+)
+def test_a_training_whose_schedule_knows_its_length_is_not_prolonged(
+    path, monkeypatch, make, named
+):
+    monkeypatch.setitem(SCHEDULES, "of a length", make)
+    train(path, sizes=(16, 16), schedule="of a length")
+    with pytest.raises(CheckpointError, match=named):
+        train(path, sizes=(16,) * 4, schedule="of a length")
+
+
 def test_a_checkpoint_of_another_form_is_not_taken(path, monkeypatch):
     train(path)
-    monkeypatch.setattr(checkpoint, "FORM", 3)
-    with pytest.raises(CheckpointError, match="form of checkpoint was 2, is 3.*--no-resume"):
+    form = checkpoint.FORM
+    monkeypatch.setattr(checkpoint, "FORM", form + 1)
+    told = f"form of checkpoint was {form}, is {form + 1}.*--no-resume"
+    with pytest.raises(CheckpointError, match=told):
         train(path)
 
 
@@ -121,7 +338,7 @@ def test_an_identity_changes_nothing_in_the_optimizer_that_it_describes(schedule
     found = checkpoint.identity([16], loader, trainer)
 
     assert trainer.optimizer.state_dict() == before
-    assert [group["initial_lr"] for group in found["optimizer"]] == [0.1, 0.1, 0.1]
+    assert [group["initial_lr"] for group in found["parameters"].values()] == [0.1, 0.1, 0.1]
 
 
 def mine(logits, targets, weight=1.0):
@@ -152,6 +369,69 @@ def test_an_identity_names_the_loss_alike_in_every_process(make, name):
 class Mine:
     def __call__(self, logits, targets):
         return mine(logits, targets)
+
+
+# --- plain data -----------------------------------------------------------------------------------
+
+
+def test_numpys_numbers_and_paths_are_kept_as_pythons(path):
+    numbers = {
+        "sizes": np.linspace(8, 16, 3).astype(int),
+        "lr": np.float64(0.1),
+        "batch_size": np.int64(20),
+        "seed": np.int64(0),
+        "extras": Extras(clip_norm=np.float32(1), accumulate=np.int64(2)),
+        "settings": {"data": path.parent, "grid": np.arange(3), Path("a"): np.str_("b")},
+    }
+    with pytest.raises(KeyboardInterrupt):
+        train(path, ctrl_c_at=8, **numbers)
+    resumed = train(path, **numbers)
+    assert "going on after epoch 1, batch 3" in resumed.lines[0]
+    assert "already finished" in train(path, **numbers).lines[0]
+    assert resumed.history.column("picture_size") == [8, 12, 16]
+    json.dumps(resumed.history.to_dict())
+
+
+@pytest.mark.parametrize("schedule", TORCHS.values(), ids=TORCHS)
+def test_every_state_of_a_schedule_comes_back_as_it_was(path, schedule):
+    model = small_net()
+    optimizer = optim.sgd(model, np.float64(0.1))
+    before = schedule(optimizer).state_dict()
+    checkpoint.save(path, {"scheduler": before, "model": model.state_dict()})
+
+    found = checkpoint.load(path)
+    assert repr(found["scheduler"]) == re.sub(r"np\.float64\((.*?)\)", r"\1", repr(before))
+    assert type(found["model"]) is type(model.state_dict())
+    assert found["model"]._metadata == model.state_dict()._metadata
+
+
+class Odd(enum.IntEnum):
+    ONE = 1
+
+
+@pytest.mark.parametrize(
+    "settings, named",
+    [
+        ({"model": {"loss": nn.Identity()}}, "settings model loss, of type Identity"),
+        ({"kind": Odd.ONE}, "settings kind, of type Odd"),
+        ({"sizes": range(3)}, "settings sizes, of type range"),
+        ({"when": np.datetime64("2020-01-01")}, "settings when, of type date"),
+    ],
+)
+def test_what_could_never_be_read_again_is_refused_before_the_first_step(path, settings, named):
+    with pytest.raises(CheckpointError, match=f"a checkpoint cannot hold {named}: it holds"):
+        train(path, settings=settings)
+    assert not path.exists()
+
+
+def test_a_network_whose_state_could_never_be_read_again_is_refused_before_the_first_step(path):
+    class Remembers(nn.Flatten):
+        def get_extra_state(self):
+            return Odd.ONE
+
+    with pytest.raises(CheckpointError, match="model 0._extra_state, of type Odd"):
+        train(path, make_model=lambda: nn.Sequential(Remembers(), nn.Linear(768, 10)))
+    assert not path.exists()
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -208,6 +488,29 @@ def test_a_checkpoint_that_cannot_be_read_now_is_not_to_be_deleted(path, monkeyp
     with pytest.raises(CheckpointError, match="cannot be read now") as caught:
         train(path)
     assert "elete" not in str(caught.value) and path.exists()
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_place_that_cannot_be_written_is_told_before_the_first_step(path, monkeypatch, begun):
+    if begun:
+        with pytest.raises(KeyboardInterrupt):
+            train(path, ctrl_c_at=1)
+    monkeypatch.setattr(checkpoint, "writable", lambda folder: False)
+    monkeypatch.setattr(Trainer, "step", Mock(side_effect=AssertionError("a step was trained")))
+    with pytest.raises(CheckpointError, match="training.pt: the folder cannot be written"):
+        train(path)
+
+
+def test_a_finished_training_is_reused_from_a_place_that_cannot_be_written(path, monkeypatch):
+    train(path)
+    monkeypatch.setattr(checkpoint, "writable", lambda folder: False)
+    assert "already finished" in train(path).lines[0]
+
+
+def test_a_folder_in_place_of_the_file_is_named_and_not_to_be_deleted(path):
+    path.mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="is a folder: give the name of a file in it"):
+        train(path)
 
 
 def test_where_there_is_no_checkpoint_there_is_nothing_to_load(path):

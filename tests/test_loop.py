@@ -1,6 +1,7 @@
 """The loop: what it promises when all goes well, when it is interrupted, and when not."""
 
 import contextlib
+import copy
 import functools
 import math
 import signal
@@ -18,6 +19,7 @@ from toy_training import (
     BATCHES,
     CPU,
     EPOCHS,
+    SCHEDULES,
     STEPS,
     Breaks,
     albumentations_loader,
@@ -137,6 +139,17 @@ def test_evaluate_with_mirror_images_takes_the_mean_of_the_logits():
     assert abs(found.loss - evaluate(model, batches).loss) > 1e-3
 
 
+def test_mirrored_logits_near_the_end_of_fp16_do_not_overflow():
+    """Each of them fits (60,000 of 65,504), the sum of two does not."""
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 2, bias=False))
+    nn.init.constant_(model[2].weight[:1], 60_000)
+    nn.init.constant_(model[2].weight[1:], -60_000)
+    x, labels = torch.ones(4, 1, 3, 3), torch.zeros(4, dtype=torch.int64)
+
+    found = evaluate(model, [(x, labels)], precision=Precision(CPU, torch.float16), mirrored=True)
+    assert (found.loss, found.top1) == (0, 1)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_evaluate_puts_every_mode_back_and_leaves_statistics_and_gradients_alone(training):
     model = small_net(dropout=0.5).train(training)
@@ -228,6 +241,218 @@ def test_a_plateau_is_watched_once_an_epoch_on_what_was_held_out(monkeypatch):
     assert found.optimizer.param_groups[0]["lr"] == pytest.approx(4e-8)
 
 
+def plateau_on(optimizer, mode):
+    return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode, patience=0)
+
+
+def test_a_plateau_of_what_shall_rise_is_watched_on_the_accuracy(monkeypatch):
+    """The loss falls all the time: taken for what shall rise, it would end at a rate of nothing."""
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau
+    seen, step = [], plateau.step
+    monkeypatch.setattr(
+        plateau, "step", lambda self, value: seen.append(value) or step(self, value)
+    )
+    monkeypatch.setitem(SCHEDULES, "max", lambda optimizer, *_: plateau_on(optimizer, "max"))
+    found = train(schedule="max")
+    assert seen == found.history.column("val_top1")
+
+
+def test_a_norm_that_somebody_froze_stays_frozen_and_the_rest_trains():
+    model = small_net(dropout=0.3)
+    model[1].eval()
+    before = copy.deepcopy(model)
+    train(make_model=lambda: model)
+
+    assert [module.training for module in model] == [module.training for module in before]
+    assert torch.equal(model[1].running_mean, before[1].running_mean)
+    assert not torch.equal(model[0].weight, before[0].weight)
+
+
+def test_a_network_in_eval_mode_as_a_whole_is_trained_as_a_whole():
+    evaluated = train(make_model=lambda: small_net(dropout=0.3).eval())
+    assert_same_weights(evaluated.model, whole().model)
+    assert evaluated.model[1].training
+
+
+# --- how long -------------------------------------------------------------------------------------
+
+LR_SCHEDULER = torch.optim.lr_scheduler
+TOO_SHORT = {  # all made for fewer than the 18 steps of the training
+    "one cycle": (lambda each, *_: schedules.one_cycle(each, 0.1, 12), 12),
+    "torch's one cycle": (lambda each, *_: LR_SCHEDULER.OneCycleLR(each, 0.1, 17), 17),
+    "cosine": (lambda each, *_: schedules.cosine(each, 2, 6), 13),
+    "cosine with warm-up": (lambda each, *_: schedules.cosine(each, 2, 6, 0.5, 0.5), 13),
+    "per epoch": (lambda each, *_: LR_SCHEDULER.CosineAnnealingLR(each, EPOCHS), 4),
+    "one of a chain": (
+        lambda each, *_: LR_SCHEDULER.ChainedScheduler(
+            [LR_SCHEDULER.ConstantLR(each), LR_SCHEDULER.CosineAnnealingLR(each, 12)]
+        ),
+        13,
+    ),
+}
+
+
+@pytest.mark.parametrize("make, length", TOO_SHORT.values(), ids=TOO_SHORT)
+def test_a_schedule_that_ends_before_the_training_is_told_before_the_first_step(
+    monkeypatch, make, length
+):
+    forbid_steps(monkeypatch)
+    monkeypatch.setitem(SCHEDULES, "short", make)
+    with pytest.raises(
+        CourseError, match=f"ends after {length} steps, .* 18 to go: make it for ep"
+    ):
+        train(schedule="short")
+
+
+ENOUGH = {
+    "whole": lambda each, *_: LR_SCHEDULER.CosineAnnealingLR(each, STEPS),
+    "with the last step at its bottom": lambda each, *_: LR_SCHEDULER.CosineAnnealingLR(each, 17),
+    "longer": lambda each, *_: schedules.one_cycle(each, 0.1, 50),
+    "without an end": lambda each, *_: LR_SCHEDULER.StepLR(each, 4),
+    "meant to climb": lambda each, *_: LR_SCHEDULER.CosineAnnealingWarmRestarts(each, 4),
+}
+
+
+@pytest.mark.parametrize("make", ENOUGH.values(), ids=ENOUGH)
+def test_a_schedule_that_lasts_is_taken(monkeypatch, make):
+    monkeypatch.setitem(SCHEDULES, "enough", make)
+    assert len(train(schedule="enough").history) == EPOCHS
+
+
+def test_a_schedule_that_another_call_has_used_up_is_told(path):
+    model, loader = small_net(), batch_loader(toys().train, 20, 0)
+    optimizer = optim.sgd(model, 0.1)
+    how = {
+        "optimizer": optimizer,
+        "scheduler": schedules.one_cycle(optimizer, 0.1, 2 * BATCHES),
+        "callbacks": Callbacks(report=lambda line: None),
+    }
+    fit(model, loader, held_out(), epochs=1, **how)
+    fit(model, loader, held_out(), epochs=1, **how)
+    with pytest.raises(CourseError, match="ends after 0 steps, and the training has 6 to go"):
+        fit(model, loader, held_out(), epochs=1, **how)
+
+
+def test_a_schedule_goes_on_with_a_training_that_was_stopped(path):
+    """What is left of it is held against what is left of the training."""
+    with pytest.raises(KeyboardInterrupt):
+        train(path, ctrl_c_at=2 * BATCHES + 1)
+    assert_same_training(train(path, weights_from=77), whole())
+
+
+@pytest.mark.parametrize("epochs", [0, -1, 2.5])
+def test_a_number_of_epochs_that_is_none_is_an_error(epochs):
+    with pytest.raises(CourseError, match=f"epochs is {epochs}: expected a whole number from 1"):
+        fit_plain(epochs=epochs)
+
+
+@pytest.mark.parametrize("size", [0, -8, 12.5])
+def test_a_picture_size_that_is_none_is_an_error(size):
+    with pytest.raises(CourseError, match=f"a picture size is {size}: expected whole pixels"):
+        train(sizes=(16, size))
+
+
+def test_numbers_of_numpy_are_numbers_too():
+    assert fit_plain(epochs=np.int64(2)).history.column("picture_size") == [None, None]
+
+    loader = batch_loader(toys().train, 20, 0)
+    loader.picture_size = 16
+    found = fit_plain(epochs=np.int64(2), loader=loader, val_loader=held_out())
+    assert found.history.column("picture_size") == [16, 16]
+
+
+# --- a second call --------------------------------------------------------------------------------
+
+
+def orders(loader):
+    """The row numbers of every batch that the loader has given, a list for each pass."""
+    passes, batches = [], loader.batches
+
+    def noted():
+        passes.append([rows.tolist() for rows in batches()])
+        return batches()
+
+    loader.batches = noted
+    return passes
+
+
+def fit_again(loader, epochs, path=None, model=None):
+    model = model or small_net(dropout=0.3)
+    return fit(
+        model,
+        loader,
+        held_out(),
+        epochs=epochs,
+        optimizer=optim.sgd(model, 0.1),
+        checkpoint=path,
+        callbacks=Callbacks(report=lambda line: None),
+    )
+
+
+def test_a_second_call_goes_on_with_the_next_epochs_of_the_loader():
+    at_once, in_two = (batch_loader(toys().train, 20, 0) for _ in range(2))
+    expected, found = orders(at_once), orders(in_two)
+    fit_again(at_once, 5)
+    fit_again(in_two, 2)
+    fit_again(in_two, 3)
+    assert found == expected and len({str(each) for each in found}) == 5
+
+    in_two.epoch = 0
+    fit_again(in_two, 1)
+    assert found[5] == found[0], "the same batches again for who asks for them"
+
+
+def test_two_calls_with_a_constant_rate_are_one_long_training():
+    seed_everything(0)
+    model, loader = small_net(dropout=0.3), batch_loader(toys().train, 20, 0)
+    optimizer, quiet = optim.sgd(model, 0.1), Callbacks(report=lambda line: None)
+    for _ in range(EPOCHS):
+        fit(model, loader, held_out(), epochs=1, optimizer=optimizer, callbacks=quiet)
+    assert_same_weights(model, train(schedule="constant").model)
+
+
+@pytest.mark.parametrize("at", [None, 2 * BATCHES + 1])
+def test_a_second_training_sees_the_same_batches_whether_the_first_was_reused_or_not(path, at):
+    """``first`` and ``second`` in one script, called again by a process that knows nothing."""
+
+    def script(loader):
+        seed_everything(0)
+        fit_again(loader, 3, path.with_name("first.pt"))
+        return fit_again(loader, 2, path)
+
+    expected = script(batch_loader(toys().train, 20, 0))
+    path.unlink()
+    if at is not None:
+        path.with_name("first.pt").unlink()
+        pressed = batch_loader(toys().train, 20, 0)
+        press_ctrl_c(pressed, at)
+        with pytest.raises(KeyboardInterrupt):
+            script(pressed)
+
+    loader = batch_loader(toys().train, 20, 0)
+    found = orders(loader)
+    again = script(loader)
+    assert loader.epoch == 5 and len(again) == len(expected) == 2
+
+    loader.epoch = 3
+    assert found[-2] == [rows.tolist() for rows in loader.batches()]
+
+
+def test_a_training_that_goes_on_with_the_same_loader_begins_where_it_began(path):
+    """A later training has moved the loader on in between."""
+    loader = batch_loader(toys().train, 20, 0)
+    loader.epoch = 2
+    pressed = batch_loader(toys().train, 20, 0)
+    pressed.epoch = 2
+    undisturbed = train(make_loader=lambda *_: loader)
+
+    press_ctrl_c(pressed, BATCHES + 3)
+    with pytest.raises(KeyboardInterrupt):
+        train(path, make_loader=lambda *_: pressed)
+    pressed.epoch = 40
+    assert_same_training(train(path, make_loader=lambda *_: pressed), undisturbed)
+
+
 def test_the_callbacks_see_every_epoch_before_and_after():
     seen, model = [], no_norm()
     callbacks = Callbacks(
@@ -248,7 +473,7 @@ def fit_plain(path=None, *, epochs=3, make_model=lambda: small_net(dropout=0.3),
     seed_everything(0)
     model = make_model()
     loader = options.pop("loader") if "loader" in options else student_loader()
-    val_loader = DataLoader(loader.dataset, 45)
+    val_loader = options.pop("val_loader", None) or DataLoader(loader.dataset, 45)
     lines = []
     history = fit(
         model,
@@ -429,6 +654,12 @@ def squared(logits, targets):
     return (logits.softmax(1) - nn.functional.one_hot(targets, 10)).square().sum(1).mean()
 
 
+@pytest.mark.parametrize("smoothing", [-0.1, 1, 1.5, float("nan")])
+def test_label_smoothing_out_of_range_is_refused_when_it_is_given(smoothing):
+    with pytest.raises(CourseError, match=f"label_smoothing is {smoothing}: expected from 0"):
+        CrossEntropy(smoothing)
+
+
 def test_any_function_of_logits_and_targets_is_a_loss(path):
     found = train(path, loss=squared)
     losses = found.history.column("train_loss")
@@ -532,6 +763,25 @@ def test_an_evaluation_that_gives_no_number_stops_the_training_too(path):
     assert not path.exists()
 
 
+class Even(nn.Module):
+    """A network that has nothing to learn."""
+
+    def forward(self, x):
+        return x.new_zeros(len(x), 10)
+
+
+def test_a_network_without_parameters_is_one_sentence():
+    with pytest.raises(CourseError, match="Even has no parameters: there is nothing to train"):
+        evaluate(Even(), held_out())
+
+    weights = no_norm().parameters()
+    with pytest.raises(CourseError, match="Even has no parameters"):
+        fit(Even(), held_out(), held_out(), optimizer=torch.optim.SGD(weights, 0.1), epochs=1)
+
+    found = evaluate(Even(), held_out(), precision=Precision(CPU))
+    assert found.loss == pytest.approx(math.log(10)), "and it can be evaluated"
+
+
 FULL = [
     torch.OutOfMemoryError("CUDA out of memory. Tried …"),
     MemoryError(),
@@ -604,6 +854,27 @@ def test_a_loader_begins_at_its_first_batch_again_when_the_training_is_over(path
         train(path, ctrl_c_at=2 * BATCHES + 1)  # in the last epoch
     loader = batch_loader(toys().train, 20, 0)
     train(path, make_loader=lambda *_: loader)
+    assert loader.first_batch == 0 and len(list(loader)) == BATCHES
+
+
+def test_a_loader_begins_at_its_first_batch_again_after_a_resumed_epoch_was_stopped_too(path):
+    with pytest.raises(KeyboardInterrupt):
+        train(path, ctrl_c_at=1)
+
+    loader = batch_loader(toys().train, 20, 0)
+    press_ctrl_c(loader, 1)
+    with pytest.raises(KeyboardInterrupt, match="after batch 4 of epoch 1"):
+        train(path, make_loader=lambda *_: loader)
+    assert loader.first_batch == 0 and len(list(loader)) == BATCHES
+
+
+def test_a_loader_begins_at_its_first_batch_again_after_a_resumed_epoch_failed(path):
+    with pytest.raises(KeyboardInterrupt):
+        train(path, ctrl_c_at=1, make_model=lambda: Breaks(at=-1))
+
+    loader = batch_loader(toys().train, 20, 0)
+    with pytest.raises(TrainingError, match="epoch 1/3, batch 5"):
+        train(path, make_loader=lambda *_: loader, make_model=lambda: Breaks(at=2))
     assert loader.first_batch == 0 and len(list(loader)) == BATCHES
 
 

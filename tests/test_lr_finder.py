@@ -23,7 +23,7 @@ from toy_training import (
 
 from course_lib.files import CourseError
 from course_lib.runtime import Precision, seed_everything
-from course_lib.training import CrossEntropy, checkpoint, lr_finder, optim
+from course_lib.training import CrossEntropy, Extras, checkpoint, lr_finder, optim
 
 PRECISIONS = {"fp32": Precision(CPU), "bf16": Precision(CPU, torch.bfloat16)}
 
@@ -207,7 +207,7 @@ def test_model_mode_loader_and_every_random_state_stay_as_they_were(training, pl
     place = place_of(batches)
     states = all_random_states()
 
-    lr_finder.range_test(model, batches, sgd_from(1e-4), steps=20)
+    lr_finder.range_test(model, batches, sgd_from(1e-3), end_lr=0.5, steps=40)
 
     assert_same_weights(model, before)
     assert [module.training for module in model.modules()] == modes
@@ -260,5 +260,145 @@ def test_a_first_step_that_fp16s_scaler_leaves_out_is_no_reason_for_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         lr_finder.range_test(
-            Steep(), loader(), sgd_from(1e-6), end_lr=1e-4, steps=20, precision=precision
+            Steep(), loader(), sgd_from(1e-6), end_lr=1e-4, steps=40, precision=precision
         )
+
+
+def test_steps_that_fp16s_scaler_leaves_out_are_no_points():
+    """The weights have not moved with these rates."""
+    moved = []
+
+    def watched(model):
+        optimizer = optim.sgd(model, 1e-6)
+        optimizer.register_step_post_hook(
+            lambda optimizer, *_: moved.append(optimizer.param_groups[0]["lr"])
+        )
+        return optimizer
+
+    found = lr_finder.range_test(
+        Steep(), loader(), watched, end_lr=1e-4, steps=40, precision=Precision(CPU, torch.float16)
+    )
+    assert 17 < len(moved) < 40 and found.lrs == moved and len(found.losses) == len(moved)
+
+
+@pytest.mark.parametrize("steps", [1, 16, 0])
+def test_too_few_steps_are_one_sentence_before_the_first(steps):
+    with pytest.raises(CourseError, match=f"steps is {steps}: expected 17 or more"):
+        lr_finder.range_test(Breaks(at=0), loader(), sgd_from(1e-4), steps=steps)
+
+
+@pytest.mark.parametrize(
+    "lr, end_lr", [(0.0, 1.0), (1e-3, 1e-3), (1e-3, 1e-4), (1e-3, math.nan), (1e-3, math.inf)]
+)
+@pytest.mark.parametrize("linear", [False, True])
+def test_rates_that_cannot_rise_are_one_sentence(lr, end_lr, linear):
+    with pytest.raises(CourseError, match=f"the optimizer's rate is {lr}: expected above 0, and"):
+        lr_finder.range_test(small_net(), loader(), sgd_from(lr), end_lr=end_lr, linear=linear)
+
+
+def test_a_network_without_parameters_is_one_sentence():
+    with pytest.raises(CourseError, match="Flatten has no parameters: there is nothing to train"):
+        lr_finder.range_test(nn.Flatten(), loader(), sgd_from(0.1))
+
+
+# --- what a curve says ----------------------------------------------------------------------------
+
+
+def falling(steps=60, at=25):
+    """(rates, losses) of a test as it should be: a fall, steepest at ``at``, and a rise."""
+    points = np.arange(steps)
+    losses = 2.3 - 1.5 / (1 + np.exp(-(points - at) / 4)) + np.exp((points - steps) / 2)
+    return list(1e-4 * 1.2**points), list(losses)
+
+
+@pytest.mark.parametrize("none", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_is_where_a_curve_ends(none):
+    lrs, losses = falling()
+    losses[50:] = [none, 0.1, *losses[52:]]
+    found = lr_finder.read(lrs, losses)
+    assert found == lr_finder.read(lrs[:50], losses[:50])
+    assert found.lowest == lrs[int(np.argmin(losses[:50]))]
+
+    with pytest.raises(CourseError, match="only 3 steps"):
+        lr_finder.read(lrs, [*losses[:3], none, *losses[4:]])
+
+
+CLIMBS = {
+    "only rises": np.linspace(2, 4, 60),
+    "flat": np.full(60, 2.3),
+    "falls only among the first points": np.abs(np.arange(60) - 6.0),
+    "lowest at its first point": np.concatenate([[0.5], np.linspace(2, 4, 59)]),
+    "falls only among the last points": np.concatenate([np.linspace(2, 4, 57), [1, 0.5, 0.1]]),
+}
+
+
+@pytest.mark.parametrize("losses", CLIMBS.values(), ids=CLIMBS)
+def test_a_curve_that_does_not_fall_suggests_nothing(losses):
+    lrs, _ = falling()
+    with pytest.raises(CourseError, match="the loss does not fall between the rates 0.0006.*Begin"):
+        lr_finder.read(lrs, losses)
+
+
+def test_a_lucky_first_batch_does_not_hide_the_fall_that_comes():
+    """The first point is one batch, for there is nothing to smooth it with."""
+    lrs, losses = falling()
+    assert lr_finder.read(lrs, [0.01, *losses[1:]]).lowest == lr_finder.read(lrs, losses).lowest
+    assert lr_finder.read(lrs, [0.01, *losses[1:]]).suggestion == pytest.approx(lrs[25], rel=0.3)
+
+
+def test_other_points_can_be_left_out_as_the_peer_leaves_them_out():
+    lrs, losses = falling(steps=12, at=4)
+    with pytest.raises(CourseError, match="only 12 steps"):
+        lr_finder.read(lrs, losses)
+
+    found = lr_finder.read(lrs, losses, skip_start=0, skip_end=0)
+    assert found.suggestion == pytest.approx(lrs[4], rel=0.3)
+
+
+# --- in other ways --------------------------------------------------------------------------------
+
+
+def test_a_linear_test_has_the_peers_rates_and_losses():
+    model, how = small_net(), {"end_lr": 0.5}
+    found = lr_finder.range_test(model, loader(), one_group, steps=40, linear=True, **how)
+    peers = peers_history(
+        model,
+        loader(),
+        one_group,
+        PRECISIONS["fp32"],
+        CrossEntropy(),
+        num_iter=40,
+        step_mode="linear",
+        **how,
+    )
+    np.testing.assert_allclose(found.lrs, peers[0], rtol=1e-9)
+    np.testing.assert_allclose(found.losses, peers[1], rtol=1e-4)
+
+
+def test_a_batch_in_parts_gives_the_curve_of_the_whole_batch():
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 10))  # no norm
+    whole, parts = (
+        lr_finder.range_test(
+            model, loader(), one_group, end_lr=1.0, steps=40, extras=Extras(accumulate=count)
+        )
+        for count in (1, 4)
+    )
+    np.testing.assert_allclose(whole.losses, parts.losses, rtol=1e-4)
+
+
+@pytest.mark.parametrize("extras", [Extras(clip_norm=0.01), Extras(mixup=5.0)])
+def test_extras_work_in_a_test_as_in_the_training_to_come(extras):
+    """Short steps get less far, and mixed labels cost more."""
+    plain, changed = (
+        lr_finder.range_test(small_net(), loader(), one_group, end_lr=1.0, steps=40, extras=each)
+        for each in (Extras(), extras)
+    )
+    assert min(changed.losses) > min(plain.losses)
+
+
+def test_a_frozen_norm_stays_frozen_in_the_copy_that_is_tested():
+    seen, model = set(), small_net()
+    model[1].eval()
+    model[1].register_forward_hook(lambda module, *_: seen.add(module.training))
+    lr_finder.range_test(model, loader(), one_group, end_lr=1.0, steps=40)
+    assert seen == {False}

@@ -38,6 +38,21 @@ def test_filters_decay_norms_and_biases_do_not_and_biases_have_a_rate_of_their_o
     assert rates == pytest.approx([0.4, 0.4, 3.2])
 
 
+@pytest.mark.parametrize(
+    "how, named",
+    [
+        ({"weight_decay": -5e-4}, "weight_decay is -0.0005: expected 0 or more"),
+        ({"bias_lr": -1}, "bias_lr is -1: expected 0 or more"),
+        ({"momentum": 1.0}, "momentum is 1.0: expected from 0 to below 1"),
+        ({"momentum": float("nan")}, "momentum is nan: expected"),
+    ],
+)
+def test_an_optimizer_that_would_diverge_by_its_settings_is_refused(how, named):
+    """torch checks its defaults, and not what a group brings."""
+    with pytest.raises(CourseError, match=named):
+        optim.sgd(nn.Linear(2, 2), 0.1, **how)
+
+
 # --- schedules ------------------------------------------------------------------------------------
 
 
@@ -91,6 +106,62 @@ def test_one_cycle_needs_three_steps_and_says_so():
         rates_of(schedules.one_cycle, 0.4, 2, peak_lr=0.4, total_steps=2)
 
 
+@pytest.mark.parametrize(
+    "how, named",
+    [
+        ({"warm_up": 1.0}, "warm_up is 1.0: expected a share of the training"),
+        ({"warm_up": -0.1}, "warm_up is -0.1: expected a share"),
+        ({"warm_up": 5}, "warm_up is 5: expected a share"),
+        ({"warm_up": float("nan")}, "warm_up is nan: expected a share"),
+        ({"peak_lr": 0.0}, "peak_lr is 0.0: expected a rate above 0"),
+        ({"peak_lr": -0.1}, "peak_lr is -0.1"),
+    ],
+)
+def test_one_cycle_out_of_range_is_refused_when_it_is_made(how, named):
+    with pytest.raises(CourseError, match=named):
+        rates_of(schedules.one_cycle, 0.4, 40, **{"peak_lr": 0.4, "total_steps": 40, **how})
+
+
+@pytest.mark.parametrize("warm_up", [0, 0.97, 0.999])
+@pytest.mark.parametrize("steps", [3, 40, np.int64(40)])
+def test_one_cycle_has_a_rate_for_every_step_at_the_ends_of_its_range(warm_up, steps):
+    rates = rates_of(
+        schedules.one_cycle, 0.4, steps, peak_lr=0.4, total_steps=steps, warm_up=warm_up
+    )
+    assert len(rates) == steps and np.isfinite(rates).all() and rates[-1] < 1e-5
+
+
+@pytest.mark.parametrize(
+    "make, how, named",
+    [
+        (schedules.cosine, {"epochs": 6, "warm_up": -1}, "warm_up is -1: expected 0 or more"),
+        (schedules.cosine, {"epochs": 6, "flat": -2}, "flat is -2: expected 0 or more epochs"),
+        (schedules.cosine, {"epochs": 6, "floor": -0.1}, "floor is -0.1: expected 0 to the opti"),
+        (schedules.cosine, {"epochs": 6, "floor": 0.5}, "floor is 0.5: .* the optimizer's rate, 0"),
+        (schedules.steps, {"drops": (0, 4)}, r"drops is \[0, 4\]: expected epochs, each above 0"),
+        (schedules.steps, {"drops": (4,), "warm_up": -1}, "warm_up is -1"),
+        (schedules.steps, {"drops": (4,), "factor": 1.0}, "factor is 1.0: expected above 0 and"),
+        (schedules.steps, {"drops": (4,), "factor": 0}, "factor is 0"),
+    ],
+)
+def test_schedules_out_of_range_are_refused_when_they_are_made(make, how, named):
+    with pytest.raises(CourseError, match=named):
+        rates_of(make, 0.3, 1, steps_per_epoch=10, **how)
+
+
+@pytest.mark.parametrize(
+    "how, named",
+    [
+        ({"patience": -1}, "patience is -1: expected 0 or more epochs"),
+        ({"factor": 0}, "factor is 0: expected above 0 and below 1"),
+        ({"factor": 1.5}, "factor is 1.5"),
+    ],
+)
+def test_a_plateau_out_of_range_is_refused_when_it_is_made(how, named):
+    with pytest.raises(CourseError, match=named):
+        schedules.on_plateau(optim.sgd(nn.Linear(2, 2), 0.1), **how)
+
+
 def test_one_cycle_can_go_straight():
     rates = rates_of(
         schedules.one_cycle, 0.4, 50, peak_lr=0.4, total_steps=50, warm_up=0.2, anneal="linear"
@@ -121,6 +192,28 @@ def test_the_cosine_comes_after_the_rise_and_the_flat_part_all_in_epochs(warm_up
         return 0.3 * (1 + math.cos(math.pi * down)) / 2
 
     expected = [by_hand(step / per_epoch) for step in range(steps)]
+    np.testing.assert_allclose(rates, expected, rtol=1e-6)
+
+
+def test_a_cosine_can_end_at_a_floor_which_is_one_for_all_groups():
+    """torchvision's --lr-min and timm's min_lr: floor + (lr - floor) (1 + cos πt) / 2."""
+    optimizer = optim.sgd(create_model("resnet20", 10), 0.4, bias_lr=8)
+    scheduler = schedules.cosine(optimizer, 5, 10, warm_up=1, floor=0.02)
+
+    for step in range(50):
+        t = (step - 10) / 40
+        for group, lr in zip(optimizer.param_groups, (0.4, 0.4, 3.2), strict=True):
+            if step >= 10:
+                expected = 0.02 + (lr - 0.02) * (1 + math.cos(math.pi * t)) / 2
+                assert group["lr"] == pytest.approx(expected, rel=1e-6)
+        optimizer.step()
+        scheduler.step()
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.02] * 3)
+
+
+def test_steps_can_fall_by_another_factor():
+    rates = rates_of(schedules.steps, 0.3, 80, drops=(4, 6), steps_per_epoch=10, factor=0.2)
+    expected = [0.3] * 40 + [0.06] * 20 + [0.012] * 20
     np.testing.assert_allclose(rates, expected, rtol=1e-6)
 
 

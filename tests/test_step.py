@@ -97,6 +97,42 @@ def run(toys, model, extras=Extras(), sizes=(16, 16), after_epoch=None, checkpoi
     return SimpleNamespace(history=history, lines=lines, model=model)
 
 
+# --- out of range ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "setting, value, expected",
+    [
+        ("clip_norm", -1.0, "None or a length above 0"),
+        ("clip_norm", 0.0, "None or a length above 0"),
+        ("clip_norm", math.nan, "None or a length above 0"),
+        ("accumulate", 0, "a whole number from 1 on"),
+        ("accumulate", -2, "a whole number from 1 on"),
+        ("accumulate", 1.5, "a whole number from 1 on"),
+        ("averaging", 1.0, "from 0 to below 1"),
+        ("averaging", -0.1, "from 0 to below 1"),
+        ("averaging", math.nan, "from 0 to below 1"),
+        ("mixup", -0.2, "0 or more"),
+        ("cutmix", -1.0, "0 or more"),
+        ("cutmix", math.nan, "0 or more"),
+    ],
+)
+def test_an_extra_that_is_out_of_range_is_refused_when_it_is_made(setting, value, expected):
+    """Left alone these diverge, learn nothing, return the first weights, or fail in the middle."""
+    with pytest.raises(CourseError, match=f"{setting} is {value}: expected {expected}"):
+        Extras(**{setting: value})
+
+
+@pytest.mark.parametrize(
+    "extras", [{"accumulate": 2.0}, {"mixup": 1}, {"cutmix": 1}, {"clip_norm": math.inf}]
+)
+def test_an_extra_within_its_range_makes_a_step_whatever_kind_of_number_it_is(extras):
+    one = trainer(network(), **extras)
+    one.mix = one.extras.mix(10)
+    loss, _ = one.step(*batch())
+    assert loss.isfinite()
+
+
 # --- parts of a batch -----------------------------------------------------------------------------
 
 

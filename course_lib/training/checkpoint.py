@@ -1,24 +1,27 @@
 """Checkpoints that survive whatever interrupts them."""
 
 import ast
+import copy
 import errno
 import random
 import re
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NoReturn, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from torch.optim.lr_scheduler import LRScheduler
 
-from course_lib.files import CourseError, written_whole
+from course_lib.files import CourseError, writable, written_whole
 from course_lib.training import processes
 from course_lib.training.history import EpochSoFar, History
 from course_lib.training.step import Trainer
 
-FORM = 2  # of what a checkpoint holds: one of another form is refused
+FORM = 3  # of what a checkpoint holds: one of another form is refused
 
 
 class CheckpointError(CourseError):
@@ -62,6 +65,7 @@ class Saver:
         self, checkpoint: Checkpoint | Path | str | None, trainer: Trainer, loader, sizes: Sequence
     ) -> None:
         self.trainer, self.loader, self.epochs = trainer, loader, len(sizes)
+        self.first_epoch = loader.epoch if isinstance(loader, Resumable) else 0
         self.path = None
         if checkpoint is None:
             return
@@ -69,6 +73,8 @@ class Saver:
         if not isinstance(checkpoint, Checkpoint):
             checkpoint = Checkpoint(checkpoint)
         self.path = Path(checkpoint.path)
+        if self.path.is_dir():
+            raise CheckpointError(f"{self.path} is a folder: give the name of a file in it")
         self.goes_on = checkpoint.resume
         self.identity = identity(sizes, loader, trainer, checkpoint.settings)
 
@@ -82,6 +88,7 @@ class Saver:
                 "trainer": self.trainer.state(),
                 "history": history.to_dict(),
                 "so_far": asdict(so_far) if so_far else None,
+                "first_epoch": self.first_epoch,
                 "identity": self.identity,
                 "random": random_states,
             }
@@ -92,15 +99,30 @@ class Saver:
         """Put what is on disk into the trainer: the history, and an epoch that was begun."""
         state = load(self.path, self.identity) if self.path and self.goes_on else None
         if state is None:
+            self._check_place()
             return History(), None
 
+        self.first_epoch = state["first_epoch"]
         self.trainer.load_state(state["trainer"])
         set_random_state(state["random"][processes.rank()])
         history = History.from_dict(state["history"])
         so_far = EpochSoFar(**state["so_far"]) if state["so_far"] else None
 
         report(self._found(len(history), so_far))
+        if len(history) < self.epochs:
+            self._check_place()
         return history, so_far
+
+    def _check_place(self) -> None:
+        """Whether a checkpoint can be saved there: known before the first step, not after hours."""
+        if self.path is None or processes.rank():
+            return
+
+        if not writable(self.path.parent):
+            raise CheckpointError(
+                f"cannot save {self.path}: the folder cannot be written. Choose another one"
+            )
+        plain(self.trainer.state())
 
     def _found(self, epochs: int, so_far: EpochSoFar | None) -> str:
         if epochs == self.epochs:
@@ -128,11 +150,12 @@ class Saver:
 
 
 def save(path: Path, state: dict) -> None:
-    """Write ``state`` (tensors, numbers, strings, lists, dicts) to ``path``, whole or not at all.
+    """Write ``state``, once it is ``plain``, to ``path``, whole or not at all.
 
     ``torch.save`` over an existing file destroys it when the write fails half-way. Raises
     CheckpointError; the older file is still there.
     """
+    state = plain(state)
     try:
         with written_whole(path) as aside, open(aside, "wb") as file:
             torch.save(state, file)
@@ -198,23 +221,64 @@ def _passes(error: Exception) -> bool:
     return no_connection or no_memory or isinstance(error, PermissionError)
 
 
+PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype, torch.device)
+
+
+def plain(value, name: str = ""):
+    """``value`` in the types that ``load`` reads: numpy's numbers and paths become Python's.
+
+    Raises CheckpointError for an object of any other type, with the ``name`` that it has.
+    """
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, PurePath):
+        return str(value)
+
+    if isinstance(value, dict):
+        items = {plain(key, name): plain(each, f"{name} {key}") for key, each in value.items()}
+        return _of_the_kind(value, items)
+    if type(value) in (list, tuple, set):
+        return type(value)(plain(each, name) for each in value)
+
+    if isinstance(value, torch.Tensor) or type(value) in PLAIN:
+        return value
+    raise CheckpointError(
+        f"a checkpoint cannot hold{name}, of type {type(value).__name__}: it holds tensors, "
+        "numbers, strings, lists and dicts. Leave it out, or give its numbers or its name"
+    )
+
+
+def _of_the_kind(value: dict, items: dict) -> dict:
+    """A state dict has attributes, too, and a Counter is no other dict."""
+    if type(value) not in (OrderedDict, Counter):
+        return items
+    found = copy.copy(value)
+    found.clear()
+    found.update(items)
+    return found
+
+
 # --- which training it is -----------------------------------------------------------------------
 
 
 def identity(sizes: Sequence, loader, trainer: Trainer, settings: dict | None = None) -> dict:
     """What makes a training the one it is, as plain data: another value, another training."""
-    return {
+    found = {
         "form of checkpoint": FORM,
         "picture sizes": list(sizes),
         **_order(loader),
-        "optimizer": [_numbers(group) for group in trainer.optimizer.param_groups],
+        "optimizer": type(trainer.optimizer).__name__,
         "schedule": type(trainer.scheduler).__name__,
+        "parameters": _groups(trainer.optimizer),
+        "schedule's settings": _schedule(trainer.scheduler),
+        "schedule's factors": _factors(trainer.scheduler, len(sizes), len(loader)),
         "loss": _name(trainer.loss),
         "extras": asdict(trainer.extras),
         "processes": processes.count(),
         "settings": settings,
         "weights": {name: list(p.shape) for name, p in trainer.model.named_parameters()},
     }
+    return {key: plain(value, f" {key}") for key, value in found.items()}
 
 
 def _order(loader) -> dict:
@@ -229,12 +293,59 @@ def _order(loader) -> dict:
     }
 
 
-def _numbers(group: dict) -> dict:
-    """A parameter group's settings. Of its rate, which moves, where it began: schedules note it."""
-    began = group.get("initial_lr", group["lr"])
-    numbers = {key: value for key, value in group.items() if isinstance(value, int | float)}
-    del numbers["lr"]
-    return numbers | {"initial_lr": began}
+def _groups(optimizer: torch.optim.Optimizer) -> dict:
+    """The settings of each parameter group."""
+    groups = enumerate(optimizer.param_groups)
+    return {f"group {number}": _settings(group) for number, group in groups}
+
+
+def _settings(group: dict) -> dict:
+    """Of its rate, which moves, where it began: schedules note it."""
+    moves = {"lr"}
+    if "max_momentum" in group:  # noted by a schedule that moves these, too
+        moves |= {"momentum", "betas"}
+
+    settings = {"initial_lr": float(group.get("initial_lr", group["lr"]))}
+    for key, value in group.items():
+        if key not in moves and isinstance(value, int | float | str | tuple | np.generic):
+            settings.setdefault(key, value)
+    return settings
+
+
+# what of a schedule's state changes from step to step, or is noted in the optimizer
+MOVES = {
+    "base_lrs",
+    "last_epoch",
+    "best",
+    "cooldown_counter",
+    "num_bad_epochs",
+    "T_cur",
+    "T_i",
+    "_last_lr",
+    "_step_count",
+    "_is_initial",
+    "_get_lr_called_within_step",
+}
+
+
+def _schedule(scheduler: LRScheduler) -> dict:
+    """What it was made with, and its parts."""
+    state = scheduler.state_dict()
+    settings = {key: value for key, value in state.items() if key not in MOVES}
+
+    if "_schedulers" in settings:
+        parts = enumerate(scheduler._schedulers)
+        settings["_schedulers"] = {
+            f"{number} {type(part).__name__}": _schedule(part) for number, part in parts
+        }
+    return settings
+
+
+def _factors(scheduler: LRScheduler, epochs: int, batches: int) -> list[list[float]]:
+    """Of a LambdaLR, whose functions have no settings: their values as each epoch begins."""
+    functions = getattr(scheduler, "lr_lambdas", [])
+    steps = range(0, epochs * batches, batches)
+    return [[float(function(step)) for function in functions] for step in steps]
 
 
 def _name(function: Callable) -> str:
@@ -246,6 +357,11 @@ def _compare(path: Path, state: object, identity: dict) -> None:
     kept = state.get("identity") if isinstance(state, dict) else None
     if kept is None:
         raise CheckpointError(f"{path} is not a checkpoint of a training. {_DELETE}")
+
+    # called with more epochs than before it is the same training, prolonged
+    before = len(kept.get("picture sizes", []))
+    for each_epoch in ("picture sizes", "schedule's factors"):
+        identity = identity | {each_epoch: identity[each_epoch][:before]}
 
     differs = []
     for key, value in identity.items():

@@ -17,10 +17,11 @@ from course_lib.models.modes import in_eval_mode
 from course_lib.runtime import Precision, progress_bar
 from course_lib.training import processes, schedules
 from course_lib.training.checkpoint import Checkpoint, Resumable, Saver
+from course_lib.training.checks import expect
 from course_lib.training.history import EpochSoFar, History
 from course_lib.training.interrupts import StopAfterBatch
 from course_lib.training.losses import CrossEntropy
-from course_lib.training.step import Extras, Loss, Trainer, fp32, to_device
+from course_lib.training.step import Extras, Loss, Trainer, fp32, to_device, train_mode
 
 LOOK_EVERY = {"cpu": 1}  # batches between two looks at the loss; a GPU has to wait for each
 
@@ -61,7 +62,8 @@ def evaluate(
             x, labels = to_device(precision.device, x, labels)
 
             with precision.autocast():
-                logits = (model(x) + model(x.flip(-1))) / 2 if mirrored else model(x)
+                # halved before they are added: fp16 ends at 65,504
+                logits = model(x) / 2 + model(x.flip(-1)) / 2 if mirrored else model(x)
             logits = logits.float()  # (B, classes)
 
             loss = F.cross_entropy(logits, labels, reduction="sum")
@@ -106,7 +108,7 @@ def train_one_epoch(
     seen = 0  # pictures
     asked = False
 
-    trainer.model.train()
+    train_mode(trainer.model)
     shown = processes.rank() == 0
     with progress_bar(len(loader), name, " batch", shown, thousands=False) as bar:
         bar.update(epoch.batches)
@@ -206,15 +208,23 @@ def fit(
 
     Loaders: anything that yields ``(x, labels)`` and has a length. sizes: the picture size of each
     epoch in pixels, for loaders that have a ``picture_size``; epochs alone: pictures as they come.
-    scheduler: None keeps the rate. loss: ``(logits, targets) → mean``. precision: None is fp32.
+    scheduler: stepped after every batch, and None keeps the rate; a ReduceLROnPlateau after every
+    epoch, with the validation loss, or with the accuracy where its mode is "max". loss: ``(logits,
+    targets) → mean``. precision: None is fp32. Modules in eval mode within a network in train mode,
+    such as a frozen norm, stay so.
+
+    A second call goes on: with the weights as they are, and with the batches of the loader's next
+    epochs (``loader.epoch = 0`` begins with the first one's again).
 
     With a checkpoint the training can be interrupted (Ctrl-C) and goes on when called again, at the
     very batch where the loader is ``Resumable``, else after its last whole epoch; one that has
-    finished is reused. Averaged weights are evaluated in place of the others, and in ``model`` at
-    the end.
+    finished is reused, or prolonged when called with more epochs, where its schedule does not
+    depend on their number. Averaged weights are evaluated in place of the others, and in ``model``
+    at the end.
 
-    Raises TrainingError for a loss that is no number or too little memory, CheckpointError for a
-    checkpoint of another training, KeyboardInterrupt after saving.
+    Raises CourseError for a schedule that ends before the training, TrainingError for a loss that
+    is no number or too little memory, CheckpointError for a checkpoint of another training or a
+    place that cannot be written, KeyboardInterrupt after saving.
     """
     plan = _plan(epochs, sizes, train_loader, val_loader)
     trainer = Trainer(
@@ -224,23 +234,27 @@ def fit(
         precision or fp32(model),
         loss,
         extras,
-        extras.mix(_classes(model, train_loader)) if extras.mixes else None,
+        mix_for(model, train_loader, extras),
     )
     trainer.network = processes.network(model, extras.compile, callbacks.report)
 
     # from the beginning, or from where an earlier call came to
     saver = Saver(checkpoint, trainer, train_loader, plan)
     history, so_far = saver.resume(callbacks.report)
+    _check_schedule(trainer, len(plan) * len(train_loader))
 
     with StopAfterBatch(enabled=checkpoint is not None) as stop:
         for epoch in range(len(history), len(plan)):
             name = f"epoch {epoch + 1}/{len(plan)}"
             callbacks.before_epoch(epoch)
-            _go_to(train_loader, epoch, so_far.batches if so_far else 0)
             if sizes is not None:
                 _show_at(plan[epoch], train_loader, val_loader)
 
-            with _memory(name, train_loader):
+            first_batch = so_far.batches if so_far else 0
+            with (
+                _memory(name, train_loader),
+                _standing_at(train_loader, saver.first_epoch + epoch, first_batch),
+            ):
                 trained = train_one_epoch(
                     trainer, train_loader, history, name=name, so_far=so_far, stop=stop
                 )
@@ -252,9 +266,7 @@ def fit(
                 row = _evaluated(trainer, val_loader, epoch, plan[epoch], trained)
             history.rows.append(row)
 
-            # what an earlier call had begun is at its end: the next epoch starts at batch 0
-            so_far = None
-            _go_to(train_loader, epoch, 0)
+            so_far = None  # what an earlier call had begun is at its end
             saver.save(history)
 
             callbacks.report(_line(row, len(plan)))
@@ -262,6 +274,7 @@ def fit(
 
         _stop_behind_the_end(stop, saver, trainer)
 
+    _go_to_epoch(train_loader, saver.first_epoch + len(plan))  # the next that a second call needs
     if trainer.average:
         model.load_state_dict(trainer.evaluated.state_dict())
     return history
@@ -275,7 +288,8 @@ def _plan(epochs: int | None, sizes: Sequence | None, *loaders) -> list[int | No
     if sizes is None:
         if epochs is None:
             raise CourseError("fit: give epochs, or sizes with a picture size for each epoch")
-        return [getattr(loaders[0], "picture_size", None)] * epochs
+        expect("epochs", epochs, epochs >= 1 and epochs == int(epochs), "a whole number from 1 on")
+        return [getattr(loaders[0], "picture_size", None)] * int(epochs)
 
     if epochs not in (None, len(sizes)):
         raise CourseError(f"fit: {epochs} epochs, but {len(sizes)} sizes: leave epochs out")
@@ -285,7 +299,15 @@ def _plan(epochs: int | None, sizes: Sequence | None, *loaders) -> list[int | No
                 f"fit: sizes are given, but {type(loader).__name__} has no picture_size: give "
                 f"epochs={len(sizes)} instead, or take a BatchLoader"
             )
-    return list(sizes)
+    return [_pixels(size) for size in sizes]
+
+
+def _pixels(size: int | None) -> int | None:
+    """numpy's numbers, too."""
+    if size is None:
+        return None
+    expect("a picture size", size, size >= 1 and size == int(size), "whole pixels, from 1 on")
+    return int(size)
 
 
 def _show_at(size: int | None, *loaders) -> None:
@@ -294,10 +316,38 @@ def _show_at(size: int | None, *loaders) -> None:
             loader.picture_size = size
 
 
-def _go_to(loader, epoch: int, batch: int) -> None:
-    """Where the next pass begins, for a loader that can be told."""
+def _check_schedule(trainer: Trainer, steps: int) -> None:
+    to_go = steps - trainer.steps
+    left = schedules.steps_left(trainer.scheduler)
+    if to_go > left:
+        raise CourseError(
+            f"the schedule ends after {left} steps, and the training has {to_go} to go: make it "
+            "for epochs * len(train_loader) steps, for it moves after every batch"
+        )
+
+
+@contextlib.contextmanager
+def _standing_at(loader, epoch: int, batch: int) -> Iterator[None]:
+    """One pass begins at that batch, for a loader that can be told; the next at its first."""
+    if not isinstance(loader, Resumable):
+        yield
+        return
+
+    loader.epoch, loader.first_batch = epoch, batch
+    try:
+        yield
+    finally:
+        loader.first_batch = 0
+
+
+def _go_to_epoch(loader, epoch: int) -> None:
     if isinstance(loader, Resumable):
-        loader.epoch, loader.first_batch = epoch, batch
+        loader.epoch = epoch
+
+
+def mix_for(model: nn.Module, loader, extras: Extras) -> Callable | None:
+    """What mixes the pictures of ``loader``, if anything does."""
+    return extras.mix(_classes(model, loader)) if extras.mixes else None
 
 
 def _classes(model: nn.Module, loader) -> int:
@@ -322,7 +372,8 @@ def _evaluated(trainer: Trainer, loader, epoch: int, size: int | None, trained: 
         raise _not_finite(val.loss, f"the evaluation after epoch {epoch + 1}", trained.lr)
 
     if isinstance(trainer.scheduler, ReduceLROnPlateau):
-        trainer.scheduler.step(val.loss)
+        rises = trainer.scheduler.mode == "max"
+        trainer.scheduler.step(val.top1 if rises else val.loss)
 
     return {
         "epoch": epoch + 1,

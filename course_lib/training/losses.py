@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from course_lib.training.checks import expect
+
 
 @dataclass(frozen=True)
 class CrossEntropy:
@@ -15,7 +17,11 @@ class CrossEntropy:
     2015, arXiv:1512.00567, §7).
     """
 
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.0  # ε, from 0 to below 1: then nothing would be left of the label
+
+    def __post_init__(self) -> None:
+        smoothing = self.label_smoothing
+        expect("label_smoothing", smoothing, 0 <= smoothing < 1, "from 0 to below 1")
 
     def __call__(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)

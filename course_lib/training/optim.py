@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from course_lib.training.checks import expect
+
 
 def parameter_groups(
     model: nn.Module, lr: float, weight_decay: float, bias_lr: float = 1.0
@@ -13,6 +15,9 @@ def parameter_groups(
     the norm's own scale or a bias changes the function (He et al. 2018, arXiv:1812.01187, §3.1).
     bias_lr: how many times faster biases learn (Page 2019, "How to train your ResNet 8").
     """
+    expect("weight_decay", weight_decay, weight_decay >= 0, "0 or more")
+    expect("bias_lr", bias_lr, bias_lr >= 0, "0 or more")
+
     weights, scales, biases = [], [], []
 
     for name, p in model.named_parameters():
@@ -43,6 +48,8 @@ def sgd(
     nesterov: bool = True,
 ) -> torch.optim.SGD:
     """SGD with Nesterov momentum (Sutskever et al. 2013); conv and linear weights decay."""
+    expect("momentum", momentum, 0 <= momentum < 1, "from 0 to below 1")
+
     groups = parameter_groups(model, lr, weight_decay, bias_lr)
     nesterov = nesterov and momentum > 0  # torch allows no look ahead without momentum
     return torch.optim.SGD(groups, lr, momentum=momentum, nesterov=nesterov)

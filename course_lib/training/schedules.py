@@ -3,6 +3,7 @@
 Every parameter group keeps its ratio to the others. ``trace`` gives the rate of any step.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -20,6 +21,7 @@ from torch.optim.lr_scheduler import (
 )
 
 from course_lib.files import CourseError
+from course_lib.training.checks import expect
 
 
 def one_cycle(
@@ -29,11 +31,13 @@ def one_cycle(
     warm_up: float = 0.2,
     anneal: str = "cos",
 ) -> OneCycleLR:
-    """Up for the share ``warm_up`` of the steps, then down to (nearly) zero.
+    """Up for the share ``warm_up`` (below 1) of the steps, then down to (nearly) zero.
 
     From peak / 25 to the peak to peak / 250,000 (Smith & Topin 2017, arXiv:1708.07120), along half
     a cosine each or, with anneal="linear", straight. The momentum stays as it is.
     """
+    expect("peak_lr", peak_lr, peak_lr > 0, "a rate above 0")
+    expect("warm_up", warm_up, 0 <= warm_up < 1, "a share of the training, from 0 to below 1")
     if total_steps < 3:
         raise CourseError(
             f"one cycle needs 3 steps, not {total_steps}: train longer, or in smaller batches"
@@ -43,7 +47,7 @@ def one_cycle(
     return OneCycleLR(
         optimizer,
         peaks,
-        total_steps,
+        int(total_steps),
         pct_start=max(warm_up, 2 / total_steps),  # torch divides by the steps of the way up
         div_factor=25,
         final_div_factor=1e4,
@@ -58,11 +62,18 @@ def cosine(
     steps_per_epoch: int,
     warm_up: float = 0.0,
     flat: float = 0.0,
+    floor: float = 0.0,
 ) -> SequentialLR:
     """lr · (1 + cos πt) / 2 for t from 0 to 1 (Loshchilov & Hutter 2016, arXiv:1608.03983).
 
     Before it come ``warm_up`` epochs of a straight rise from lr / 25 and ``flat`` epochs at lr.
+    floor: the rate that every group ends at, instead of zero.
     """
+    lowest = min(group["lr"] for group in optimizer.param_groups)
+    expect("warm_up", warm_up, warm_up >= 0, "0 or more epochs")
+    expect("flat", flat, flat >= 0, "0 or more epochs")
+    expect("floor", floor, 0 <= floor <= lowest, f"0 to the optimizer's rate, {lowest:g}")
+
     rise = round(warm_up * steps_per_epoch)
     top = round((warm_up + flat) * steps_per_epoch)
     total = round(epochs * steps_per_epoch)
@@ -74,7 +85,7 @@ def cosine(
 
     up = LinearLR(optimizer, 1 / 25, total_iters=rise)
     stay = ConstantLR(optimizer, 1.0)
-    down = CosineAnnealingLR(optimizer, total - top)
+    down = CosineAnnealingLR(optimizer, total - top, eta_min=floor)
 
     begins = {0: up, rise: stay, top: down}  # a part of no length gives way to the next
     return SequentialLR(optimizer, list(begins.values()), list(begins)[1:])
@@ -85,22 +96,30 @@ def steps(
     drops: Sequence[float],
     steps_per_epoch: int,
     warm_up: float = 0.0,
+    factor: float = 0.1,
 ) -> ChainedScheduler:
-    """A tenth of the rate after each of the epochs ``drops``, and during the first ``warm_up``.
+    """lr · ``factor`` after each of the epochs ``drops``; a tenth during the first ``warm_up``.
 
     As in He et al. 2015, arXiv:1512.03385, §4.2.
     """
+    expect("drops", list(drops), all(epoch > 0 for epoch in drops), "epochs, each above 0")
+    expect("warm_up", warm_up, warm_up >= 0, "0 or more epochs")
+    expect("factor", factor, 0 < factor < 1, "above 0 and below 1")
+
     low = round(warm_up * steps_per_epoch)
     falls = [round(epoch * steps_per_epoch) for epoch in drops]
 
     begin = ConstantLR(optimizer, 0.1 if low else 1.0, total_iters=low)
-    return ChainedScheduler([begin, MultiStepLR(optimizer, falls, gamma=0.1)])
+    return ChainedScheduler([begin, MultiStepLR(optimizer, falls, gamma=factor)])
 
 
 def on_plateau(
     optimizer: torch.optim.Optimizer, patience: int = 1, factor: float = 0.2
 ) -> ReduceLROnPlateau:
     """lr · ``factor`` once the validation loss has not fallen for more than ``patience`` epochs."""
+    expect("patience", patience, patience >= 0, "0 or more epochs")
+    expect("factor", factor, 0 < factor < 1, "above 0 and below 1")
+
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])  # torch's other schedules note it, too
     return ReduceLROnPlateau(optimizer, patience=patience, factor=factor)
@@ -109,6 +128,29 @@ def on_plateau(
 def constant(optimizer: torch.optim.Optimizer) -> LRScheduler:
     """The learning rate that the optimizer was made with, all the way."""
     return ConstantLR(optimizer, factor=1.0)
+
+
+def steps_left(scheduler: LRScheduler) -> float:
+    """How many more steps a schedule is meant for; inf where it has no end.
+
+    Behind its end a cosine climbs again, and one cycle raises.
+    """
+    if isinstance(scheduler, ChainedScheduler):
+        return min(steps_left(part) for part in scheduler._schedulers)
+
+    length = _length(scheduler)
+    return length if length == math.inf else length - scheduler.last_epoch
+
+
+def _length(scheduler: LRScheduler) -> float:
+    if isinstance(scheduler, OneCycleLR):
+        return scheduler.total_steps
+    if isinstance(scheduler, CosineAnnealingLR):
+        return scheduler.T_max + 1  # the bottom may be stood on for a step
+    if isinstance(scheduler, SequentialLR):
+        begins = [0, *scheduler._milestones]
+        return begins[-1] + _length(scheduler._schedulers[-1])
+    return math.inf
 
 
 def trace(

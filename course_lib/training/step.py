@@ -11,7 +11,9 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.transforms import v2
 
+from course_lib.files import CourseError
 from course_lib.runtime import Precision
+from course_lib.training.checks import expect
 from course_lib.training.losses import CrossEntropy
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (logits, targets) → mean loss
@@ -29,6 +31,14 @@ class Extras:
     cutmix: float = 0.0  # alpha of Beta(alpha, alpha), as in Yun et al. 2019, arXiv:1905.04899
     compile: bool = False
 
+    def __post_init__(self) -> None:
+        clip, parts = self.clip_norm, self.accumulate
+        expect("clip_norm", clip, clip is None or clip > 0, "None or a length above 0")
+        expect("accumulate", parts, parts >= 1 and parts == int(parts), "a whole number from 1 on")
+        expect("averaging", self.averaging, 0 <= self.averaging < 1, "from 0 to below 1")
+        expect("mixup", self.mixup, self.mixup >= 0, "0 or more")
+        expect("cutmix", self.cutmix, self.cutmix >= 0, "0 or more")
+
     @property
     def mixes(self) -> bool:
         return bool(self.mixup or self.cutmix)
@@ -43,9 +53,9 @@ class Extras:
 
         ways = []
         if self.mixup:
-            ways.append(v2.MixUp(alpha=self.mixup, num_classes=classes))
+            ways.append(v2.MixUp(alpha=float(self.mixup), num_classes=classes))
         if self.cutmix:
-            ways.append(v2.CutMix(alpha=self.cutmix, num_classes=classes))
+            ways.append(v2.CutMix(alpha=float(self.cutmix), num_classes=classes))
         return v2.RandomChoice(ways)
 
 
@@ -53,8 +63,8 @@ class Extras:
 class Trainer:
     """What one training consists of, and how it makes a step.
 
-    scheduler: stepped after every batch, but ReduceLROnPlateau after every epoch, with the
-    validation loss. loss: ``(logits, targets) → mean``. mix: as ``Extras.mix`` makes it.
+    scheduler: stepped after every batch, but ReduceLROnPlateau after every epoch, by ``fit``.
+    loss: ``(logits, targets) → mean``. mix: as ``Extras.mix`` makes it.
     """
 
     model: nn.Module
@@ -106,7 +116,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
 
         loss_sum = right = 0
-        parts = self.extras.accumulate
+        parts = int(self.extras.accumulate)
         for part, targets in zip(x.chunk(parts), labels.chunk(parts), strict=True):
             with self.precision.autocast():
                 logits = self.network(part)
@@ -176,8 +186,19 @@ class Trainer:
 
 
 def fp32(model: nn.Module) -> Precision:
-    """Plain arithmetic, where the model is."""
-    return Precision(next(model.parameters()).device)
+    """Plain arithmetic, where the model is. Raises CourseError where nothing tells where."""
+    parameter = next(model.parameters(), None)
+    if parameter is None:
+        raise CourseError(
+            f"{type(model).__name__} has no parameters: there is nothing to train, and to evaluate "
+            "it give the precision, which names the device"
+        )
+    return Precision(parameter.device)
+
+
+def train_mode(model: nn.Module) -> nn.Module:
+    """Train mode; where the model is in it already, parts that somebody froze stay in eval."""
+    return model if model.training else model.train()
 
 
 def to_device(device: torch.device, *batch: torch.Tensor) -> list[torch.Tensor]:
