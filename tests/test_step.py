@@ -194,7 +194,11 @@ def test_a_trainer_goes_on_with_the_scale_it_had():
         each.step(*batch(seed=2))
     assert one.scaler.state_dict() == other.scaler.state_dict() and one.scaler.get_scale() < 65536
     assert all(
-        map(torch.equal, one.evaluated.state_dict().values(), other.evaluated.state_dict().values())
+        map(
+            torch.equal,
+            one.model_to_evaluate.state_dict().values(),
+            other.model_to_evaluate.state_dict().values(),
+        )
     )
 
 
@@ -211,8 +215,8 @@ def test_the_average_is_exponential_over_weights_and_statistics():
                 before = expected.get(key, value.double())  # it begins with the first step's
                 expected[key] = decay * before + (1 - decay) * value.double()
 
-    found = one.evaluated.state_dict()
-    assert one.evaluated is not one.model and len(expected) == 8
+    found = one.model_to_evaluate.state_dict()
+    assert one.model_to_evaluate is not one.model and len(expected) == 8
     for key, value in expected.items():
         assert torch.allclose(found[key].double(), value, atol=1e-6), key
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
-from typing import NoReturn, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -132,15 +132,16 @@ class Saver:
             found = f"going on after epoch {epochs}{batch}, from {self.path.name}"
         return f"{found} (resume=False, or --no-resume on the command line, starts over)"
 
-    def stop(self, name: str, history: History, so_far: EpochSoFar) -> NoReturn:
-        """Ctrl-C inside an epoch: save what can be gone on with. Raises KeyboardInterrupt."""
+    def stopped(self, name: str, history: History, so_far: EpochSoFar) -> KeyboardInterrupt:
+        """Ctrl-C inside an epoch: save what can be gone on with, and say so."""
         if not isinstance(self.loader, Resumable):
             kept = "the checkpoint of the last epoch is kept" if history else "nothing is kept yet"
-            raise KeyboardInterrupt(
+            return KeyboardInterrupt(
                 f"stopped in {name}: this loader cannot go on inside an epoch, so {kept}"
             )
+
         self.save(history, so_far)
-        raise KeyboardInterrupt(
+        return KeyboardInterrupt(
             f"stopped after batch {so_far.batches} of {name}; saved in {self.path}: run again to "
             "go on from there"
         )

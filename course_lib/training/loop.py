@@ -100,55 +100,58 @@ def train_one_epoch(
     so_far: an epoch that was stopped, and goes on. stop: whether to, asked after every batch.
     Raises TrainingError when the loss is no number any more.
     """
-    epoch = so_far or EpochSoFar()
+    totals = so_far or EpochSoFar()
     device = trainer.precision.device
     look_every = LOOK_EVERY.get(device.type, 10)
     started = time.perf_counter()
-    sums = torch.zeros(2, dtype=torch.float64, device=device)  # loss, right: exact, wherever cut
     seen = 0  # pictures
+
+    # loss, right: in float64 an epoch sums to the same number wherever it was stopped
+    sums = torch.zeros(2, dtype=torch.float64, device=device)
     asked = False
 
     train_mode(trainer.model)
     shown = processes.rank() == 0
     with progress_bar(len(loader), name, " batch", shown, thousands=False) as bar:
-        bar.update(epoch.batches)
+        bar.update(totals.batches)
 
         for x, labels in loader:
             x, labels = to_device(device, x, labels)
-            epoch.lr = trainer.lr
+            totals.lr = trainer.lr
             loss, right = trainer.step(x, labels)
 
             # summed on the device: a GPU has to wait for every number that is fetched
             sums += torch.stack([loss.double() * len(labels), right])
             seen += len(labels)
-            epoch.batches += 1
+            totals.batches += 1
             bar.update()
 
             # so a look at the loss comes only now and then, and behind the last batch
-            if trainer.steps % look_every and epoch.batches != len(loader):
+            is_last = totals.batches == len(loader)
+            if not (is_last or trainer.steps % look_every == 0):
                 continue
 
-            value, asked = processes.agree(_with_those_before(loss, sums), stop())
-            _check(value, trainer, epoch.lr, f"{name}, batch {_since(epoch.batches, look_every)}")
+            value, asked = processes.agree(_nan_if_any_was(loss, sums), stop())
+            _check(value, trainer, totals.lr, f"{name}, batch {_since(totals.batches, look_every)}")
             if trainer.steps % 10 == 0:
-                history.steps.append([trainer.steps, epoch.lr, value])
+                history.steps.append([trainer.steps, totals.lr, value])
             top1 = sums[1].item() / seen
-            bar.set_postfix_str(f"loss {value:.3f}, top-1 {top1:.1%}, lr {epoch.lr:.3g}")
+            bar.set_postfix_str(f"loss {value:.3f}, top-1 {top1:.1%}, lr {totals.lr:.3g}")
 
             if asked:
                 break
 
     loss_sum, right, images = _everywhere(sums, seen)
-    epoch.loss += loss_sum
-    epoch.right += right
-    epoch.images += int(images)
-    epoch.seconds += time.perf_counter() - started
-    epoch.stopped = asked and epoch.batches < len(loader)
-    return epoch
+    totals.loss += loss_sum
+    totals.right += right
+    totals.images += int(images)
+    totals.seconds += time.perf_counter() - started
+    totals.stopped = asked and totals.batches < len(loader)
+    return totals
 
 
-def _with_those_before(loss: torch.Tensor, sums: torch.Tensor) -> torch.Tensor:
-    """The loss; NaN as soon as one since the last look was: 0 × NaN is NaN."""
+def _nan_if_any_was(loss: torch.Tensor, sums: torch.Tensor) -> torch.Tensor:
+    """The loss; NaN if one of those summed before it was, for 0 × NaN is NaN."""
     return loss.double() + 0 * sums[0]
 
 
@@ -243,7 +246,7 @@ def fit(
     history, so_far = saver.resume(callbacks.report)
     _check_schedule(trainer, len(plan) * len(train_loader))
 
-    with StopAfterBatch(enabled=checkpoint is not None) as stop:
+    with StopAfterBatch(enabled=checkpoint is not None) as ctrl_c:
         for epoch in range(len(history), len(plan)):
             name = f"epoch {epoch + 1}/{len(plan)}"
             callbacks.before_epoch(epoch)
@@ -256,14 +259,14 @@ def fit(
                 _standing_at(train_loader, saver.first_epoch + epoch, first_batch),
             ):
                 trained = train_one_epoch(
-                    trainer, train_loader, history, name=name, so_far=so_far, stop=stop
+                    trainer, train_loader, history, name=name, so_far=so_far, stop=ctrl_c
                 )
             if trained.stopped:
                 _check_weights(trainer, name)
-                saver.stop(name, history, trained)
+                raise saver.stopped(name, history, trained)
 
             with _memory(f"the evaluation after {name}", val_loader):
-                row = _evaluated(trainer, val_loader, epoch, plan[epoch], trained)
+                row = _history_row(trainer, val_loader, epoch, plan[epoch], trained)
             history.rows.append(row)
 
             so_far = None  # what an earlier call had begun is at its end
@@ -272,11 +275,11 @@ def fit(
             callbacks.report(_line(row, len(plan)))
             callbacks.after_epoch(history)
 
-        _stop_behind_the_end(stop, saver, trainer)
+        _stop_behind_the_end(ctrl_c, saver, trainer)
 
     _go_to_epoch(train_loader, saver.first_epoch + len(plan))  # the next that a second call needs
     if trainer.average:
-        model.load_state_dict(trainer.evaluated.state_dict())
+        model.load_state_dict(trainer.model_to_evaluate.state_dict())
     return history
 
 
@@ -363,11 +366,13 @@ def _classes(model: nn.Module, loader) -> int:
         ) from None
 
 
-def _evaluated(trainer: Trainer, loader, epoch: int, size: int | None, trained: EpochSoFar) -> dict:
+def _history_row(
+    trainer: Trainer, loader, epoch: int, size: int | None, trained: EpochSoFar
+) -> dict:
     """The epoch's row of the history."""
     started = time.perf_counter()
-    processes.same_statistics(trainer.evaluated)
-    val = evaluate(trainer.evaluated, loader, precision=trainer.precision)
+    processes.same_statistics(trainer.model_to_evaluate)
+    val = evaluate(trainer.model_to_evaluate, loader, precision=trainer.precision)
     if not math.isfinite(val.loss):
         raise _not_finite(val.loss, f"the evaluation after epoch {epoch + 1}", trained.lr)
 
@@ -401,14 +406,14 @@ def _line(row: dict, epochs: int) -> str:
 
 
 def _check_weights(trainer: Trainer, name: str) -> None:
-    """The loss seen last is that of the step before: this one may have broken the weights."""
+    """A step's loss is computed before its update: the last update has not been seen yet."""
     if not all(p.isfinite().all() for p in trainer.model.parameters()):
         raise _not_finite("a number, but weights are not", name, trainer.lr)
 
 
-def _stop_behind_the_end(stop: StopAfterBatch, saver: Saver, trainer: Trainer) -> None:
+def _stop_behind_the_end(ctrl_c: StopAfterBatch, saver: Saver, trainer: Trainer) -> None:
     """Ctrl-C in the last batch: what comes after the training was not wanted either."""
-    _, asked = processes.agree(torch.zeros((), device=trainer.precision.device), stop())
+    _, asked = processes.agree(torch.zeros((), device=trainer.precision.device), ctrl_c())
     if asked:
         raise KeyboardInterrupt(f"stopped after the last epoch; saved in {saver.path}")
 

@@ -76,7 +76,9 @@ class Trainer:
     mix: Callable | None = None
 
     def __post_init__(self) -> None:
-        self.network = self.model  # what is called: fit may compile it, or spread it over processes
+        # What is called: the model, which fit may compile or spread over processes. The weights are
+        # the same, and stay the model's: those are clipped, averaged and saved.
+        self.network = self.model
         self.scaler = self.precision.scaler()
         self.average = _average(self.model, self.extras.averaging)
         self.steps = 0
@@ -89,12 +91,14 @@ class Trainer:
         # forward and backward: afterwards every parameter holds its gradient
         loss, right = self.backward(x, labels)
 
-        # a gradient that is too long is shortened, but not by the factor that fp16's scaler gave it
+        # gradients that are too long together are shortened; fp16's scale is divided out first, so
+        # that their true length is measured
         if self.extras.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.extras.clip_norm)
 
-        # into the weights; in fp16 the scaler leaves out a step whose gradients overflowed
+        # optimizer.step(), into the weights: outside of fp16 the scaler does just that, in fp16 it
+        # leaves out a step whose gradients overflowed
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
@@ -148,7 +152,7 @@ class Trainer:
         return self.optimizer.param_groups[0]["lr"]
 
     @property
-    def evaluated(self) -> nn.Module:
+    def model_to_evaluate(self) -> nn.Module:
         """The averaged weights where there are any, else the model itself."""
         return self.average.module if self.average else self.model
 
