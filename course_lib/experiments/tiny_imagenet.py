@@ -37,6 +37,7 @@ TINY_IMAGENET = Recipe(
     nesterov=True,
     weight_decay=5e-4,  # conv and linear weights only
     bias_lr=8.0,  # biases are few and safe to hurry (Page 2019, "How to train your ResNet 8")
+    # the loss: cross-entropy
     label_smoothing=0.1,
 )
 
@@ -70,6 +71,7 @@ TINY_IMAGENET_ORIGINAL = Recipe(
     momentum=0.95,
     nesterov=True,
     weight_decay=5e-4,
+    # the loss: cross-entropy
     label_smoothing=0.0,
 )
 
