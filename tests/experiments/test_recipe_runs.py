@@ -102,7 +102,11 @@ def test_a_smoke_run_leaves_a_whole_record_that_says_it_is_not_real(smoke_run):
     assert found["reference_rate"] is None and smoke_run.price is None
 
     assert (found["recipe"], found["seed"], found["profile"]) == ("tiny_imagenet_quick", 3, "smoke")
-    assert (found["train_images"], found["val_images"], found["epochs"]) == (128, 50, 3)
+    assert (found["train_images"], found["val_images"], found["epochs"]) == (
+        64,
+        50,
+        3,
+    )  # every second of 128
     assert found["versions"]["torch"] == torch.__version__
     assert found["settings"]["batch_size"] == 64, "as it was run, not as it stands in the recipe"
     assert json.loads(json.dumps(found)) == found, "plain data"
@@ -207,8 +211,8 @@ def test_on_toy_shapes_every_profile_runs_the_smoke_recipe_and_keeps_nothing(
     real, drawn, stores, tmp_path, monkeypatch
 ):
     stores(drawn)
-    monkeypatch.setattr(Recipe, "for_smoke", lambda self: replace(self, sizes=(16,)))
+    monkeypatch.setattr(Recipe, "for_smoke", lambda self: replace(self, sizes=(16, 16)))
 
     found = run(TINY, real.rt).record
-    assert found["epochs"] == 1 and not found["is_real"] and found["reference_rate"] is None
+    assert found["epochs"] == 2 and not found["is_real"] and found["reference_rate"] is None
     assert not real.timed.called and list(tmp_path.iterdir()) == []
