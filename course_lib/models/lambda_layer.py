@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from course_lib.models import lambda_paths
+from course_lib.models.checks import check_whole
+from course_lib.models.graphs import is_recorded, one_node
 from course_lib.models.lambda_paths import SafeBatchNorm2d, at_least_float32, without_autocast
 
 DEFINITION = "definition"
@@ -50,7 +52,7 @@ class LambdaLayer(nn.Module):
         super().__init__()
         dim_out = dim_in if dim_out is None else dim_out
         check_reach(r, size)
-        _check_sizes(dim_out=dim_out, dim_k=dim_k, heads=heads, dim_u=dim_u)
+        _check_sizes(dim_in=dim_in, dim_out=dim_out, dim_k=dim_k, heads=heads, dim_u=dim_u)
         _check_path(path)
 
         self.dim_k, self.dim_u, self.dim_v = dim_k, dim_u, dim_out // heads
@@ -73,10 +75,13 @@ class LambdaLayer(nn.Module):
         self.reset_parameters()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if is_recorded(x):
+            return one_node(self, x)
+
         height, width = x.shape[-2:]
         self._check_map(height, width)
         path = self.chosen_path(height, width)
-        if path != DEFINITION:
+        if path != DEFINITION and x.numel():  # of an empty batch they could not tell the sizes
             return lambda_paths.output(self, x, path)
 
         q = self.norm_q(self.to_q(x)).unflatten(1, (self.heads, self.dim_k))  # (B, h, k, H, W)
@@ -106,7 +111,7 @@ class LambdaLayer(nn.Module):
 
         images = v.transpose(1, 2).flatten(0, 1)  # (B·v, u, H, W)
         lambdas = F.conv2d(images, kernel, bias, padding=reach)  # (B·v, k, H, W)
-        return lambdas.unflatten(0, (len(v), -1)).transpose(1, 2)
+        return lambdas.unflatten(0, (v.shape[0], self.dim_v)).transpose(1, 2)
 
     @property
     def kernel(self) -> torch.Tensor:
@@ -122,6 +127,10 @@ class LambdaLayer(nn.Module):
         """How a map of this size is computed: "definition" or a name of ``lambda_paths.PATHS``."""
         if self.path:
             return self.path
+
+        # What torch.export writes down runs elsewhere, and the loops would be unrolled in it.
+        if torch.compiler.is_exporting():
+            return DEFINITION
 
         # On "meta" nothing runs: networks are counted there, as they run on a CPU.
         if self.to_q.weight.device.type not in ("cpu", "meta"):
@@ -183,22 +192,16 @@ def height_and_width(size: tuple[int, int] | None) -> tuple[int, int] | None:
         raise ValueError(f"size is {size}: expected (height, width)")
 
     height, width = size
-    _check_whole(height=height, width=width)
+    check_whole(height=height, width=width)
     return height, width
 
 
-def _check_sizes(dim_out: int, dim_k: int, heads: int, dim_u: int) -> None:
-    _check_whole(dim_out=dim_out, dim_k=dim_k, heads=heads, dim_u=dim_u)
+def _check_sizes(dim_in: int, dim_out: int, dim_k: int, heads: int, dim_u: int) -> None:
+    check_whole(dim_in=dim_in, dim_out=dim_out, dim_k=dim_k, heads=heads, dim_u=dim_u)
     if dim_out % heads:
         raise ValueError(
             f"{heads} heads do not divide the {dim_out} output channels: choose a number that does"
         )
-
-
-def _check_whole(**values: int) -> None:
-    for name, value in values.items():
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} is {value}: expected a whole number from 1 on")
 
 
 def _check_path(path: str | None) -> None:

@@ -299,7 +299,7 @@ def _project(weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     if height * width < x.shape[1]:
         return F.conv2d(x, weight)
 
-    weight = weight.flatten(1).expand(len(x), -1, -1)  # (B, C_out, C_in)
+    weight = weight.flatten(1).expand(x.shape[0], -1, -1)  # (B, C_out, C_in)
     return torch.bmm(weight, x.flatten(2)).unflatten(2, (height, width))
 
 

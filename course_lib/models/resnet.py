@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from course_lib.models.blocks import conv3x3
-from course_lib.models.classifier import Classifier
+from course_lib.models.checks import check_whole
+from course_lib.models.classifier import Classifier, check_classes
 from course_lib.models.variants import PLAIN, BlockOptions, GeneralBlock, PreActBlock, general_form
 
 IMAGENET = {  # depth: kind of block, blocks in each of the four stages
@@ -74,7 +75,9 @@ class ResNet(Classifier):
         zero_init_residual: bool = False,
     ) -> None:
         super().__init__()
-        _check(stem, width, drop_rate=drop_rate, drop_path=drop_path)
+        check_classes(num_classes)
+        check_whole(in_channels=in_channels, width=width)
+        _check(stem, drop_rate=drop_rate, drop_path=drop_path)
 
         if stem == "small":
             self.conv1 = conv3x3(in_channels, channels)
@@ -129,9 +132,12 @@ class ResNet(Classifier):
             x = stage(x)  # from the second on: twice the channels, half the height and width
         return x  # (B, D, H', W')
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
         x = self.features(x)  # (B, D, H', W')
-        x = self.avgpool(x).flatten(1)  # (B, D)
+        return self.avgpool(x).flatten(1)  # (B, D)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.embed(x)  # (B, D)
         return self.fc(x)  # (B, num_classes)
 
     @property
@@ -153,11 +159,9 @@ class ResNet(Classifier):
                     module.start_as_identity()
 
 
-def _check(stem: str, width: int, **rates: float) -> None:
+def _check(stem: str, **rates: float) -> None:
     if stem not in STEMS:
         raise ValueError(f"unknown stem {stem!r}: expected one of {', '.join(STEMS)}")
-    if not (isinstance(width, int) and width > 0):
-        raise ValueError(f"width is {width!r}: expected a whole number from 1 on")
 
     for name, rate in rates.items():
         if not 0 <= rate < 1:

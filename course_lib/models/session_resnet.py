@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from course_lib.models.blocks import BasicBlock
-from course_lib.models.classifier import Classifier
+from course_lib.models.checks import check_whole
+from course_lib.models.classifier import Classifier, check_classes
+from course_lib.models.graphs import is_recorded, one_node
 from course_lib.models.variants import GeneralBasicBlock
 
 STEMS = {"small": 1, "strided": 2}  # stride of the first convolution
@@ -43,6 +45,8 @@ class SessionResNet(Classifier):
         logit_scale: float = 1.0,
     ) -> None:
         super().__init__()
+        check_classes(num_classes)
+        check_whole(in_channels=in_channels)
         _check(stem, residual_in, block, zero_init_residual)
         self.logit_scale = logit_scale
 
@@ -66,9 +70,12 @@ class SessionResNet(Classifier):
         x = self.stage3(x)  # (B, 512, H/8, W/8)
         return x
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
         x = self.features(x)  # (B, 512, H/8, W/8)
-        x = self.pool(x).flatten(1)  # (B, 512)
+        return self.pool(x).flatten(1)  # (B, 512)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.embed(x)  # (B, 512)
         return self.fc(x) * self.logit_scale  # (B, num_classes)
 
     @property
@@ -126,23 +133,29 @@ class TrimmedConv3x3(nn.Conv2d):
         super().__init__(in_channels, out_channels, 3, stride, padding=1, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        height, width = x.shape[2:]
+        if is_recorded(x):
+            return one_node(self, x)
+
+        batch, _, height, width = x.shape
         tiny = max(height, width) <= 3 and self.stride == (1, 1)
         if not (tiny and x.is_cpu):
             return super().forward(x)
 
         pixels = x.permute(0, 2, 3, 1)  # (B, H, W, C_in)
         kernel = self.weight.to(x.dtype).permute(0, 2, 3, 1)  # (C_out, 3, 3, C_in)
+        bias = None if self.bias is None else self.bias.to(x.dtype)  # of a norm fused into it
 
         out = []
         for i in range(height):
             for j in range(width):
                 window = pixels[:, max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2]
                 taps = kernel[:, max(1 - i, 0) : height + 1 - i, max(1 - j, 0) : width + 1 - j]
-                out.append(F.linear(window.flatten(1), taps.flatten(1)))  # (B, C_out)
+                out.append(F.linear(window.flatten(1), taps.flatten(1), bias))  # (B, C_out)
 
         y = torch.stack(out, dim=1)  # (B, H·W, C_out)
-        return y.view(len(x), height, width, -1).permute(0, 3, 1, 2)  # (B, C_out, H, W)
+        return y.view(batch, height, width, self.out_channels).permute(
+            0, 3, 1, 2
+        )  # (B, C_out, H, W)
 
 
 def _check(stem: str, residual_in: tuple[int, ...], block: str, zero_init_residual: bool) -> None:

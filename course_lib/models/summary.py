@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from course_lib.models.checks import check_whole
 from course_lib.models.lambda_layer import LambdaLayer
 from course_lib.models.modes import in_eval_mode
 
@@ -55,11 +56,10 @@ def summary(model: nn.Module, size: int, depth: int = 1) -> Summary:
         (ReLU, dropout) are left out.
     Multiply-adds are those of the convolutions and matrix products that are run, half of what torch
     counts as operations. A model on the device ``meta`` is summed up without being computed.
+    Raises ValueError for a size or depth below 1, and for a network without weights.
     """
-    weight = next(model.parameters())  # of the first convolution: (D, C, k, k)
-    picture = torch.zeros(
-        1, weight.shape[1], size, size, device=weight.device, dtype=weight.dtype
-    )  # (1, C, H, W)
+    check_whole(size=size, depth=depth)
+    picture = _empty_picture(model, size)  # (1, C, H, W)
 
     counter = FlopCounterMode(display=False)
     shown = _shown(model, depth)
@@ -83,6 +83,21 @@ def summary(model: nn.Module, size: int, depth: int = 1) -> Summary:
             )
         )
     return Summary(layers, _parameters(model), multiply_adds("Global"))
+
+
+def _empty_picture(model: nn.Module, size: int) -> torch.Tensor:
+    """As the first layer with weights takes it: (1, C, size, size)."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            channels = module.weight.shape[1]
+            if isinstance(module, nn.Conv2d):
+                channels *= module.groups
+            return module.weight.new_zeros(1, channels, size, size)
+
+    raise ValueError(
+        f"{type(model).__name__} has no convolution and no linear layer: nothing tells how many "
+        "channels its pictures have"
+    )
 
 
 def _shown(model: nn.Module, depth: int) -> dict[str, nn.Module]:

@@ -18,9 +18,12 @@ def whiten_stem(model: nn.Module, images: torch.Tensor, floor: float = 0.05) -> 
     images: a few hundred normalised pictures or more, (B, C, H, W), of the first epoch's size.
     floor: added to the variances, so that patterns which hardly occur are not blown up.
     Filters beyond twice the dimension of a patch keep their random weights. Returns the number of
-    filters set.
+    filters set. Raises ValueError for a network without a convolution.
     """
-    conv = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    if not convolutions:
+        raise ValueError(f"{type(model).__name__} has no convolution to whiten")
+    conv = convolutions[0]
 
     # Patches as the filters see them, one in sixteen: the others tell nothing new.
     images = images.float().contiguous()
