@@ -334,6 +334,54 @@ def test_the_pictures_are_not_touched(model, images):
     assert torch.equal(images, kept) and not images.requires_grad and images.grad is None
 
 
+# --- maps that are the same everywhere ----------------------------------------------------------
+
+
+class OneNumber(nn.Module):
+    """A map of 1×1, or of ``side``, whose value is the first logit; the second is its negative."""
+
+    def __init__(self, value, side=1):
+        super().__init__()
+        self.value = value
+        self.pool = nn.AdaptiveAvgPool2d(side)
+
+    def forward(self, x):
+        x = self.pool(torch.full_like(x[:, :1], self.value))  # (B, 1, side, side)
+        y = x.mean((1, 2, 3))
+        return torch.stack([y, -y], dim=1)
+
+
+@pytest.mark.parametrize("value", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("side", [1, 3])
+def test_evidence_that_lies_everywhere_is_one_everywhere(side, value):
+    """Also without a single parameter."""
+    model = OneNumber(value, side)
+    x = torch.rand(2, 3, 8, 7)
+
+    found = grad_cam(model, x, targets=[0, 1], layer=model.pool)
+
+    assert (found[0] == 1).all(), "for the first class"
+    assert (found[1] == 0).all(), "against the second"
+
+
+def test_a_network_whose_last_map_is_one_pixel_has_a_map():
+    torch.manual_seed(0)
+    model = create_model("resnet18", 5).eval()
+    images = torch.randn(4, 3, 32, 32)
+    assert model.features(images).shape[2:] == (1, 1)
+
+    found = grad_cam(model, images)
+
+    # At 1×1 the evidence is the class's weights times the pooled features.
+    with torch.no_grad():
+        features = model.embed(images)
+        classes = model(images).argmax(1)
+        evidence = (model.fc.weight[classes] * features).sum(1)
+    expected = np.broadcast_to((evidence > 0).numpy()[:, None, None], found.shape)
+    assert (evidence > 0).any()
+    np.testing.assert_array_equal(found, expected)
+
+
 # --- errors with a cure -------------------------------------------------------------------------
 
 
@@ -377,6 +425,24 @@ def test_pictures_of_the_wrong_kind_are_an_error(model, bad):
 def test_half_precision_weights_are_an_error(model, images):
     with pytest.raises(CourseError, match="bfloat16"):
         grad_cam(model.bfloat16(), images)
+
+
+def test_a_list_of_layers_as_the_peer_takes_it_is_refused_in_words(model, images):
+    with pytest.raises(CourseError, match="expected a name or one module, got list"):
+        grad_cam(model, images, layer=[model.stages["last"]])
+
+
+def test_numbers_that_are_not_finite_are_an_error_and_no_map(model, images):
+    with torch.no_grad():
+        model.fc.weight[0] = torch.nan
+    with pytest.raises(CourseError, match="gives NaN or infinity"):
+        grad_cam(model, images)
+
+
+def test_pictures_that_are_not_finite_are_an_error_too(model, images):
+    images[0, 0, 0, 0] = torch.inf
+    with pytest.raises(CourseError, match="gives NaN or infinity"):
+        grad_cam(model, images)
 
 
 # --- overlay ------------------------------------------------------------------------------------

@@ -17,10 +17,11 @@ def grad_cam(
     images: normalised float (B, 3, H, W). targets: class indices (B,), by default the predicted
     ones. layer: a name in ``model.stages`` or a module with output (B, C, h, w), by default the
     last stage. Returns float32 (B, H, W), each map stretched to 0..1 by itself, so that the heights
-    of two maps cannot be compared; a map without any evidence for the class is zero.
+    of two maps cannot be compared; a map without any evidence for the class is zero, one with the
+    same evidence everywhere, as of a layer of 1×1, is one.
     Runs in fp32 and eval mode, and leaves model and gradients as they were, also after an error.
-    Raises CourseError for wrong shapes, weights that are not fp32, and a layer or targets that do
-    not fit; IndexError for a class that the model does not have.
+    Raises CourseError for wrong shapes, weights that are not fp32, a layer or targets that do not
+    fit, and logits or maps that are not finite; IndexError for a class that the model has not.
     Source: Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2.
     """
     layer = _find_layer(model, layer)
@@ -53,6 +54,7 @@ def grad_cam(
     # is cut off, after the sum.
     weights = gradients.mean(dim=(2, 3), keepdim=True)  # (B, C, 1, 1)
     maps = (weights * activations.detach()).sum(dim=1, keepdim=True).relu()  # (B, 1, h, w)
+    _check_finite(logits, maps)
 
     # As pytorch-grad-cam has it: stretched before the resize, and again after it.
     maps = F.interpolate(_stretch(maps), size=images.shape[2:], mode="bilinear")
@@ -76,9 +78,13 @@ def overlay(image: np.ndarray, cam: np.ndarray, alpha: float = 0.5) -> np.ndarra
 
 
 def _stretch(maps: torch.Tensor) -> torch.Tensor:
-    """Each map of (B, 1, H, W) to 0..1; one that is the same everywhere to zero."""
-    maps = maps - maps.amin(dim=(2, 3), keepdim=True)
-    return maps / (maps.amax(dim=(2, 3), keepdim=True) + 1e-7)
+    """Each map of (B, 1, H, W), from zero up, to 0..1."""
+    low, high = maps.amin(dim=(2, 3), keepdim=True), maps.amax(dim=(2, 3), keepdim=True)
+    stretched = (maps - low) / (high - low + 1e-7)
+
+    # The same everywhere, but for rounding: there is nothing to stretch.
+    flat = high - low <= 1e-6 * high  # (B, 1, 1, 1)
+    return torch.where(flat, (high > 0).to(maps.dtype), stretched)
 
 
 # --- which layer, which classes -----------------------------------------------------------------
@@ -89,6 +95,8 @@ def _find_layer(model: nn.Module, layer: str | nn.Module | None) -> nn.Module:
         if not any(layer is module for module in model.modules()):
             raise CourseError(f"layer: this {type(layer).__name__} is not a part of the model")
         return layer
+    if not isinstance(layer, str | None):
+        raise CourseError(f"layer: expected a name or one module, got {type(layer).__name__}")
 
     stages = getattr(model, "stages", None)
     if not isinstance(stages, dict):
@@ -130,7 +138,9 @@ def _check_input(model: nn.Module, images: torch.Tensor) -> torch.device:
             f"got {images.dtype} {tuple(images.shape)}"
         )
 
-    weight = next(model.parameters())
+    weight = next(model.parameters(), None)
+    if weight is None:
+        return images.device
     if weight.dtype != torch.float32:
         raise CourseError(
             f"model: its weights are {weight.dtype}, and Grad-CAM runs in fp32: "
@@ -148,6 +158,14 @@ def _check_output(layer: nn.Module, output: torch.Tensor) -> None:
         "layer: expected a module with output (B, C, h, w), "
         f"this {type(layer).__name__} gives {found}"
     )
+
+
+def _check_finite(logits: torch.Tensor, maps: torch.Tensor) -> None:
+    if not (logits.isfinite().all() and maps.isfinite().all()):
+        raise CourseError(
+            "the network gives NaN or infinity for these pictures: are its weights and the "
+            "pictures finite?"
+        )
 
 
 def _check_classes(classes: torch.Tensor, count: int, available: int) -> None:
