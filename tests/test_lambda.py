@@ -210,6 +210,7 @@ def test_weights_start_as_in_the_paper():
         ({"dim_k": -1}, "dim_k is -1: expected a whole"),
         ({"dim_out": 0}, "dim_out is 0"),
         ({"dim_u": 1.5}, "dim_u is 1.5"),
+        ({"dim_in": 0, "dim_out": 8}, "dim_in is 0"),
         ({"r": None, "size": 8}, r"size is 8: expected \(height, width\)"),
         ({"heads": 5}, "5 heads do not divide the 64 output channels"),
         ({"r": 4}, "r is 4: expected an odd width"),
@@ -223,7 +224,7 @@ def test_weights_start_as_in_the_paper():
 )
 def test_sizes_that_do_not_fit_are_refused_in_words(options, message):
     with pytest.raises(ValueError, match=message):
-        LambdaLayer(64, **options)
+        LambdaLayer(**{"dim_in": 64, **options})
 
 
 @pytest.mark.parametrize("path", [None, "definition"])
@@ -334,6 +335,36 @@ def test_the_multiply_adds_of_a_layer_are_those_of_the_formula(path):
     assert summary(layer, side).multiply_adds == projections + content + positions[path]
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("path", [None, *PATHS])
+@pytest.mark.parametrize("where", [{"r": 3}, {"r": None, "size": (3, 9)}], ids=["local", "global"])
+def test_an_empty_batch_goes_through_every_path(where, path, training):
+    layer = LambdaLayer(32, 24, path=path, **where).train(training)
+    x = torch.zeros(0, 32, 3, 9, requires_grad=True)
+    y = layer(x)
+    y.sum().backward()
+
+    assert y.shape == (0, 24, 3, 9)
+    assert all(p.grad.abs().sum() == 0 for p in layer.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("side", [4, 14])
+def test_an_exported_layer_is_the_definition_and_takes_any_batch(side):
+    torch.manual_seed(0)
+    layer = LambdaLayer(32).eval()
+    any_batch = {0: torch.export.Dim.DYNAMIC}
+    example = randn(2, 32, side, side, dtype=torch.float)
+    exported = torch.export.export(layer, (example,), dynamic_shapes=(any_batch,))
+
+    x = randn(5, 32, side, side, seed=1, dtype=torch.float)
+    torch.testing.assert_close(exported.module()(x), layer(x), rtol=1e-4, atol=1e-4)
+
+
+def test_torch_fx_takes_the_layer_whole():
+    graph = torch.fx.symbolic_trace(nn.Sequential(nn.ReLU(), LambdaLayer(8)))
+    assert [node.target for node in graph.graph.nodes if node.op == "call_module"] == ["0", "1"]
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_torch_compile_computes_the_same(path):
     layer, x, gradient = ours(5, 1, 2, 9, path), randn(2, 32, 2, 9), randn(2, 24, 2, 9, seed=1)
@@ -390,7 +421,7 @@ OPTIONS = [
     {"in_channels": 1},
     {"r": None, "size": (40, 33)},
     {"shortcut": "D", "drop_rate": 0.1, "drop_path": 0.1, "se": True},
-    {"zero_init_residual": True},
+    {"zero_init_residual": False},
     {"stem": "small", "r": 3},
 ]
 
@@ -474,7 +505,7 @@ def test_unknown_stages_are_refused():
 
 def test_stride_2_is_an_average_pool_behind_the_layer():
     model = create_model("lambda_resnet50", 10).eval()
-    blocks = [module for module in model.modules() if isinstance(module, Bottleneck)]
+    blocks = [block for stage in model.stages.values() for block in stage]
     strided = [block.conv2 for block in blocks if isinstance(block.conv2, nn.Sequential)]
     assert len(strided) == 3  # c3, c4 and c5 begin with one
 

@@ -11,11 +11,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.fx import symbolic_trace
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from course_lib.models import (
     LambdaLayer,
     LambdaResNet,
     ResNet,
+    SessionResNet,
     create_model,
     list_models,
     model_options,
@@ -132,6 +136,9 @@ def test_a_name_like_no_other_is_answered_with_all():
         ("preact_resnet20", {"shortcut": "E"}, "shortcut 'E'.*A, B, C, conv, D"),
         ("wide_resnet28", {"width": 1.5}, "width is 1.5: expected a whole number"),
         ("wide_resnet28", {"width": 0}, "width is 0"),
+        ("resnet18", {"in_channels": 0}, "in_channels is 0: expected a whole number"),
+        ("session_resnet", {"in_channels": 0}, "in_channels is 0: expected a whole number"),
+        ("lambda_resnet18", {"in_channels": -3}, "in_channels is -3: expected a whole number"),
         ("resnet20", {"drop_rate": 1.5}, "drop_rate is 1.5: expected a probability"),
         ("resnet20", {"drop_path": -0.1}, "drop_path is -0.1: expected a probability"),
         ("resnet18", {"stem": "tiny"}, "stem 'tiny'.*imagenet, small"),
@@ -144,6 +151,29 @@ def test_a_name_like_no_other_is_answered_with_all():
 def test_an_option_that_cannot_be_is_named_with_what_can(name, option, expected):
     with pytest.raises(ValueError, match=expected):
         create_model(name, 10, **option)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "session_resnet", "lambda_resnet18"])
+def test_a_head_without_a_class_is_refused_and_the_pooled_features_are_named(name):
+    with pytest.raises(ValueError, match=r"num_classes is 0: expected 1 or more; model.embed\(x\)"):
+        create_model(name, 0)
+
+    model = build(name)
+    with pytest.raises(ValueError, match=r"num_classes is 0: .*model.embed\(x\)"):
+        model.replace_head(0)
+    for wrong in (-1, 2.5, "10", None):
+        with pytest.raises(ValueError, match=f"num_classes is {wrong!r}: expected a whole number"):
+            create_model(name, wrong)
+        with pytest.raises(ValueError, match=f"num_classes is {wrong!r}: expected a whole number"):
+            model.replace_head(wrong)
+
+    assert model.head.out_features == 10, "a refusal leaves the old head"
+
+
+def test_numpys_whole_numbers_are_whole_numbers():
+    model = create_model("resnet20", np.int64(7), width=np.int64(1))
+    model.replace_head(np.int32(3))
+    assert model(pictures()).shape == (4, 3)
 
 
 def test_the_options_of_a_name_are_listed_with_their_defaults():
@@ -182,6 +212,7 @@ def live(make, channels=3, size=32):
     torch.manual_seed(0)
     model, x, labels = make(), pictures(4, size, channels), torch.tensor([0, 1, 2, 0])
 
+    assert_finite_when_fresh(model, x)
     assert_learns(model, x, labels)
     assert_runs_in_bf16(model, x, labels)
 
@@ -190,8 +221,21 @@ def live(make, channels=3, size=32):
         logits = model(x)
         assert logits.shape == (4, 10) and logits.dtype == torch.float32
         assert_features_are_the_last_stage(model, x)
+        assert_the_head_is_given_the_pooled_features(model, x, logits)
+        assert_torch_fx_takes_it(model, x, logits)
+        assert model(x[:0]).shape == (0, 10), "an empty batch"
         assert_its_state_and_a_new_head_fit(model, make, x, logits)
         assert_runs_in_channels_last(model, x, logits)
+
+
+@torch.no_grad()
+def assert_finite_when_fresh(model, x):
+    """In eval mode first, with the statistics that norms are made with."""
+    for training in (False, True):
+        model.train(training)
+        assert model(x).isfinite().all()
+        with torch.autocast("cpu", torch.bfloat16):
+            assert model(x).isfinite().all()
 
 
 def assert_learns(model, x, labels):
@@ -239,6 +283,24 @@ def assert_features_are_the_last_stage(model, x):
     assert len(sides) == len(model.stages) and sides == sorted(sides, reverse=True)
 
 
+def assert_the_head_is_given_the_pooled_features(model, x, logits):
+    maps, pooled = model.features(x), model.embed(x)
+    is_session = isinstance(model, SessionResNet)
+    expected = maps.amax((2, 3)) if is_session else maps.mean((2, 3))
+    torch.testing.assert_close(pooled, expected)
+
+    scale = model.logit_scale if is_session else 1
+    assert torch.equal(model.head(pooled) * scale, logits)
+
+
+def assert_torch_fx_takes_it(model, x, logits):
+    assert torch.equal(symbolic_trace(model)(x), logits)
+
+    last = list(model.stages)[-1]
+    extract = create_feature_extractor(model, {last: "map"})
+    assert torch.equal(extract(x)["map"], model.features(x))
+
+
 def assert_its_state_and_a_new_head_fit(model, make, x, logits):
     with torch.device("meta"):
         copy = make().eval()
@@ -270,12 +332,31 @@ def from_the_identity_on(name):
     """
     digits = "".join(filter(str.isdigit, name))
     deep = digits and int(digits) > 100
-    return {"zero_init_residual": True} if deep or name == "lambda_resnet50" else {}
+    return {"zero_init_residual": True} if deep else {}
 
 
 @pytest.mark.parametrize("name", DEFAULT)
 def test_every_network_lives(name):
     live(lambda: create_model(name, 10), size=smallest(name))
+
+
+TOO_DEEP_BUT_FOR_THE_IDENTITY = [
+    "lambda_resnet34",
+    "lambda_resnet50",
+    "lambda_resnet101",
+    pytest.param("lambda_resnet152", marks=pytest.mark.slow),
+    "preact_resnet1001",
+    pytest.param("resnet1001", marks=pytest.mark.slow),
+    pytest.param("resnet1202", marks=pytest.mark.slow),
+    pytest.param("preact_resnet1202", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("name", TOO_DEEP_BUT_FOR_THE_IDENTITY)
+def test_the_deepest_have_finite_logits_from_the_start(name):
+    """In eval mode fresh norms change nothing: what grows from block to block grows unchecked."""
+    assert model_options(name)["zero_init_residual"]
+    assert_finite_when_fresh(build(name), pictures(size=smallest(name)))
 
 
 @pytest.mark.parametrize("name", DEEP)
@@ -322,7 +403,7 @@ def test_resnets_of_every_block_live_with_every_option(block, options):
     live(lambda: ResNet(block, (1, 2), 16, 10, **options), channels, size=16)
 
 
-# --- torch.compile --------------------------------------------------------------------------------
+# --- torch.compile and torch.export ---------------------------------------------------------------
 
 SMALL = {
     "session": lambda: create_model("session_resnet", 10),
@@ -359,6 +440,30 @@ def test_what_we_wrote_ourselves_compiles_with_its_backward_pass(kind):
 
     plain, compiled = gradients
     torch.testing.assert_close(compiled, plain, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [16, 96])
+@pytest.mark.parametrize("kind", SMALL)
+def test_an_exported_network_takes_batches_of_any_size(kind, size):
+    """On maps of 3×3 and less, where convolutions are trimmed, and on larger ones."""
+    torch.manual_seed(0)
+    model = SMALL[kind]().eval()
+    any_batch = {0: torch.export.Dim.DYNAMIC}
+    exported = torch.export.export(model, (pictures(2, size),), dynamic_shapes=(any_batch,))
+
+    x = pictures(5, size)
+    torch.testing.assert_close(exported.module()(x), model(x))
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("kind", SMALL)
+def test_a_traced_network_takes_batches_of_any_size(kind):
+    torch.manual_seed(0)
+    model = SMALL[kind]().eval()
+    traced = torch.jit.trace(model, pictures(2, 16))
+
+    x = pictures(5, 16)
+    torch.testing.assert_close(traced(x), model(x))
 
 
 @pytest.mark.slow
@@ -426,6 +531,32 @@ def test_a_strided_trimmed_convolution_is_one_too():
     torch.testing.assert_close(conv(x), F.conv2d(x, conv.weight, stride=2, padding=1))
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_the_trimmed_convolution_takes_an_empty_batch(size):
+    conv, x = TrimmedConv3x3(5, 7), torch.zeros(0, 5, size, size, requires_grad=True)
+    y = conv(x)
+    y.sum().backward()
+    assert y.shape == (0, 7, size, size) and conv.weight.grad.abs().sum() == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_a_norm_fused_into_the_trimmed_convolution_keeps_its_bias(size):
+    torch.manual_seed(0)
+    conv, norm, relu = conv_norm_relu(5, 7)
+    for value in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+        nn.init.uniform_(value, 0.5, 1.5)
+    norm.eval()
+
+    fused = fuse_conv_bn_eval(conv.eval(), norm)
+    assert isinstance(fused, TrimmedConv3x3) and fused.bias.abs().min() > 0
+
+    x = torch.randn(3, 5, size, size)
+    torch.testing.assert_close(fused(x), norm(conv(x)), atol=1e-5, rtol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = fused(x.bfloat16())
+    torch.testing.assert_close(low.float(), norm(conv(x)), atol=0.1, rtol=0.05)
+
+
 def test_the_trimmed_convolution_runs_under_autocast():
     x, conv = pictures(2, 2), TrimmedConv3x3(3, 4)
     with torch.autocast("cpu", torch.bfloat16):
@@ -476,3 +607,8 @@ def test_the_floor_keeps_directions_that_hardly_occur_from_being_blown_up():
     flat = torch.rand(16, 3, 1, 1).expand(16, 3, 32, 32)  # plain pictures: rank 3
     whiten_stem(model, flat + 1e-4 * pictures(16))
     assert model.stem[0].weight.flatten(1).norm(dim=1).max() <= 0.05**-0.5 * 1.01
+
+
+def test_a_network_without_a_convolution_has_no_stem_to_whiten():
+    with pytest.raises(ValueError, match="Linear has no convolution to whiten"):
+        whiten_stem(nn.Linear(3, 3), pictures())

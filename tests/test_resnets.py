@@ -351,7 +351,9 @@ def test_networks_have_plain_blocks_unless_an_option_is_asked_for():
     def blocks_of(name, **options):
         return {type(module) for module in on_paper(name, **options).modules()} & kinds
 
-    assert blocks_of("resnet18") == blocks_of("lambda_resnet18") == {BasicBlock}
+    assert blocks_of("resnet18") == {BasicBlock}
+    assert blocks_of("lambda_resnet18") == {GeneralBasicBlock}  # they start as the identity
+    assert blocks_of("lambda_resnet18", zero_init_residual=False) == {BasicBlock}
     assert blocks_of("resnet50") == blocks_of("resnet164") == {Bottleneck}
     assert blocks_of("preact_resnet18") == {PreActBasicBlock}
     assert blocks_of("preact_resnet50") == {PreActBottleneck}
@@ -598,6 +600,30 @@ def test_the_summary_leaves_no_hook_behind_an_error():
     with pytest.raises(RuntimeError):
         summary(model, 32)
     assert model.training and not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    "sizes, message",
+    [
+        ({"size": 32, "depth": 0}, "depth is 0: expected a whole number"),
+        ({"size": 32, "depth": -1}, "depth is -1: expected a whole number"),
+        ({"size": 0}, "size is 0: expected a whole number"),
+        ({"size": (32, 32)}, r"size is \(32, 32\): expected a whole number"),
+    ],
+)
+def test_a_summary_of_nothing_is_refused_in_words(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        summary(on_paper("resnet20"), **sizes)
+
+
+def test_a_network_without_weights_has_no_summary():
+    with pytest.raises(ValueError, match="MaxPool2d has no convolution and no linear layer"):
+        summary(nn.MaxPool2d(2), 32)
+
+
+def test_the_summary_finds_the_channels_of_a_grouped_convolution():
+    table = summary(nn.Conv2d(6, 6, 3, groups=3, bias=False), 8)
+    assert table.parameters == 6 * 2 * 9 and table.multiply_adds == 6 * 2 * 9 * 6 * 6
 
 
 def test_the_summary_prints_a_table_with_the_totals():

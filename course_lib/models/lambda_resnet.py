@@ -32,6 +32,9 @@ class LambdaResNet(ResNet):
         small networks have them there.
     dim_k, heads, dim_u, r: see ``LambdaLayer``.
     size: (H, W) of the pictures, for global layers (with r=None).
+    zero_init_residual: by default each block starts as the identity. A lambda layer multiplies its
+        input by itself, q by λ, so that in eval mode, where norms do not follow their input, its
+        output grows with the square; of dozens in a row fresh ones would reach infinity.
     The others: see ``ResNet``. Raises ValueError for an unknown stage, and for r and size that
     do not fit.
     """
@@ -54,7 +57,7 @@ class LambdaResNet(ResNet):
         drop_rate: float = 0.0,
         drop_path: float = 0.0,
         se: bool = False,
-        zero_init_residual: bool = False,
+        zero_init_residual: bool = True,
     ) -> None:
         super().__init__(
             block,

@@ -62,7 +62,11 @@ def _resnets(
 
     for depth, (kind, count) in CIFAR.items():
         counts = (count, count, count)
-        models[f"{prefix}resnet{depth}"] = partial(ResNet, blocks[kind], counts, 16, stem="small")
+        model = partial(ResNet, blocks[kind], counts, 16, stem="small")
+        if depth > 1000:
+            # In eval mode, where fresh norms change nothing, so many sums would reach infinity.
+            model = partial(model, zero_init_residual=True)
+        models[f"{prefix}resnet{depth}"] = model
 
     for depth, (count, width) in WIDE.items():
         counts = (count, count, count)
