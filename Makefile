@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip
-UNIT := $(PY) -m pytest --ignore=tests/benchmarks tests
+UNIT := $(PY) -m pytest -n auto --dist loadfile --ignore=tests/benchmarks tests
 NBVAL := COURSE_PROFILE=smoke $(PY) -m pytest --nbval --nbval-current-env notebooks
 
 # A missing, half-made or unfit environment is made again; a whole one is left alone.
@@ -27,11 +27,13 @@ lab: $(VENV)/run.stamp
 
 test: $(VENV)/test.stamp
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
 	$(UNIT)
 	$(NBVAL)
 
 lint: $(VENV)/test.stamp
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
 
 unit: $(VENV)/test.stamp
 	$(UNIT)

@@ -1,8 +1,12 @@
 """The library that the vision course is written with.
 
-Rooms, from the ground up: ``runtime``; then ``models``, ``data``, ``training`` and ``explain``, which
-do not know each other; then ``plots``, ``recipes``, ``records``,
-``train``, ``report`` and ``exercises``, which tie them together.
+From the ground up, each floor importing only those below it:
+
+0  ``files`` (whole or not at all) and ``runtime`` (where am I)
+1  ``models``
+2  ``data``, ``training`` and ``explain``, which do not know each other
+3  ``experiments``, ``plots`` and ``exercises``
+4  the two commands, ``train`` and ``report``
 """
 
 __version__ = "0.1.0"

@@ -1,28 +1,29 @@
 """Where am I: the platform, the profile, the device, the precision and the seeds.
 
-Two variables of the course's own are read, here and in ``data.places``: ``COURSE_PROFILE`` and ``COURSE_DATA``.
+Two variables of the course's own are read, here and in ``files``: ``COURSE_PROFILE`` and
+``COURSE_DATA``.
 """
 
-import glob
 import os
 import platform as host
 import random
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
-PROFILES = ("smoke", "cpu", "gpu")
-WINDOWS = os.name == "nt"
+from course_lib.files import CourseError
 
-
-class CourseError(RuntimeError):
-    """An error that the course raises on purpose: its message names the cure."""
+BUDGETS = {
+    "smoke": "a slice of the data, seconds",
+    "cpu": "the whole data set, an hour or more",
+    "gpu": "the whole data set, minutes",
+}
+PROFILES = tuple(BUDGETS)
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Precision:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
 
     def scaler(self) -> torch.amp.GradScaler:
-        """fp16 gradients underflow without a scaler; bf16 has fp32's range, and its scaler passes all through."""
+        """fp16 gradients underflow without one; for bf16, with fp32's range, it does nothing."""
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
 
     @property
@@ -63,15 +64,15 @@ class Runtime:
         return f"{cpu_name()}, {torch.get_num_threads()} threads"
 
     def banner(self, *stores) -> str:
-        """At most six lines: machine, profile and reason, then what each store describes of itself."""
-        budget = {"smoke": "a slice of the data, seconds", "cpu": "the whole data set, an hour or more",
-                  "gpu": "the whole data set, minutes"}[self.profile]
+        """At most six lines: machine, profile and reason, then what each store says of itself."""
+        versions = f"Python {host.python_version()}, torch {torch.__version__}"
         lines = [
-            f"{self.platform} · {self.machine} · Python {host.python_version()}, torch {torch.__version__}",
-            f"profile {self.profile} ({budget}): {self.reason}",
+            f"{self.platform} · {self.machine} · {versions}",
+            f"profile {self.profile} ({BUDGETS[self.profile]}): {self.reason}",
             f"{self.precision.name}, channels_last, seed {self.seed}",
         ]
-        return "\n".join(lines + [store.describe() for store in stores][:3])
+        lines += [store.describe() for store in stores[:3]]
+        return "\n".join(lines)
 
 
 def setup(profile: str | None = None, seed: int = 0) -> Runtime:
@@ -81,10 +82,13 @@ def setup(profile: str | None = None, seed: int = 0) -> Runtime:
     profile "gpu" on a machine without a usable GPU.
     """
     usable, why = usable_gpu()
-    chosen, reason = _choose_profile(profile, usable, why)
+    profile, reason = _choose_profile(profile, usable, why)
+
     device = torch.device("cuda" if usable else "cpu")
+    precision = pick_precision(device)
+
     seed_everything(seed)
-    return Runtime(detect_platform(), chosen, reason, device, pick_precision(device), seed)
+    return Runtime(detect_platform(), profile, reason, device, precision, seed)
 
 
 def current_profile() -> str:
@@ -93,58 +97,100 @@ def current_profile() -> str:
 
 
 def _choose_profile(profile: str | None, usable: bool, why: str) -> tuple[str, str]:
-    asked, source = profile, "asked for by argument"
-    if asked is None:
-        asked, source = os.environ.get("COURSE_PROFILE") or None, "asked for by COURSE_PROFILE"
-    if asked is None:
+    """(profile, reason): the argument, else the variable, else what the machine has."""
+    variable = os.environ.get("COURSE_PROFILE")
+    if profile is not None:
+        asked, source = profile, "asked for by argument"
+    elif variable:
+        asked, source = variable, "asked for by COURSE_PROFILE"
+    else:
         return ("gpu" if usable else "cpu"), why
+
     if asked not in PROFILES:
-        raise CourseError(f"unknown profile {asked!r} ({source}): expected one of {', '.join(PROFILES)}")
+        raise CourseError(
+            f"unknown profile {asked!r} ({source}): expected one of {', '.join(PROFILES)}"
+        )
     if asked == "gpu" and not usable:
-        raise CourseError(f"profile 'gpu' ({source}), but {why}. Choose 'cpu' or 'smoke', or mend the GPU.")
+        raise CourseError(
+            f"profile 'gpu' ({source}), but {why}. Choose 'cpu' or 'smoke', or mend the GPU."
+        )
     return asked, f"{source}; {why}"
 
 
 def detect_platform() -> str:
-    """``"Kaggle"``, ``"Colab"`` or ``"local"``. Kaggle first: Colab's variables are set there too."""
-    if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+    """``"Kaggle"``, ``"Colab"`` or ``"local"``."""
+    if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:  # first: Colab's variables are set there too
         return "Kaggle"
-    return "Colab" if "google.colab" in sys.modules else "local"
+    if "google.colab" in sys.modules:
+        return "Colab"
+    return "local"
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch. The loaders seed Albumentations from their own ``seed``."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # numpy takes 32 bits
+    torch.manual_seed(seed)
+
+
+def pick_precision(device: torch.device) -> Precision:
+    """bf16 where the chip multiplies it, fp16 on older GPUs (a T4), fp32 elsewhere."""
+    if device.type == "cuda":
+        major, _ = torch.cuda.get_device_capability(device)
+        is_ampere = major >= 8  # or later
+        return Precision(device, torch.bfloat16 if is_ampere else torch.float16)
+    return Precision(device, torch.bfloat16 if cpu_has_bf16() else None)
+
+
+# --- the GPU ------------------------------------------------------------------------------------
 
 
 def usable_gpu() -> tuple[bool, str]:
     """Whether CUDA will really compute here, and the finding in words.
 
-    ``torch.cuda.is_available()`` is not enough: it says True on a card that this build of torch holds no
-    kernels for (Kaggle's P100), and the first kernel then fails.
+    ``torch.cuda.is_available()`` is not enough: it says True on a card that this build of torch
+    holds no kernels for (Kaggle's P100), and the first kernel then fails.
     """
     if not (torch.version.cuda or torch.version.hip):
-        return False, "this build of torch knows no CUDA (for an NVIDIA GPU see pytorch.org/get-started)"
+        see = "for an NVIDIA GPU see pytorch.org/get-started"
+        return False, f"this build of torch knows no CUDA ({see})"
     if not torch.cuda.is_available():
         return False, "no CUDA GPU found"
+
     try:
-        name, (major, minor) = torch.cuda.get_device_name(0), torch.cuda.get_device_capability(0)
+        name = torch.cuda.get_device_name(0)
+        major, minor = torch.cuda.get_device_capability(0)
     except RuntimeError as error:
-        return False, f"the GPU cannot be asked for its name ({str(error).splitlines()[0]})"
+        return False, f"the GPU cannot be asked for its name ({_first_line(error)})"
+
     built_for = torch.cuda.get_arch_list()
     if not _runs_on(major, minor, built_for):
-        return False, (f"{name} (sm_{major}{minor}) is not among the architectures of this torch build "
-                       f"({' '.join(built_for)}); on Kaggle choose the accelerator 'GPU T4 x2'")
+        return False, (
+            f"{name} (sm_{major}{minor}) is not among the architectures of this torch build "
+            f"({' '.join(built_for)}); on Kaggle choose the accelerator 'GPU T4 x2'"
+        )
+
     try:
         torch.ones(8, device="cuda").sum().item()
     except RuntimeError as error:
-        return False, f"{name} failed at its first kernel ({str(error).splitlines()[0]})"
+        return False, f"{name} failed at its first kernel ({_first_line(error)})"
     return True, f"{name} is usable"
 
 
 def _runs_on(major: int, minor: int, built_for: list[str]) -> bool:
-    """Machine code runs on its own major version from its minor on; PTX (compute_) on anything newer."""
+    """Whether a card of that compute capability runs what was built: ``["sm_70", "compute_90"]``.
+
+    Machine code (sm) runs on its own major version from its minor on; PTX (compute) is compiled
+    there for anything newer.
+    """
     if torch.version.hip:
         return True  # AMD's names are no such numbers; the first kernel decides
+
     for arch in built_for:
         kind, _, number = arch.partition("_")
-        number = number.rstrip("af")
+        number = number.rstrip("af")  # sm_90a
         arch_major, arch_minor = int(number[:-1]), int(number[-1])
+
         if kind == "sm" and arch_major == major and arch_minor <= minor:
             return True
         if kind == "compute" and (arch_major, arch_minor) <= (major, minor):
@@ -152,19 +198,22 @@ def _runs_on(major: int, minor: int, built_for: list[str]) -> bool:
     return False
 
 
-def pick_precision(device: torch.device) -> Precision:
-    """bf16 where the chip multiplies it, fp16 on older GPUs (a T4), fp32 elsewhere."""
-    if device.type == "cuda":
-        ampere = torch.cuda.get_device_capability(device)[0] >= 8
-        return Precision(device, torch.bfloat16 if ampere else torch.float16)
-    return Precision(device, torch.bfloat16 if cpu_has_bf16() else None)
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+# --- the CPU ------------------------------------------------------------------------------------
 
 
 def cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bf16 natively (AVX-512 BF16 or AMX); emulated bf16 is slower than fp32."""
+    """Whether the chip multiplies bf16 itself (AVX-512 BF16 or AMX).
+
+    Emulated bf16 is slower than fp32.
+    """
     if hasattr(torch.cpu, "get_capabilities"):  # newer versions of torch
         found = torch.cpu.get_capabilities()
         return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+
     flags = _cpuinfo("flags").split()
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
@@ -174,100 +223,41 @@ def cpu_name() -> str:
 
 
 def _cpuinfo(key: str) -> str:
-    """One field of Linux's /proc/cpuinfo; empty elsewhere."""
+    """The first field of that name in Linux's /proc/cpuinfo; empty elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
+
+    for line in lines:
+        if line.startswith(key):
+            return line.partition(":")[2].strip()
+    return ""
 
 
-def seed_everything(seed: int) -> None:
-    """Seed Python, numpy and torch. The loaders draw Albumentations' seeds from their own ``seed``."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+# --- a bar for what takes long ------------------------------------------------------------------
 
 
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A name beside ``path`` to write to; the file is flushed and moved into place, or removed after an error.
+def progress_bar(
+    total: int, name: str, unit: str, shown: bool = True, thousands: bool = True
+) -> tqdm:
+    """A text bar on stdout that vanishes when done; silent where nobody looks.
 
-    So ``path`` is whole at every moment, or not there. What a process left that was killed while writing is
-    swept away by the next. Raises OSError.
+    thousands: 12,345 as 12.3k. Text, since widgets leave their state in the saved notebook.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f"{glob.escape(path.name)}.partial-*"):
-        owner = left.name.rpartition("-")[2]
-        if owner.isdecimal() and not _runs(int(owner)):
-            with suppress(OSError):  # Windows keeps what a living process holds open
-                left.unlink()
-    aside = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    try:
-        yield aside
-        with open(aside, "rb+") as file:
-            os.fsync(file.fileno())
-        move_into_place(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def move_into_place(aside: Path, path: Path) -> None:
-    """``os.replace``; Windows refuses it as long as a virus scanner reads what was just written: ten seconds at most.
-
-    Raises OSError.
-    """
-    give_up = time.monotonic() + (10 if WINDOWS else 0)
-    while True:
-        try:
-            return os.replace(aside, path)
-        except PermissionError:
-            if time.monotonic() >= give_up:
-                raise
-            time.sleep(0.1)
-
-
-def _runs(process: int) -> bool:
-    """Whether a process of that number runs. On Windows nobody may ask, for asking would end it."""
-    if WINDOWS:
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's
-        return True
-    return True
-
-
-def progress_bar(total: int, name: str, unit: str, shown: bool = True):
-    """A text bar on stdout that vanishes when done; without tqdm, a silent stand-in.
-
-    Text, since widgets leave their state in the saved notebook; ``TQDM_DISABLE=1`` quietens it, and so does a
-    stdout that is a file.
-    """
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return _NoBar()
     ipython = sys.modules.get("IPython")
     in_notebook = ipython is not None and hasattr(ipython.get_ipython(), "kernel")
     somebody_looks = shown and (sys.stdout.isatty() or in_notebook)
-    return tqdm(total=total, desc=name, unit=unit, unit_scale=True, file=sys.stdout, leave=False,
-                dynamic_ncols=True, **({} if somebody_looks else {"disable": True}))
 
-
-class _NoBar:
-    """The part of tqdm that the course uses, doing nothing."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception) -> None:
-        pass
-
-    def update(self, n: int = 1) -> None:
-        pass
-
-    def set_postfix_str(self, text: str, refresh: bool = True) -> None:
-        pass
+    # Where somebody looks it is not said, so that TQDM_DISABLE=1 still counts.
+    silent = {} if somebody_looks else {"disable": True}
+    return tqdm(
+        total=total,
+        desc=name,
+        unit=unit,
+        unit_scale=thousands,
+        file=sys.stdout,
+        leave=False,
+        dynamic_ncols=True,
+        **silent,
+    )

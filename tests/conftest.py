@@ -1,14 +1,14 @@
-"""What holds for every test: few threads, no windows, and no network."""
+"""What holds for every test: one thread, no windows, and no network."""
 
 import os
 import socket
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")  # small tensors: more threads only cost
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors; two threads wait for each other
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest  # noqa: E402
 
-from course_lib.data.sources import find  # noqa: E402
+from course_lib.data.download import find  # noqa: E402
 from course_lib.data.tiny_imagenet import TINY_IMAGENET  # noqa: E402
 
 HERE = {None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0"}
@@ -20,32 +20,12 @@ def no_network(monkeypatch):
     look_up = socket.getaddrinfo
 
     def local_only(host, *args, **kwargs):
-        if (host.decode() if isinstance(host, bytes) else host) not in HERE:
-            pytest.fail(f"this test asked for the network ({host}): unit tests never download")
+        name = host.decode() if isinstance(host, bytes) else host
+        if name not in HERE:
+            pytest.fail(f"this test asked for the network ({name}): unit tests never download")
         return look_up(host, *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", local_only)
-
-
-@pytest.fixture(scope="module")
-def one_thread():
-    """For many small layers: two threads wait for each other at each, and long where other work runs beside."""
-    yield from threads(1)
-
-
-@pytest.fixture(scope="module")
-def two_threads():
-    """For the benchmarks."""
-    yield from threads(2)
-
-
-def threads(count):
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    yield
-    torch.set_num_threads(before)
 
 
 def pytest_collection_modifyitems(items):

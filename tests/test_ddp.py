@@ -15,20 +15,39 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib.data import AlbumentationsLoader, Augment, BatchLoader, toy_shapes, transforms
-from course_lib.runtime import CourseError, Precision, seed_everything
-from course_lib.training import Extras, checkpoint, evaluate, fit, optim, parallel
-from course_lib.training.trainer import Trainer
+from course_lib.data import AlbumentationsLoader, Augment, BatchLoader, pipelines, toy_shapes
+from course_lib.files import CourseError
+from course_lib.runtime import Precision, seed_everything
+from course_lib.training import (
+    Callbacks,
+    Checkpoint,
+    CrossEntropy,
+    Extras,
+    Trainer,
+    checkpoint,
+    evaluate,
+    fit,
+    optim,
+    processes,
+    schedules,
+)
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked from a server, and speak gloo")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="processes are forked from a server, and speak gloo"
+)
 BATCHES, EPOCHS = 6, 2
 
 
 def no_norm():
-    """Without BatchNorm the pictures of a batch do not know of each other: it may be cut anywhere."""
+    """Without BatchNorm: the pictures of a batch do not know of each other, and it can be cut."""
     generator = torch.Generator().manual_seed(1)
-    model = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
-                          nn.Linear(32, 10))
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32, 10),
+    )
     with torch.no_grad():
         for p in model.parameters():
             p.copy_(torch.randn(p.shape, generator=generator) / 5)
@@ -42,12 +61,16 @@ def with_norms():
 
 
 def training(folder: Path | None = None, at_step=lambda steps: None, make=no_norm, **extras):
-    """Two epochs with this process's part of every batch: the model, the history and each step's loss."""
+    """Two epochs with this process's part of every batch: model, history and each step's loss."""
     seed_everything(0)
-    loader = BatchLoader(toy_shapes("train", size=16, count=120), 20, augment=Augment(pad=2, cutout=0.3), seed=3)
-    watch = BatchLoader(toy_shapes("tune", size=16, count=41), 20, augment=False)  # the last batch: one picture
-    loader.shard = watch.shard = (parallel.rank(), parallel.processes())
-    model, losses, agree, step = make(), [], parallel.agree, Trainer.step
+    loader = BatchLoader(
+        toy_shapes("train", size=16, count=120), 20, augment=Augment(pad=2, cutout=0.3), seed=3
+    )
+    tune = toy_shapes("tune", size=16, count=41)  # a last batch of one picture
+    val_loader = BatchLoader(tune, 20, augment=False)
+    loader.shard = val_loader.shard = (processes.rank(), processes.count())
+    model, losses = make(), []
+    agree, step = processes.agree, Trainer.step
 
     def noted(loss, stop):
         value, asked = agree(loss, stop)
@@ -59,13 +82,23 @@ def training(folder: Path | None = None, at_step=lambda steps: None, make=no_nor
         return step(self, *batch)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel, "agree", noted)
+        patch.setattr(processes, "agree", noted)
         patch.setattr(Trainer, "step", watched)
         optimizer = optim.sgd(model, 0.1)
-        history = fit(model, loader, watch, sizes=(16,) * EPOCHS, optimizer=optimizer, extras=Extras(**extras),
-                      scheduler=optim.one_cycle(optimizer, 0.1, EPOCHS * BATCHES), label_smoothing=0.1,
-                      checkpoint=folder and folder / "training.pt", report=lambda line: None)
-    return SimpleNamespace(model=model, losses=losses[:-1], history=history)  # the last one asks whether to stop
+        history = fit(
+            model,
+            loader,
+            val_loader,
+            sizes=(16,) * EPOCHS,
+            optimizer=optimizer,
+            extras=Extras(**extras),
+            scheduler=schedules.one_cycle(optimizer, 0.1, EPOCHS * BATCHES),
+            loss=CrossEntropy(0.1),
+            checkpoint=folder and Checkpoint(folder / "training.pt"),
+            callbacks=Callbacks(report=lambda line: None),
+        )
+    losses.pop()  # behind the end: only asks whether to stop
+    return SimpleNamespace(model=model, losses=losses, history=history)
 
 
 # --- what the processes do ------------------------------------------------------------------------
@@ -75,18 +108,27 @@ def start(rank, world, port, work, folder):
     """As torchrun would start it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1",
-                      MASTER_PORT=str(port), TORCHELASTIC_RUN_ID="test", GLOO_SOCKET_IFNAME="lo",
-                      CUDA_VISIBLE_DEVICES="")
-    with parallel.together():
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(world),
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+        TORCHELASTIC_RUN_ID="test",
+        GLOO_SOCKET_IFNAME="lo",
+        CUDA_VISIBLE_DEVICES="",
+    )
+    with processes.together():
         work(folder)
 
 
 def train_and_note(folder, **how):
     found = training(folder, **how)
     row = {key: value for key, value in found.history.last.items() if "seconds" not in key}
-    checkpoint.save(folder / f"end{parallel.rank()}.pt", {"losses": found.losses, "row": row,
-                                                          "weights": found.model.state_dict()})
+    checkpoint.save(
+        folder / f"end{processes.rank()}.pt",
+        {"losses": found.losses, "row": row, "weights": found.model.state_dict()},
+    )
 
 
 def train_with_extras(folder):
@@ -98,38 +140,58 @@ def train_with_norms(folder):
 
 
 def train_with_ctrl_c(folder):
-    if parallel.rank() == 1:
-        train_and_note(folder, at_step=lambda steps: steps == 8 and signal.raise_signal(signal.SIGINT))
+    if processes.rank() == 1:
+        train_and_note(
+            folder, at_step=lambda steps: steps == 8 and signal.raise_signal(signal.SIGINT)
+        )
     train_and_note(folder)
 
 
 def train_with_ctrl_c_at_the_end(folder):
-    train_and_note(folder, at_step=lambda steps: parallel.rank() == 1 and steps == EPOCHS * BATCHES - 1
-                   and signal.raise_signal(signal.SIGINT))
+    train_and_note(
+        folder,
+        at_step=lambda steps: (
+            processes.rank() == 1
+            and steps == EPOCHS * BATCHES - 1
+            and signal.raise_signal(signal.SIGINT)
+        ),
+    )
 
 
 def train_and_die(folder):
-    train_and_note(folder, at_step=lambda steps: parallel.rank() == 1 and steps == 4 and os._exit(3))
+    train_and_note(
+        folder, at_step=lambda steps: processes.rank() == 1 and steps == 4 and os._exit(3)
+    )
 
 
 def look(folder):
     loader = BatchLoader(toy_shapes("tune", size=16, count=41), 20, augment=False)
-    loader.shard = (parallel.rank(), parallel.processes())
+    loader.shard = (processes.rank(), processes.count())
     found = evaluate(no_norm(), loader)
-    (folder / f"{parallel.rank()}.json").write_text(json.dumps([found.loss, found.top1, found.top5, found.images]))
+    (folder / f"{processes.rank()}.json").write_text(
+        json.dumps([found.loss, found.top1, found.top5, found.images])
+    )
 
 
 @pytest.fixture(scope="module")
 def together():
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["albumentations", "course_lib.training", "course_lib.data", "torch.distributed"])
+    context.set_forkserver_preload(
+        ["albumentations", "course_lib.training", "course_lib.data", "torch.distributed"]
+    )
 
     def together(work, folder, world=2, patience=120):
-        """``work`` in each of the processes: their exit codes. Whoever waits longer than ``patience`` hangs."""
+        """``work`` in each of the processes: their exit codes.
+
+        Whoever waits longer than ``patience`` hangs.
+        """
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        running = [context.Process(target=start, args=(rank, world, port, work, folder)) for rank in range(world)]
+        running = [
+            context.Process(target=start, args=(rank, world, port, work, folder))
+            for rank in range(world)
+        ]
         for process in running:
             process.start()
         for process in running:
@@ -145,8 +207,13 @@ def together():
 # --- the same training ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("work, extras", [(train_and_note, {}),
-                                          (train_with_extras, {"accumulate": 2, "clip_norm": 0.5, "averaging": 0.5})])
+@pytest.mark.parametrize(
+    "work, extras",
+    [
+        (train_and_note, {}),
+        (train_with_extras, {"accumulate": 2, "clip_norm": 0.5, "averaging": 0.5}),
+    ],
+)
 def test_two_processes_have_the_losses_of_one_step_by_step(together, tmp_path, work, extras):
     alone = training(**extras)
     assert together(work, tmp_path) == [0, 0]
@@ -163,7 +230,11 @@ def test_two_processes_have_the_losses_of_one_step_by_step(together, tmp_path, w
 def test_all_processes_evaluate_with_the_same_statistics(together, tmp_path):
     assert together(train_with_norms, tmp_path) == [0, 0]
     first, second = (checkpoint.load(tmp_path / f"end{rank}.pt") for rank in (0, 1))
-    assert [key for key, value in first["weights"].items() if not torch.equal(value, second["weights"][key])] == []
+    assert [
+        key
+        for key, value in first["weights"].items()
+        if not torch.equal(value, second["weights"][key])
+    ] == []
     model = with_norms()
     model.load_state_dict(first["weights"])
     alone = evaluate(model, BatchLoader(toy_shapes("tune", size=16, count=41), 20, augment=False))
@@ -171,16 +242,23 @@ def test_all_processes_evaluate_with_the_same_statistics(together, tmp_path):
 
 
 def test_an_evaluation_shared_out_counts_every_picture_once(together, tmp_path):
-    alone = evaluate(no_norm(), BatchLoader(toy_shapes("tune", size=16, count=41), 20, augment=False))
+    alone = evaluate(
+        no_norm(), BatchLoader(toy_shapes("tune", size=16, count=41), 20, augment=False)
+    )
     assert together(look, tmp_path) == [0, 0]
     for rank in (0, 1):
         assert json.loads((tmp_path / f"{rank}.json").read_text()) == pytest.approx(
-            [alone.loss, alone.top1, alone.top5, 41], rel=1e-6)
+            [alone.loss, alone.top1, alone.top5, 41], rel=1e-6
+        )
 
 
-@pytest.mark.parametrize("make", [
-    lambda store: BatchLoader(store, 20, seed=3),
-    lambda store: AlbumentationsLoader(store, transforms.evaluation(), 20, workers=0, seed=3)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda store: BatchLoader(store, 20, seed=3),
+        lambda store: AlbumentationsLoader(store, pipelines.evaluation(), 20, workers=0, seed=3),
+    ],
+)
 @pytest.mark.parametrize("world", [2, 4])
 def test_the_parts_of_a_batch_make_up_the_batch(make, world):
     loader = make(toy_shapes("train", size=16, count=70))
@@ -194,9 +272,14 @@ def test_the_parts_of_a_batch_make_up_the_batch(make, world):
         assert sorted(np.concatenate([part[number] for part in parts])) == sorted(batch)
 
 
-@pytest.mark.parametrize("how", [
-    {"cutout": 0.3, "brightness": 0.2, "contrast": 0.3, "min_area": 0.5}, {"resized_crop": (0.3, 1.0)},
-    {"flip": "alternating", "border": "zeros", "pad": 2}])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"cutout": 0.3, "brightness": 0.2, "contrast": 0.3, "min_area": 0.5},
+        {"resized_crop": (0.3, 1.0)},
+        {"flip": "alternating", "border": "zeros", "pad": 2},
+    ],
+)
 def test_a_picture_is_augmented_alike_however_many_processes_share_its_batch(how):
     loader = BatchLoader(toy_shapes("train", size=16, count=40), 20, seed=3, augment=Augment(**how))
     whole, parts = list(loader), []
@@ -205,13 +288,17 @@ def test_a_picture_is_augmented_alike_however_many_processes_share_its_batch(how
         parts.append(list(loader))
     for (x, labels), first, second in zip(whole, *parts, strict=True):
         for rank, part in enumerate((first, second)):
-            assert torch.allclose(part[0], x[rank::2], atol=1e-5) and torch.equal(part[1], labels[rank::2])
+            assert torch.allclose(part[0], x[rank::2], atol=1e-5) and torch.equal(
+                part[1], labels[rank::2]
+            )
 
 
 # --- nobody is left waiting -----------------------------------------------------------------------
 
 
-def test_ctrl_c_in_one_process_during_the_last_batch_ends_both_and_nothing_is_lost(together, tmp_path):
+def test_ctrl_c_in_one_process_during_the_last_batch_ends_both_and_nothing_is_lost(
+    together, tmp_path
+):
     assert together(train_with_ctrl_c_at_the_end, tmp_path) == [1, 1]
     assert len(checkpoint.load(tmp_path / "training.pt")["history"]["rows"]) == EPOCHS
     assert together(train_and_note, tmp_path) == [0, 0]
@@ -221,7 +308,7 @@ def test_ctrl_c_in_one_process_during_the_last_batch_ends_both_and_nothing_is_lo
 def test_ctrl_c_in_one_process_stops_both_at_one_batch_and_they_go_on_there(together, tmp_path):
     assert together(train_with_ctrl_c, tmp_path) == [1, 1]
     saved = checkpoint.load(tmp_path / "training.pt")
-    assert len(saved["history"]["rows"]) == 1 and saved["totals"]["batches"] == 3
+    assert len(saved["history"]["rows"]) == 1 and saved["so_far"]["batches"] == 3
     assert together(train_and_note, tmp_path) == [0, 0]
     found, alone = checkpoint.load(tmp_path / "end0.pt"), training()
     np.testing.assert_allclose(found["losses"], alone.losses[9:], rtol=0, atol=1e-5)
@@ -238,25 +325,46 @@ def test_a_process_that_dies_takes_the_other_with_it(together, tmp_path):
 SCRIPT = """
 import sys
 from dataclasses import replace
-from course_lib import recipes, train
-from course_lib.data import toy_shapes
 
-tiny = recipes.Recipe("tiny", "", sizes=(16, 16), batch_size=30, model_options={"stem": "strided"})
-recipes.RECIPES["tiny"] = tiny
-recipes.DATASETS["tiny_imagenet"] = lambda split, *, profile, held_out=25: replace(
-    toy_shapes(split, count=60, size=32), is_real=True)
-train.reference_rate = lambda rt: 50.0
+from course_lib import train
+from course_lib.data import toy_shapes
+from course_lib.experiments import DATASETS, RECIPES, Recipe, price
+
+
+def drawn(split, *, profile, held_out=25):
+    return replace(toy_shapes(split, count=60, size=32), is_real=True)
+
+
+RECIPES["tiny"] = Recipe("tiny", "", sizes=(16, 16), batch_size=30, model="resnet20")
+DATASETS["tiny_imagenet"] = drawn
+price.reference_rate = lambda rt: 50.0
 sys.exit(train.main(sys.argv[1:]))
 """
 
 
 def torchrun(tmp_path, *arguments, processes=2):
     (tmp_path / "script.py").write_text(SCRIPT)
-    environment = os.environ | {"COURSE_DATA": str(tmp_path), "GLOO_SOCKET_IFNAME": "lo", "CUDA_VISIBLE_DEVICES": "",
-                                "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    environment = os.environ | {
+        "COURSE_DATA": str(tmp_path),
+        "GLOO_SOCKET_IFNAME": "lo",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": str(Path(__file__).resolve().parents[1]),
+    }
     return subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
-         str(tmp_path / "script.py"), *arguments], env=environment, capture_output=True, text=True, timeout=300)
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={processes}",
+            str(tmp_path / "script.py"),
+            *arguments,
+        ],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def test_torchrun_leaves_one_record_that_says_how_many_processes_ran(tmp_path):
@@ -264,33 +372,47 @@ def test_torchrun_leaves_one_record_that_says_how_many_processes_ran(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out" / "tiny" / "cpu-seed0.json").read_text())
     assert found["processes"] == 2 and found["reference_rate"] == 100, "both together"
-    assert done.stdout.count("epoch  2/2") == 1 and done.stdout.count("official validation set") == 1
-    assert sorted(path.suffix for path in (tmp_path / "runs").iterdir()) == [".json", ".json", ".lock", ".pt"]
+    assert (
+        done.stdout.count("epoch  2/2") == 1 and done.stdout.count("official validation set") == 1
+    )
+    assert sorted(path.suffix for path in (tmp_path / "runs").iterdir()) == [
+        ".json",
+        ".json",
+        ".lock",
+        ".pt",
+    ]
 
 
 def test_a_process_without_a_gpu_of_its_own_is_told_how_many_there_are(monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(parallel, "usable_gpu", lambda: (True, "a card"))
-    with pytest.raises(CourseError, match="more processes than GPUs: start at most 1"), parallel.together():
+    monkeypatch.setattr(processes, "usable_gpu", lambda: (True, "a card"))
+    with (
+        pytest.raises(CourseError, match="more processes than GPUs: start at most 1"),
+        processes.together(),
+    ):
         pass
 
 
 def test_a_batch_that_cannot_be_shared_out_evenly_is_an_error_with_a_cure(monkeypatch):
-    from course_lib import train
+    from course_lib.experiments.run import _shared
 
-    monkeypatch.setattr(parallel, "processes", lambda: 3)
-    with pytest.raises(CourseError, match="batch size 20 cannot be shared out evenly to 3 processes"):
-        train._shared(BatchLoader(toy_shapes("train", size=16, count=40), 20))
+    monkeypatch.setattr(processes, "count", lambda: 3)
+    with pytest.raises(
+        CourseError, match="batch size 20 cannot be shared out evenly to 3 processes"
+    ):
+        _shared(BatchLoader(toy_shapes("train", size=16, count=40), 20))
 
 
 def test_alone_everything_passes_through():
     sums = torch.tensor([1.0, 2.0])
-    assert parallel.processes() == 1 and parallel.rank() == 0 and parallel.total(sums) is sums
-    assert parallel.agree(torch.tensor(0.5), False) == (0.5, False) and parallel.gather({"a": 1}) == [{"a": 1}]
+    assert processes.count() == 1 and processes.rank() == 0 and processes.total(sums) is sums
+    assert processes.agree(torch.tensor(0.5), False) == (0.5, False) and processes.gather(
+        {"a": 1}
+    ) == [{"a": 1}]
     model = no_norm()
-    assert parallel.network(model, False, print) is model
-    with parallel.together():
-        assert parallel.processes() == 1
+    assert processes.network(model, False, print) is model
+    with processes.together():
+        assert processes.count() == 1
     assert Trainer(model, None, None, Precision(torch.device("cpu"))).network is model

@@ -1,6 +1,8 @@
-"""Tables, figures and numbers that are drawn from records; and that those in the repository are up to date."""
+"""What is drawn from records: tables, figures, numbers; and that the repository's is up to date."""
 
+import errno
 import json
+import os
 import re
 from pathlib import Path
 
@@ -10,27 +12,55 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from course_lib import records, report
-from course_lib.runtime import CourseError
+from course_lib import files
+from course_lib.experiments import record as records
+from course_lib.files import CourseError, write_json
+from course_lib.report import figures, pages
+from course_lib.report.numbers import number
+from course_lib.report.tables import TABLES, ablations_table, minutes_table, runs_table
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def record(top1=0.5, seconds=2000.0, rate=50.0, **changes):
     """A made-up record of two epochs; top-1 on tune is 0.02 below that on the official set."""
-    rows = [{"epoch": epoch, "picture_size": 32, "train_loss": 3.0, "train_top1": 0.3, "val_loss": 2.5,
-             "val_top1": tune, "lr": 0.1, "seconds": 0.4 * seconds, "eval_seconds": 1.0}
-            for epoch, tune in ((1, top1 / 2), (2, top1 - 0.02))]
-    return {"recipe": "tiny_imagenet", "seed": 0, "profile": "cpu", "dataset": "TinyImageNet", "is_real": True,
-            "settings": {"about": "ten epochs"}, "train_images": 95_000, "device": "a laptop",
-            "processes": 1, "epochs": 2, "seconds": seconds, "reference_rate": rate, "history": rows,
-            "final": {"val_loss": 2.5, "val_top1": top1, "val_top5": top1 + 0.2}} | changes
+    rows = [
+        {
+            "epoch": epoch,
+            "picture_size": 32,
+            "train_loss": 3.0,
+            "train_top1": 0.3,
+            "val_loss": 2.5,
+            "val_top1": tune,
+            "lr": 0.1,
+            "seconds": 0.4 * seconds,
+            "eval_seconds": 1.0,
+        }
+        for epoch, tune in ((1, top1 / 2), (2, top1 - 0.02))
+    ]
+    return {
+        "recipe": "tiny_imagenet",
+        "seed": 0,
+        "profile": "cpu",
+        "dataset": "TinyImageNet",
+        "is_real": True,
+        "settings": {"about": "ten epochs"},
+        "train_images": 95_000,
+        "device": "a laptop",
+        "processes": 1,
+        "epochs": 2,
+        "seconds": seconds,
+        "reference_rate": rate,
+        "history": rows,
+        "final": {"val_loss": 2.5, "val_top1": top1, "val_top5": top1 + 0.2},
+    } | changes
 
 
 @pytest.fixture(autouse=True)
 def repository(tmp_path, monkeypatch):
     """An empty one, in which everything is read and written."""
-    monkeypatch.setattr(report, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(pages, "REPO", tmp_path)
+    monkeypatch.setattr(figures, "FOLDER", tmp_path / "figures")
     monkeypatch.setattr(records, "RESULTS", tmp_path / "figures" / "results")
     (tmp_path / "figures").mkdir()
     return tmp_path
@@ -38,8 +68,9 @@ def repository(tmp_path, monkeypatch):
 
 def commit_results(name, *runs):
     """As if these runs lay in figures/results."""
-    for number, content in enumerate(runs):
-        records.write_json(records.RESULTS / name / f"{content.get('profile', 'cpu')}-seed{number}.json", content)
+    for seed, content in enumerate(runs):
+        profile = content.get("profile", "cpu")
+        write_json(records.RESULTS / name / f"{profile}-seed{seed}.json", content)
 
 
 def cells(table, start):
@@ -60,28 +91,48 @@ TOP1, PRICES, MINUTES = [50.0, 52.0, 57.0], [1.0, 1.1, 0.96], np.array([2000, 22
 
 def test_a_row_shows_mean_and_spread_number_of_seeds_price_minutes_and_machine():
     commit_results("tiny_imagenet", *THREE)
-    assert cells(report.runs_table("tiny_imagenet"), "`tiny_imagenet`") == [
-        "`tiny_imagenet`", "2", spread(TOP1, 1) + " %", spread(np.array(TOP1) + 20, 1) + " %", "3",
-        spread(PRICES, 2), spread(MINUTES, 0), "a laptop"]
-    assert cells(report.minutes_table("quick", "tiny_imagenet"), "a laptop")[1:] == ["–", spread(MINUTES, 0) + " min"]
+
+    assert cells(runs_table("tiny_imagenet"), "`tiny_imagenet`") == [
+        "`tiny_imagenet`",
+        "2",
+        spread(TOP1, 1) + " %",
+        spread(np.array(TOP1) + 20, 1) + " %",
+        "3",
+        spread(PRICES, 2),
+        spread(MINUTES, 0),
+        "a laptop",
+    ]
+
+    assert cells(minutes_table("quick", "tiny_imagenet"), "a laptop")[1:] == [
+        "–",
+        spread(MINUTES, 0) + " min",
+    ]
 
 
 def test_one_run_has_no_spread_and_says_so():
     commit_results("tiny_imagenet", record(0.50))
-    row = cells(report.runs_table("tiny_imagenet"), "`tiny_imagenet`")
+    row = cells(runs_table("tiny_imagenet"), "`tiny_imagenet`")
     assert row == ["`tiny_imagenet`", "2", "50.0 %", "70.0 %", "1", "1.00", "33", "a laptop"]
 
 
 def test_machines_and_numbers_of_processes_have_rows_of_their_own():
-    commit_results("tiny_imagenet", record(0.50), record(0.60, device="a card"), record(0.55, processes=2))
-    table = report.runs_table("tiny_imagenet")
+    commit_results(
+        "tiny_imagenet", record(0.50), record(0.60, device="a card"), record(0.55, processes=2)
+    )
+
+    table = runs_table("tiny_imagenet")
     rows = [line for line in table.splitlines() if "`tiny_imagenet`" in line]
-    assert [re.findall(r"\| (a [^|]*) \|$", row)[0] for row in rows] == ["a laptop", "a card", "a laptop, 2 processes"]
+    machines = [row.strip("| ").split(" | ")[-1] for row in rows]
+    assert machines == [
+        "a laptop",
+        "a card",
+        "a laptop, 2 processes",
+    ]
     assert "±" not in table
 
 
 def test_the_original_is_shown_by_its_own_log():
-    row = cells(report.runs_table("tiny_imagenet_original"), "the original")
+    row = cells(runs_table("tiny_imagenet_original"), "the original")
     assert row[1:] == ["50", "49.9 %", "–", "1", "50", "349", "Tesla T4"]
 
 
@@ -90,51 +141,75 @@ def test_ablations_are_judged_on_the_tune_split_and_need_no_look_at_the_official
         return record(settings={"about": about}, **changes)
 
     commit_results("ablations/quick", variant("as it is", final=None))
-    commit_results("ablations/quick.linear", variant("a linear descent", top1=0.52), variant("…", top1=0.56))
+    commit_results(
+        "ablations/quick.linear", variant("a linear descent", top1=0.52), variant("…", top1=0.56)
+    )
     commit_results("ablations/quicker", variant("another recipe"))
-    assert report.ablations_table("quick").splitlines()[2:] == [
+
+    assert ablations_table("quick").splitlines()[2:] == [
         "| as it is | 2 | 95,000 | 48.0 % | 1 | 1.00 | 33 | a laptop |",
-        f"| a linear descent | 2 | 95,000 | {spread([50, 54], 1)} % | 2 | 1.00 | 33 | a laptop |"]
+        f"| a linear descent | 2 | 95,000 | {spread([50, 54], 1)} % | 2 | 1.00 | 33 | a laptop |",
+    ]
 
 
-@pytest.mark.parametrize("change", [{"is_real": False}, {"profile": "smoke"}, {"reference_rate": None}])
+@pytest.mark.parametrize(
+    "change", [{"is_real": False}, {"profile": "smoke"}, {"reference_rate": None}]
+)
 def test_nothing_measured_on_toy_shapes_in_smoke_or_without_a_rate_is_shown(change):
     commit_results("tiny_imagenet", record(0.987) | change)
-    assert "98.7" not in report.runs_table("tiny_imagenet") and "a laptop" not in report.minutes_table("tiny_imagenet")
+
+    assert "98.7" not in runs_table("tiny_imagenet")
+    assert "a laptop" not in minutes_table("tiny_imagenet")
     with pytest.raises(CourseError, match="found none"):
-        report.number("tiny_imagenet top1")
+        number("tiny_imagenet top1")
 
 
 # --- numbers --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("asked, expected", [
-    ("tiny_imagenet top1", spread(TOP1, 1) + " %"), ("tiny_imagenet/cpu top5", spread([70, 72, 77], 1) + " %"),
-    ("tiny_imagenet price", spread(PRICES, 2)), ("tiny_imagenet minutes", spread(MINUTES, 0)),
-    ("tiny_imagenet epochs", "2"), ("tiny_imagenet tune", spread([48, 50, 55], 1) + " %"),
-    ("tiny_imagenet/cpu-seed1 top1", "52.0 %"),
-    ("tiny_imagenet history.1.val_top1 .0%", spread([25, 26, 28.5], 0) + " %"),
-    ("tiny_imagenet history.-1.val_loss .2f", "2.50"), ("benchmarks/loading ratio.whole batches .1f", "5.1")])
+@pytest.mark.parametrize(
+    "asked, expected",
+    [
+        ("tiny_imagenet top1", spread(TOP1, 1) + " %"),
+        ("tiny_imagenet/cpu top5", spread([70, 72, 77], 1) + " %"),
+        ("tiny_imagenet price", spread(PRICES, 2)),
+        ("tiny_imagenet minutes", spread(MINUTES, 0)),
+        ("tiny_imagenet epochs", "2"),
+        ("tiny_imagenet tune", spread([48, 50, 55], 1) + " %"),
+        ("tiny_imagenet/cpu-seed1 top1", "52.0 %"),
+        ("tiny_imagenet history.1.val_top1 .0%", spread([25, 26, 28.5], 0) + " %"),
+        ("tiny_imagenet history.-1.val_loss .2f", "2.50"),
+        ("benchmarks/loading ratio.whole batches .1f", "5.1"),
+    ],
+)
 def test_a_number_is_the_mean_over_the_runs_of_its_source(asked, expected):
     commit_results("tiny_imagenet", *THREE)
-    records.write_json(records.RESULTS / "benchmarks" / "loading.json",
-                        {"machine": "a laptop", "ratio": {"whole batches": 5.119}})
-    assert report.number(asked) == expected
-    assert report.fill(f"It is <!-- run: {asked} --><!-- end --> here.") == (
-        f"It is <!-- run: {asked} -->{expected}<!-- end --> here.")
+    benchmark = {"machine": "a laptop", "ratio": {"whole batches": 5.119}}
+    write_json(records.RESULTS / "benchmarks" / "loading.json", benchmark)
+
+    assert number(asked) == expected
+    assert pages.fill(f"It is <!-- run: {asked} --><!-- end --> here.") == (
+        f"It is <!-- run: {asked} -->{expected}<!-- end --> here."
+    )
 
 
-@pytest.mark.parametrize("asked, said", [
-    ("nobody top1", "expected runs on one machine in figures/results/nobody, found none"),
-    ("tiny_imagenet top1", "found a laptop, a card; RECIPE/PROFILE"),
-    ("tiny_imagenet/cpu top3", "expected one of top1, "),
-    ("tiny_imagenet/cpu final.val_top3 .1%", "val_top3"), ("tiny_imagenet/cpu history.9.lr .1f", "index"),
-    ("tiny_imagenet/cpu final .1f", "expected one of"), ("tiny_imagenet/cpu", "expected one of"),
-    ("tiny_imagenet/cpu final.val_top1 percent", "expected one of")])
+@pytest.mark.parametrize(
+    "asked, said",
+    [
+        ("nobody top1", "expected runs on one machine in figures/results/nobody, found none"),
+        ("tiny_imagenet top1", "found a laptop, a card; RECIPE/PROFILE"),
+        ("tiny_imagenet/cpu top3", "expected one of top1, "),
+        ("tiny_imagenet/cpu final.val_top3 .1%", "val_top3"),
+        ("tiny_imagenet/cpu history.9.lr .1f", "index"),
+        ("tiny_imagenet/cpu final .1f", "expected one of"),
+        ("tiny_imagenet/cpu", "expected one of"),
+        ("tiny_imagenet/cpu final.val_top1 percent", "expected one of"),
+    ],
+)
 def test_a_number_that_cannot_be_drawn_is_an_error_that_says_why(asked, said):
     commit_results("tiny_imagenet", record(), record(device="a card", profile="gpu"))
     with pytest.raises(CourseError, match=re.escape(asked) + ".*" + re.escape(said)):
-        report.fill(f"It is <!-- run: {asked} -->1<!-- end -->.")
+        pages.fill(f"It is <!-- run: {asked} -->1<!-- end -->.")
 
 
 # --- pages ----------------------------------------------------------------------------------------
@@ -148,56 +223,112 @@ def test_a_marked_table_is_replaced_and_nothing_else(asked):
     commit_results("tiny_imagenet", record(0.5))
     commit_results("ablations/tiny_imagenet", record(0.5))
     name, recipe = asked.split()
-    filled = report.fill(PAGE.format(asked, "| old | 99.9 % |\n"))
-    assert filled == PAGE.format(asked, report.TABLES[name](recipe) + "\n") and "99.9" not in filled
-    assert report.fill(filled) == filled, "drawn once more, it stays"
-    assert report.fill(PAGE.format(asked, "")) == filled
+
+    filled = pages.fill(PAGE.format(asked, "| old | 99.9 % |\n"))
+
+    assert filled == PAGE.format(asked, TABLES[name](recipe) + "\n")
+    assert "99.9" not in filled
+    assert pages.fill(filled) == filled, "drawn once more, it stays"
+    assert pages.fill(PAGE.format(asked, "")) == filled
 
 
 def test_two_tables_on_a_page_are_both_drawn_and_what_lies_between_stays():
     page = PAGE.format(ASKED[0], "old\n") + "between\n" + PAGE.format(ASKED[1], "old\n")
-    assert report.fill(page) == (PAGE.format(ASKED[0], report.runs_table("tiny_imagenet") + "\n") + "between\n"
-                                 + PAGE.format(ASKED[1], report.minutes_table("tiny_imagenet") + "\n"))
+    assert pages.fill(page) == (
+        PAGE.format(ASKED[0], runs_table("tiny_imagenet") + "\n")
+        + "between\n"
+        + PAGE.format(ASKED[1], minutes_table("tiny_imagenet") + "\n")
+    )
 
 
 def test_an_unknown_table_is_named_with_those_there_are():
     with pytest.raises(CourseError, match="unknown table 'imagenette'.*runs, ablations, minutes"):
-        report.fill(PAGE.format("imagenette", ""))
+        pages.fill(PAGE.format("imagenette", ""))
 
 
-@pytest.mark.parametrize("text", ["<!-- run: tiny_imagenet top1 -->5 % and no end.",
-                                  "It is <!-- run: tiny_imagenet top1 -->5 %, and <!-- run: tiny_imagenet price -->1"
-                                  "<!-- end -->.", "<!-- table: runs tiny_imagenet -->\n| a | b |\n"])
+@pytest.mark.parametrize("asked", ["runs", "ablations", "minutes "])
+def test_a_table_of_nothing_is_an_error_that_says_what_to_write(asked):
+    name = asked.strip()
+    with pytest.raises(CourseError, match=f"table '{name}' of no recipe: .*table: {name} RECIPE"):
+        pages.fill(PAGE.format(asked, ""))
+
+
+def test_a_table_without_a_name_is_an_error():
+    with pytest.raises(CourseError, match="unknown table ''"):
+        pages.fill(PAGE.format("", ""))
+
+
+@pytest.mark.parametrize("asked", ["runs tiny_imagent", "minutes tiny_imagenet tiny_imagent"])
+def test_a_table_of_an_unknown_recipe_is_an_error_and_not_empty(asked):
+    with pytest.raises(CourseError, match="unknown recipe 'tiny_imagent'.*tiny_imagenet"):
+        pages.fill(PAGE.format(asked, ""))
+
+
+def test_a_table_of_a_recipe_that_is_gone_shows_the_runs_that_are_left():
+    commit_results("last_years", record(0.5))
+    assert "50.0 %" in pages.fill(PAGE.format("runs last_years", ""))
+
+
+def test_several_recipes_share_a_table_of_ablations():
+    for name in ("tiny_imagenet", "tiny_imagenet_quick"):
+        commit_results(f"ablations/{name}", record(settings={"about": f"of {name}"}))
+    filled = pages.fill(PAGE.format("ablations tiny_imagenet tiny_imagenet_quick", ""))
+    assert "| of tiny_imagenet |" in filled and "| of tiny_imagenet_quick |" in filled
+
+
+def test_an_unknown_figure_is_named_with_those_there_are():
+    with pytest.raises(CourseError, match="unknown figure 'imagenette'.*tiny_imagenet"):
+        pages.fill("<!-- figure: imagenette -->\n<!-- end -->\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!-- run: tiny_imagenet top1 -->5 % and no end.",
+        "It is <!-- run: tiny_imagenet top1 -->5 %, and <!-- run: tiny_imagenet price -->1"
+        "<!-- end -->.",
+        "<!-- table: runs tiny_imagenet -->\n| a | b |\n",
+    ],
+)
 def test_a_marker_without_an_end_is_an_error_and_swallows_no_text(text):
     commit_results("tiny_imagenet", record())
     with pytest.raises(CourseError, match=r"<!-- (run|table): \w+.* --> has no <!-- end -->"):
-        report.fill(text)
+        pages.fill(text)
 
 
 def a_notebook(table):
     page = PAGE.format(ASKED[1], table)
-    output = nbformat.v4.new_output("stream", text=f"µ 1e-05 – 漢 <!-- table: {ASKED[1]} -->\nold\n<!-- end -->\n")
-    code = nbformat.v4.new_code_cell(f'print("""{page}""")', execution_count=1, outputs=[output], id="code")
+    output = nbformat.v4.new_output(
+        "stream", text=f"µ 1e-05 – 漢 <!-- table: {ASKED[1]} -->\nold\n<!-- end -->\n"
+    )
+    code = nbformat.v4.new_code_cell(
+        f'print("""{page}""")', execution_count=1, outputs=[output], id="code"
+    )
     text = nbformat.v4.new_markdown_cell(page, id="text")
-    return nbformat.v4.new_notebook(cells=[text, code], metadata={"colab": {"gpuType": "T4"}, "µ": 0.1})
+    return nbformat.v4.new_notebook(
+        cells=[text, code], metadata={"colab": {"gpuType": "T4"}, "µ": 0.1}
+    )
 
 
 def test_in_a_notebook_only_markdown_cells_change_and_every_other_byte_stays():
     commit_results("tiny_imagenet", record())
     old, new = (nbformat.writes(a_notebook("old\n")) + "\n" for _ in range(2))
     notebook = nbformat.reads(new, as_version=4)
-    notebook.cells[0].source = PAGE.format(ASKED[1], report.minutes_table("tiny_imagenet") + "\n")
-    assert report.fill_notebook(old) == nbformat.writes(notebook) + "\n" != old
-    assert report.fill_notebook(report.fill_notebook(old)) == report.fill_notebook(old)
+    notebook.cells[0].source = PAGE.format(ASKED[1], minutes_table("tiny_imagenet") + "\n")
+
+    assert pages.fill_notebook(old) == nbformat.writes(notebook) + "\n" != old
+    assert pages.fill_notebook(pages.fill_notebook(old)) == pages.fill_notebook(old)
 
 
 @pytest.fixture
-def pages(repository):
-    """A README with a table, a figure and a number, and a notebook with a table, all of them out of date."""
+def out_of_date(repository):
+    """A README with a table, a figure and a number, and a notebook with a table, all old."""
     (repository / "notebooks").mkdir()
     (repository / "README.md").write_text(
         PAGE.format(ASKED[0], "old\n") + "<!-- figure: tiny_imagenet -->\n<!-- end -->\n\n"
-        "It is <!-- run: tiny_imagenet top1 -->old<!-- end -->.\n", encoding="utf-8")
+        "It is <!-- run: tiny_imagenet top1 -->old<!-- end -->.\n",
+        encoding="utf-8",
+    )
     nbformat.write(a_notebook("old\n"), repository / "notebooks" / "02.ipynb")
     commit_results("tiny_imagenet", record())
     return repository
@@ -207,79 +338,185 @@ def texts(folder):
     return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_check_names_what_is_out_of_date_and_writes_nothing(pages, capsys):
-    before = texts(pages)
-    assert report.main(["--check"]) == 1
+def test_check_names_what_is_out_of_date_and_writes_nothing(out_of_date, capsys):
+    before = texts(out_of_date)
+
+    assert pages.main(["--check"]) == 1
     names = ["figures/tiny_imagenet.png", "README.md", "notebooks/02.ipynb"]
     assert capsys.readouterr().out.splitlines() == [f"out of date: {name}" for name in names]
-    assert texts(pages) == before
+    assert texts(out_of_date) == before
 
 
-def test_what_was_redrawn_passes_the_check_and_stays_as_it_is(pages, capsys):
-    assert report.main([]) == 0
-    after = texts(pages)
+def test_what_was_redrawn_passes_the_check_and_stays_as_it_is(out_of_date, capsys):
+    assert pages.main([]) == 0
+    after = texts(out_of_date)
+
     readme = after["README.md"].decode()
-    assert "| 50.0 % |" in readme and "It is <!-- run: tiny_imagenet top1 -->50.0 %<!-- end -->." in readme
-    assert re.search(r"!\[Tune accuracy .* from 25.0 % to 48.0 %, .* 1.00\]\(figures/tiny_imagenet.png\)", readme)
+    assert "| 50.0 % |" in readme
+    assert "It is <!-- run: tiny_imagenet top1 -->50.0 %<!-- end -->." in readme
+    alt = r"Tune accuracy .* from 25.0 % to 48.0 %, .* 1.00"
+    assert re.search(rf"!\[{alt}\]\(figures/tiny_imagenet.png\)", readme)
+
     capsys.readouterr()
-    assert report.main(["--check"]) == 0 == report.main([])
-    assert texts(pages) == after and not capsys.readouterr().out
+    assert pages.main(["--check"]) == 0 == pages.main([])
+    assert texts(out_of_date) == after and not capsys.readouterr().out
+
+
+# --- whole or not at all, and in a sentence -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        ("", "cannot be read as a record"),
+        ('{"epochs": 3', "cannot be read as a record"),
+        ("<<<<<<< HEAD", "cannot be read as a record"),
+        ("[]", "lacks everything"),
+        ('{"epochs": 3}', "lacks device, final, "),
+    ],
+)
+@pytest.mark.parametrize("arguments", [[], ["--check"]])
+def test_a_broken_record_is_named_and_nothing_is_drawn(
+    out_of_date, capsys, content, said, arguments
+):
+    broken = records.RESULTS / "tiny_imagenet" / "cpu-seed7.json"
+    broken.write_text(content)
+    before = texts(out_of_date)
+
+    assert pages.main(arguments) == 1
+    error = capsys.readouterr().err
+    assert f"{broken} " in error and said in error and error.count("\n") == 1
+    assert texts(out_of_date) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff\xfe{}"])
+def test_a_page_that_is_broken_is_named_and_all_stay_as_they_are(out_of_date, capsys, content):
+    (out_of_date / "notebooks" / "03.ipynb").write_bytes(content)
+    before = texts(out_of_date)
+
+    assert pages.main([]) == 1
+    error = capsys.readouterr().err
+    assert "03.ipynb" in error and error.count("\n") == 1
+    assert texts(out_of_date) == before
+
+
+def test_a_fault_in_the_last_page_leaves_the_figures_too_as_they_were(out_of_date):
+    notebook = a_notebook("old\n")
+    notebook.cells[0].source += "<!-- figure: nothing --><!-- end -->"
+    nbformat.write(notebook, out_of_date / "notebooks" / "03.ipynb")
+    before = texts(out_of_date)
+
+    assert pages.main([]) == 1
+    assert texts(out_of_date) == before
+
+
+@pytest.mark.parametrize("full", ["README.md", "02.ipynb", "tiny_imagenet.png"])
+def test_a_disk_that_fills_leaves_each_file_whole_and_is_said(
+    out_of_date, capsys, monkeypatch, full
+):
+    """The disk is found full at the last moment, when half is written."""
+    pages.main([])
+    capsys.readouterr()
+    commit_results("tiny_imagenet", record(0.7, seconds=3000))
+    before = texts(out_of_date)
+
+    def no_room(aside, path):
+        if path.name == full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        os.replace(aside, path)
+
+    monkeypatch.setattr(files, "move_into_place", no_room)
+    assert pages.main([]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: cannot write ") and f"{full} (No space left on" in error
+
+    after = texts(out_of_date)
+    assert after[full] == before[full] and after.keys() == before.keys()
+
+
+def test_a_figure_that_was_cut_is_out_of_date_and_drawn_again(out_of_date):
+    pages.main([])
+    path = out_of_date / "figures" / "tiny_imagenet.png"
+    whole = path.read_bytes()
+    for length in (0, 10, 60, len(whole) // 2):
+        path.write_bytes(whole[:length])
+        assert figures.stale_figures() == [path]
+
+    assert pages.main([]) == 0 and path.read_bytes() == whole
+
+
+def test_seeds_of_different_length_have_no_common_curve_and_that_is_said(out_of_date, capsys):
+    shorter = record() | {"epochs": 1, "history": record()["history"][:1]}
+    commit_results("tiny_imagenet", record(), shorter)
+    assert pages.main([]) == 1
+    assert "figure tiny_imagenet cannot be drawn: " in capsys.readouterr().err
 
 
 # --- figures --------------------------------------------------------------------------------------
 
 
-def test_a_figure_is_out_of_date_when_a_record_changes_and_not_when_its_pixels_do(pages):
-    report.draw_figures()
-    path = pages / "figures" / "tiny_imagenet.png"
-    assert not report.stale_figures()
+def test_a_figure_is_out_of_date_when_a_record_changes_and_not_when_its_pixels_do(out_of_date):
+    figures.draw_figures()
+    path = out_of_date / "figures" / "tiny_imagenet.png"
+
+    assert not figures.stale_figures()
     with Image.open(path) as image:
         kept, page = dict(image.text), image.convert("RGB")
     assert page.getpixel((0, 0)) == (255, 255, 255)
 
     commit_results("tiny_imagenet", record(0.51))
-    assert report.stale_figures() == [path]
+    assert figures.stale_figures() == [path]
     commit_results("tiny_imagenet", record())
-    assert not report.stale_figures()
+    assert not figures.stale_figures()
+
     carried = PngInfo()
     for key, value in kept.items():
         carried.add_itxt(key, value)
     Image.new("RGB", (5, 5)).save(path, pnginfo=carried)  # as another matplotlib might draw it
-    assert not report.stale_figures()
+    assert not figures.stale_figures()
+
     path.unlink()
-    assert report.stale_figures() == [path]
+    assert figures.stale_figures() == [path]
 
 
 def test_curves_end_at_the_price_of_the_whole_run_and_count_decoding_first():
-    points = report._by_price(record(0.5, seconds=2000, rate=50))
+    points = figures.price_and_top1(record(0.5, seconds=2000, rate=50))
     # 2000 s, of them 2 × 801 in epochs: 398 before the first; the rate of 50 makes it a price of 1
     assert points == [(pytest.approx((398 + 801) / 2000), 0.25), (pytest.approx(1.0), 0.48)]
 
 
 def test_where_nothing_was_measured_no_figure_is_drawn_and_none_is_missed(repository):
-    Image.new("RGB", (5, 5)).save(repository / "figures" / "tiny_imagenet.png")  # of records that are gone
-    report.draw_figures()
-    assert not report.stale_figures() and not list(repository.glob("figures/*.png"))
+    old = repository / "figures" / "tiny_imagenet.png"  # of records that are gone
+    Image.new("RGB", (5, 5)).save(old)
+
+    figures.draw_figures()
+    assert not figures.stale_figures() and not list(repository.glob("figures/*.png"))
 
 
 # --- the repository itself ------------------------------------------------------------------------
 
 
 def test_everything_drawn_in_readme_notebooks_and_figures_is_up_to_date(monkeypatch):
-    monkeypatch.setattr(report, "REPOSITORY", ROOT)
+    monkeypatch.setattr(pages, "REPO", ROOT)
+    monkeypatch.setattr(figures, "FOLDER", ROOT / "figures")
     monkeypatch.setattr(records, "RESULTS", ROOT / "figures" / "results")
-    assert report.main(["--check"]) == 0, "redraw: python -m course_lib.report"
+    assert pages.main(["--check"]) == 0, "redraw: python -m course_lib.report"
 
 
 def test_a_marker_that_cannot_be_filled_is_one_line_and_leaves_the_pages(repository, capsys):
     page = repository / "README.md"
     page.write_text("It took <!-- run: nothing minutes -->5<!-- end --> minutes.")
-    assert report.main([]) == 1
-    assert capsys.readouterr().err.startswith("error: run: nothing minutes") and ">5<" in page.read_text()
+
+    assert pages.main([]) == 1
+    assert capsys.readouterr().err.startswith("error: README.md: run: nothing minutes")
+    assert ">5<" in page.read_text()
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "figures" / "results" / "ablations").glob("*/*.json")),
-                         ids=lambda path: f"{path.parent.name}/{path.name}")
+@pytest.mark.parametrize(
+    "path",
+    sorted((ROOT / "figures" / "results" / "ablations").glob("*/*.json")),
+    ids=lambda path: f"{path.parent.name}/{path.name}",
+)
 def test_a_committed_ablation_is_real_measured_and_said_in_words(path):
     found = json.loads(path.read_text())
     assert found["is_real"] and found["reference_rate"] > 0 and found["profile"] != "smoke"

@@ -15,7 +15,8 @@ import torch
 
 from course_lib import runtime
 from course_lib.data import toy_shapes
-from course_lib.runtime import PROFILES, CourseError
+from course_lib.files import CourseError
+from course_lib.runtime import PROFILES
 
 FROM_70 = ["sm_70", "sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
 NO_GPU = (False, "no CUDA GPU found")
@@ -32,7 +33,11 @@ def nowhere(monkeypatch):
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """``gpu("Tesla P100", (6, 0), built_for, kernel)``: this machine has that card; ``kernel`` runs in its place."""
+    """``gpu("Tesla P100", (6, 0), built_for, kernel)``: this machine has that card.
+
+    ``kernel`` runs in place of the first one on it.
+    """
+
     def pretend(name, capability, built_for=FROM_70, kernel=lambda: None):
         ones = torch.ones
 
@@ -40,9 +45,10 @@ def gpu(monkeypatch):
             kernel()
             return ones(*args, **kwargs)
 
-        for function, value in (("is_available", True), ("get_device_name", name),
-                                ("get_device_capability", capability), ("get_arch_list", built_for)):
-            monkeypatch.setattr(torch.cuda, function, lambda *_, value=value: value)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+        monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built_for)
         monkeypatch.setattr(torch, "ones", fake_ones)
         monkeypatch.setattr(torch.version, "cuda", "13.0")
         monkeypatch.setattr(torch.version, "hip", None)
@@ -55,9 +61,11 @@ def gpu(monkeypatch):
 
 def test_kaggle_is_told_from_colab_where_the_variables_of_both_are_set(monkeypatch):
     assert runtime.detect_platform() == "local"
+
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
     monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
     assert runtime.detect_platform() == "Colab"
+
     monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
     assert runtime.detect_platform() == "Kaggle"
 
@@ -77,11 +85,16 @@ def test_a_notebook_opened_by_hand_takes_the_gpu_if_there_is_one(monkeypatch, us
 
 
 @pytest.mark.parametrize("profile", ["smoke", "cpu"])
-def test_the_argument_wins_over_the_variable_and_the_variable_over_the_machine(monkeypatch, profile):
+def test_the_argument_wins_over_the_variable_and_the_variable_over_the_machine(
+    monkeypatch, profile
+):
     other = "cpu" if profile == "smoke" else "smoke"
     monkeypatch.setenv("COURSE_PROFILE", other)
-    by_argument, by_variable = runtime.setup(profile), runtime.setup()
+
+    by_argument = runtime.setup(profile)
     assert by_argument.profile == profile and "argument" in by_argument.reason
+
+    by_variable = runtime.setup()
     assert by_variable.profile == other and "COURSE_PROFILE" in by_variable.reason
 
 
@@ -95,6 +108,7 @@ def test_an_unknown_profile_is_named_with_the_choices(monkeypatch, source):
     monkeypatch.setenv("COURSE_PROFILE", "fast" if source == "COURSE_PROFILE" else "cpu")
     with pytest.raises(CourseError) as caught:
         runtime.setup("fast" if source == "argument" else None)
+
     for part in ("'fast'", source, *PROFILES):
         assert part in str(caught.value)
 
@@ -104,8 +118,10 @@ def test_the_profile_gpu_without_a_gpu_is_an_error_with_a_way_out(monkeypatch, s
     monkeypatch.setattr(runtime, "usable_gpu", lambda: NO_GPU)
     if source == "COURSE_PROFILE":
         monkeypatch.setenv("COURSE_PROFILE", "gpu")
+
     with pytest.raises(CourseError) as caught:
         runtime.setup("gpu" if source == "argument" else None)
+
     for part in ("'gpu'", source, NO_GPU[1], "'cpu'", "'smoke'"):
         assert part in str(caught.value)
 
@@ -122,22 +138,26 @@ def test_kaggles_p100_is_found_out_and_the_better_accelerator_named(gpu):
     """``torch.cuda.is_available()`` says True there; the first kernel would fail."""
     gpu("Tesla P100-PCIE-16GB", (6, 0))
     usable, why = runtime.usable_gpu()
+
     assert not usable
     for part in ("P100", "sm_60", "sm_70", "Kaggle", "GPU T4 x2"):
         assert part in why
 
 
-@pytest.mark.parametrize("capability, built_for, usable", [
-    ((7, 5), FROM_70, True),
-    ((7, 5), ["sm_70", "sm_80"], True),  # machine code runs on later minors of its major version
-    ((8, 9), ["sm_80", "sm_90"], True),
-    ((8, 0), ["sm_75", "sm_86"], False),  # never on earlier minors
-    ((9, 0), ["sm_80", "sm_86"], False),  # nor on the next major version
-    ((9, 0), ["sm_80", "compute_80"], True),  # PTX is compiled there for anything newer
-    ((13, 0), [*FROM_70, "compute_120"], True),
-    ((6, 0), [*FROM_70, "compute_120"], False),
-    ((12, 0), ["sm_90", "sm_120"], True),
-])
+@pytest.mark.parametrize(
+    "capability, built_for, usable",
+    [
+        ((7, 5), FROM_70, True),
+        ((7, 5), ["sm_70", "sm_80"], True),  # on later minors of its major version
+        ((8, 9), ["sm_80", "sm_90"], True),
+        ((8, 0), ["sm_75", "sm_86"], False),  # never on earlier minors
+        ((9, 0), ["sm_80", "sm_86"], False),  # nor on the next major version
+        ((9, 0), ["sm_80", "compute_80"], True),  # PTX is compiled there for anything newer
+        ((13, 0), [*FROM_70, "compute_120"], True),
+        ((6, 0), [*FROM_70, "compute_120"], False),
+        ((12, 0), ["sm_90", "sm_120"], True),
+    ],
+)
 def test_a_card_is_usable_if_its_architecture_was_built_for(gpu, capability, built_for, usable):
     gpu("some card", capability, built_for)
     assert runtime.usable_gpu()[0] is usable
@@ -154,7 +174,9 @@ def test_a_card_that_fails_at_its_first_kernel_is_not_used_and_the_cause_is_told
         raise RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later")
 
     gpu("Tesla T4", (7, 5), kernel=fail)
-    assert runtime.usable_gpu() == (False, "Tesla T4 failed at its first kernel (CUDA error: out of memory)")
+    usable, why = runtime.usable_gpu()
+    assert not usable
+    assert why == "Tesla T4 failed at its first kernel (CUDA error: out of memory)"
     assert runtime.setup().device.type == "cpu"
 
 
@@ -165,37 +187,25 @@ def test_a_torch_without_cuda_says_so_and_where_another_is(monkeypatch):
     assert not usable and "this build of torch knows no CUDA" in why and "pytorch.org" in why
 
 
-def test_windows_is_asked_again_while_a_scanner_holds_a_file(tmp_path, monkeypatch):
-    (tmp_path / "aside").touch()
-    refused = [PermissionError(13, "Access is denied")] * 3
-    monkeypatch.setattr(runtime, "WINDOWS", True)
-    monkeypatch.setattr(runtime.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(runtime.os, "replace", Mock(side_effect=[*refused, None]))
-    runtime.move_into_place(tmp_path / "aside", tmp_path / "there")
-    assert runtime.os.replace.call_count == 4
-    clock = iter(range(100))
-    monkeypatch.setattr(runtime.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(runtime.os, "replace", Mock(side_effect=PermissionError(13, "Access is denied")))
-    with pytest.raises(PermissionError):
-        runtime.move_into_place(tmp_path / "aside", tmp_path / "there")
-    assert runtime.os.replace.call_count == 10, "ten seconds"
-    monkeypatch.setattr(runtime, "WINDOWS", False)
-    with pytest.raises(PermissionError):
-        runtime.move_into_place(tmp_path / "aside", tmp_path / "there")
-    assert runtime.os.replace.call_count == 11, "elsewhere a refusal is one"
-
-
 def test_a_driver_that_does_not_answer_is_told(gpu, monkeypatch):
     gpu("Tesla T4", (7, 5))
-    monkeypatch.setattr(torch.cuda, "get_device_name", Mock(side_effect=RuntimeError("CUDA unknown error\nmore")))
-    assert runtime.usable_gpu() == (False, "the GPU cannot be asked for its name (CUDA unknown error)")
+    broken = Mock(side_effect=RuntimeError("CUDA unknown error\nmore"))
+    monkeypatch.setattr(torch.cuda, "get_device_name", broken)
+
+    usable, why = runtime.usable_gpu()
+    assert not usable
+    assert why == "the GPU cannot be asked for its name (CUDA unknown error)"
 
 
-@pytest.mark.parametrize("name, capability, precision", [("Tesla T4", (7, 5), "fp16"), ("A100", (8, 0), "bf16")])
+@pytest.mark.parametrize(
+    "name, capability, precision", [("Tesla T4", (7, 5), "fp16"), ("A100", (8, 0), "bf16")]
+)
 def test_setup_with_a_gpu_says_what_it_found(gpu, name, capability, precision):
     gpu(name, capability)
     rt = runtime.setup()
-    assert (rt.profile, rt.device.type, rt.machine, rt.precision.name) == ("gpu", "cuda", name, precision)
+
+    assert (rt.profile, rt.device.type) == ("gpu", "cuda")
+    assert (rt.machine, rt.precision.name) == (name, precision)
     assert name in rt.banner()
 
 
@@ -205,10 +215,11 @@ def test_setup_with_a_gpu_says_what_it_found(gpu, name, capability, precision):
 def test_a_t4_computes_in_fp16_with_a_scaler_for_it_has_no_bf16_units(gpu):
     gpu("Tesla T4", (7, 5))
     precision = runtime.pick_precision(torch.device("cuda"))
+    assert precision.dtype is torch.float16
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # there is no card here for the scaler to work on
         assert precision.scaler().is_enabled()
-    assert precision.dtype is torch.float16
 
 
 def test_ampere_computes_in_bf16_without_a_scaler(gpu):
@@ -217,26 +228,39 @@ def test_ampere_computes_in_bf16_without_a_scaler(gpu):
     assert precision.dtype is torch.bfloat16 and not precision.scaler().is_enabled()
 
 
-@pytest.mark.parametrize("has, name, dtype", [(True, "bf16", torch.bfloat16), (False, "fp32", torch.float32)])
+@pytest.mark.parametrize(
+    "has, name, dtype", [(True, "bf16", torch.bfloat16), (False, "fp32", torch.float32)]
+)
 def test_a_cpu_computes_in_bf16_only_where_the_chip_does(monkeypatch, has, name, dtype):
     monkeypatch.setattr(runtime, "cpu_has_bf16", lambda: has)
     precision = runtime.pick_precision(torch.device("cpu"))
     assert precision.name == name and not precision.scaler().is_enabled()
+
     with precision.autocast():
         assert torch.nn.functional.linear(torch.ones(2, 4), torch.ones(3, 4)).dtype is dtype
 
 
-@pytest.mark.parametrize("flags, has", [("avx512f avx512_bf16", True), ("avx512f amx_bf16", True),
-                                        ("avx2 avx512f", False), ("", False)])
+@pytest.mark.parametrize(
+    "flags, has",
+    [
+        ("avx512f avx512_bf16", True),
+        ("avx512f amx_bf16", True),
+        ("avx2 avx512f", False),
+        ("", False),
+    ],
+)
 def test_an_older_torch_reads_the_chip_from_the_system(monkeypatch, flags, has):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     monkeypatch.setattr(runtime, "_cpuinfo", lambda key: flags)
     assert runtime.cpu_has_bf16() is has
 
 
-@pytest.mark.skipif(host.machine() != "x86_64" or not Path("/proc/cpuinfo").exists(), reason="Linux on x86 only")
+@pytest.mark.skipif(
+    host.machine() != "x86_64" or not Path("/proc/cpuinfo").exists(), reason="Linux on x86 only"
+)
 def test_what_torch_says_of_this_chip_is_what_the_system_says():
-    flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)[1].split()
+    found = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    flags = found[1].split()
     assert runtime.cpu_has_bf16() == ("avx512_bf16" in flags or "amx_bf16" in flags)
 
 
@@ -250,8 +274,10 @@ def draw():
 def test_one_seed_repeats_python_numpy_and_torch_and_another_changes_each():
     runtime.setup("smoke", seed=7)
     first = draw()
+
     runtime.seed_everything(8)
     other = draw()
+
     runtime.seed_everything(7)
     assert draw() == first
     assert all(a != b for a, b in zip(first, other, strict=True))
@@ -265,22 +291,42 @@ def test_seeds_too_large_for_numpy_are_taken_too():
 def test_the_banner_has_at_most_six_lines_and_says_what_runs_why_and_on_what(stores):
     store = toy_shapes("val", count=20, size=16)
     rt = runtime.setup("smoke", seed=3)
-    lines = rt.banner(*[store] * stores).splitlines()
-    assert len(lines) == 3 + min(stores, 3)
-    text = "\n".join(lines)
-    for part in ("local", "smoke", "argument", NO_GPU[1], torch.__version__, rt.precision.name, "seed 3"):
+    text = rt.banner(*[store] * stores)
+    assert len(text.splitlines()) == 3 + min(stores, 3)
+
+    for part in ("local", "smoke", "argument", NO_GPU[1]):
         assert part in text
-    assert text.count("toy shapes val: 20 drawn (toy) pictures, 16×16, 10 classes") == min(stores, 3)
+    for part in (torch.__version__, rt.precision.name, "seed 3"):
+        assert part in text
+
+    described = text.count("toy shapes val: 20 drawn (toy) pictures, 16×16, 10 classes")
+    assert described == min(stores, 3)
 
 
-def test_the_description_of_a_machine_is_plain_text_fit_for_a_result_file():
+def test_a_machine_is_described_in_one_line():
     machine = runtime.setup("smoke").machine
-    assert machine and "\n" not in machine and f"{torch.get_num_threads()} threads" in machine
+    assert f"{torch.get_num_threads()} threads" in machine
+    assert "\n" not in machine
 
 
-def test_without_tqdm_the_progress_bar_is_silent(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "tqdm", None)  # the import raises
-    with runtime.progress_bar(3, "decoding", " pictures") as bar:
+# --- progress bar -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("terminal, shown", [(True, False), (False, True)])
+def test_the_bar_is_silent_where_nobody_looks(monkeypatch, capsys, terminal, shown):
+    """A stdout that is a file, or the second of two processes."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    with runtime.progress_bar(3, "decoding", " pictures", shown) as bar:
         bar.update(1)
         bar.set_postfix_str("loss 1.0")
     assert capsys.readouterr() == ("", "")
+
+
+def test_where_somebody_looks_the_variable_of_tqdm_decides(monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(runtime, "tqdm", Mock())
+    runtime.progress_bar(3, "decoding", " pictures")
+
+    said = runtime.tqdm.call_args.kwargs
+    assert "disable" not in said, "an argument would win over TQDM_DISABLE"
+    assert (said["total"], said["desc"], said["file"]) == (3, "decoding", sys.stdout)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from course_lib.data import toy_shapes as draw
-from course_lib.data.sources import DataError
+from course_lib.data.download import DataError
 from course_lib.data.toy_shapes import COLOURS, SHAPES, TEXTURES
 
 PER_CLASS = {"train": 200, "tune": 40, "val": 40}
@@ -63,7 +63,9 @@ def test_labels_are_mixed_and_balanced_in_every_stretch(train):
 
 def test_the_first_ten_classes_differ_in_shape_texture_and_colour():
     names = [name.split() for name in draw("val", count=10).classes]
-    for words, known in zip(zip(*names, strict=True), (TEXTURES, COLOURS, SHAPES), strict=True):
+    columns = zip(*names, strict=True)
+
+    for words, known in zip(columns, (TEXTURES, COLOURS, SHAPES), strict=True):
         assert len(set(words)) == 10 and set(words) <= set(known)
 
 
@@ -71,10 +73,16 @@ def test_up_to_a_thousand_classes_have_names_of_their_own():
     assert len(set(draw("val", num_classes=1000, count=1).classes)) == 1000
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"num_classes": 1001}, "1001.*1 to 1000 classes"), ({"num_classes": 0}, "1 to 1000"),
-    ({"size": 8}, "at least 16"), ({"count": 0}, "count is 0: expected at least one"),
-    ({"split": "test"}, "'test'.*train, tune, val")])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_classes": 1001}, "1001.*1 to 1000 classes"),
+        ({"num_classes": 0}, "1 to 1000"),
+        ({"size": 8}, "at least 16"),
+        ({"count": 0}, "count is 0: expected at least one"),
+        ({"split": "test"}, "'test'.*train, tune, val"),
+    ],
+)
 def test_arguments_out_of_range_are_refused_with_the_range(options, message):
     with pytest.raises(DataError, match=message):
         draw(**{"split": "val"} | options)
@@ -90,6 +98,7 @@ def test_boxes_are_the_tightest_around_the_masks(train):
 def test_every_shape_lies_inside_the_picture_at_30_to_70_percent_of_the_side(size):
     store = draw("val", count=200, size=size)
     x0, y0, x1, y1 = store.boxes.T
+
     longer = np.maximum(x1 - x0, y1 - y0) + 1
     assert longer.max() <= 0.7 * size + 2
     assert longer.min() >= 0.3 * size * 0.7 - 1  # a square fills 0.7 of the circle around it
@@ -101,20 +110,33 @@ def test_places_and_scales_vary_over_the_whole_picture(train):
     assert (centres.std(0) > 8).all() and np.abs(centres.mean(0) - 31.5).max() < 3
 
 
-@pytest.mark.parametrize(("shape", "least", "most"), [
-    ("circle", np.pi / 4, np.pi / 4), ("square", 0.67, 1), ("triangle", 0.46, 0.5),
-    ("diamond", 0.5, 0.53)])
-def test_a_mask_fills_the_share_of_its_box_that_geometry_says(shape, least, most):
+@pytest.fixture(scope="module")
+def large():
+    return draw("val", count=100, size=160)
+
+
+@pytest.mark.parametrize(
+    ("shape", "least", "most"),
+    [
+        ("circle", np.pi / 4, np.pi / 4),
+        ("square", 0.67, 1),
+        ("triangle", 0.46, 0.5),
+        ("diamond", 0.5, 0.53),
+    ],
+)
+def test_a_mask_fills_the_share_of_its_box_that_geometry_says(large, shape, least, most):
     """One limit is the upright shape, the other the greatest tilt, 14 degrees, by trigonometry."""
-    store = draw("val", count=100, size=160)
-    chosen = store.labels == next(i for i, c in enumerate(store.classes) if c.endswith(shape))
-    x0, y0, x1, y1 = store.boxes[chosen].T.astype(int)
-    share = store.masks[chosen].sum((1, 2)) / ((x1 - x0 + 1) * (y1 - y0 + 1))
+    (label,) = (i for i, name in enumerate(large.classes) if name.endswith(shape))
+    chosen = large.labels == label
+
+    x0, y0, x1, y1 = large.boxes[chosen].T.astype(int)
+    share = large.masks[chosen].sum((1, 2)) / ((x1 - x0 + 1) * (y1 - y0 + 1))
     assert share.min() > least - 0.04 and share.max() < most + 0.04  # 0.04: steps of whole pixels
 
 
 def test_what_the_mask_covers_stands_out_from_the_background(train):
     difference = distance_to_background(train)
+
     inside = np.array([d[m].mean() for d, m in zip(difference, train.masks, strict=True)])
     outside = np.array([d[~m].mean() for d, m in zip(difference, train.masks, strict=True)])
     assert (inside > outside).mean() > 0.9
@@ -126,22 +148,28 @@ def test_mean_and_std_are_those_of_the_train_pictures(train):
     assert np.allclose(pixels.std(0), train.std, atol=0.01)
 
 
+def as_tensors(store):
+    x = torch.from_numpy(store.images).permute(0, 3, 1, 2) / 255
+    return x, torch.from_numpy(store.labels)
+
+
 def test_a_small_network_learns_far_more_than_chance_in_seconds():
-    """Chance is 10 %; three times that, on pictures it has not seen, is what a smoke run must show."""
+    """Chance is 10 %; three times that, on unseen pictures, is what a smoke run must show."""
     torch.manual_seed(0)
     layers = []
     for narrow, wide in [(3, 16), (16, 32), (32, 64)]:
         layers += [nn.Conv2d(narrow, wide, 3, 2, 1), nn.BatchNorm2d(wide), nn.ReLU()]
     model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
-    (x, y), (unseen_x, unseen_y) = (
-        (torch.from_numpy(store.images).permute(0, 3, 1, 2) / 255, torch.from_numpy(store.labels))
-        for store in (draw("train", count=600, size=32), draw("val", count=300, size=32)))
+
+    x, y = as_tensors(draw("train", count=600, size=32))
+    unseen_x, unseen_y = as_tensors(draw("val", count=300, size=32))
     for _ in range(4):
         for batch in torch.randperm(len(x)).split(25):
             optimizer.zero_grad()
             nn.functional.cross_entropy(model(x[batch]), y[batch]).backward()
             optimizer.step()
+
     model.eval()
     assert (model(unseen_x).argmax(1) == unseen_y).float().mean() > 0.45
 

@@ -3,12 +3,15 @@
 Source: A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
 """
 
-import numpy as np
+from pathlib import Path
 
-from course_lib.data.places import DataError
-from course_lib.data.published import hold_out, load_or_draw, root_of
-from course_lib.data.sources import Source, cure_for
+import numpy as np
+from torchvision import datasets
+
+from course_lib.data.download import MEND, Source, cure_for
+from course_lib.data.splits import hold_out, load_or_draw, root_of
 from course_lib.data.store import ImageStore
+from course_lib.files import DataError
 
 CIFAR10 = Source(
     name="CIFAR-10",
@@ -29,7 +32,8 @@ CIFAR100 = Source(
     markers=("meta", "test", "train"),
 )
 
-# Over all train pixels; the widely copied (0.2023, 0.1994, 0.2010) is a mean of the pictures' own deviations.
+# Over all train pixels; the widely copied (0.2023, 0.1994, 0.2010) is a mean of the pictures' own
+# deviations.
 STATISTICS = {
     CIFAR10.name: ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     CIFAR100.name: ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
@@ -39,39 +43,47 @@ SMOKE_EVERY = 20
 
 
 def cifar10(split: str, *, profile: str | None = None) -> ImageStore:
-    """One split of CIFAR-10, in memory: ``"train"`` (45,000), ``"tune"`` (5,000 held out of train), ``"val"`` (the
-    official 10,000 test pictures).
+    """One split of CIFAR-10, in memory.
 
-    The smoke profile takes every twentieth picture and never downloads. Without data and network it draws toy
-    shapes and says so. Raises CourseError for an unknown split, DataError for a broken data set.
+    split: ``"train"`` (45,000), ``"tune"`` (5,000 held out of train) or ``"val"`` (the official
+    10,000 test pictures). The smoke profile takes every twentieth picture and never downloads.
+    Without data and network it draws toy shapes of 32 px and says so. Raises CourseError for an
+    unknown split, DataError for a broken data set.
     """
-    return _cifar(CIFAR10, split, profile)
+    return _cifar(CIFAR10, datasets.CIFAR10, split, profile)
 
 
 def cifar100(split: str, *, profile: str | None = None) -> ImageStore:
     """One split of CIFAR-100 with its hundred fine classes; all else as ``cifar10``."""
-    return _cifar(CIFAR100, split, profile)
+    return _cifar(CIFAR100, datasets.CIFAR100, split, profile)
 
 
-def _cifar(source: Source, split: str, profile: str | None) -> ImageStore:
-    def load(smoke):
-        from torchvision import datasets
-
-        root = root_of(source, smoke)
-        official = datasets.CIFAR10 if source is CIFAR10 else datasets.CIFAR100
-        here = type(official.__name__, (official,), {"base_folder": root.name})  # whatever the folder is called
-        try:
-            published = here(root.parent, train=split != "val")
-        except RuntimeError as error:  # torchvision checks the MD5 of each file
-            mend = cure_for(root, "Delete the folder and run again.")
-            raise DataError(f"{source.name} in {root} is not as published. {mend}") from error
+def _cifar(source: Source, official: type, split: str, profile: str | None) -> ImageStore:
+    def load(smoke: bool) -> ImageStore:
+        published = _read(source, official, root_of(source, smoke), train=split != "val")
         images, labels = published.data, np.array(published.targets, np.int64)
+
         if split != "val":
-            train, tune = hold_out(labels, len(labels) // (TUNE_SHARE * len(published.classes)))
+            per_class = len(labels) // (TUNE_SHARE * len(published.classes))
+            train, tune = hold_out(labels, per_class)
             rows = np.sort(train if split == "train" else tune)  # the published, mixed order
             images, labels = images[rows], labels[rows]
+
+        mean, std = STATISTICS[source.name]
         classes = [name.replace("_", " ") for name in published.classes]
-        store = ImageStore(source.name, split, images, labels, classes, *STATISTICS[source.name], is_real=True)
+        store = ImageStore(source.name, split, images, labels, classes, mean, std, is_real=True)
+
         return store.every(SMOKE_EVERY) if smoke else store
 
     return load_or_draw(source, split, profile, load, size=32)
+
+
+def _read(source: Source, official: type, root: Path, train: bool) -> datasets.CIFAR10:
+    """By torchvision's class, whatever the folder is called."""
+    here = type(official.__name__, (official,), {"base_folder": root.name})
+
+    try:
+        return here(root.parent, train=train)
+    except (RuntimeError, OSError) as error:  # torchvision checks the MD5 of each file
+        cure = cure_for(root, MEND)
+        raise DataError(f"{source.name} in {root} is not as published ({error}). {cure}") from error

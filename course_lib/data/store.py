@@ -1,81 +1,66 @@
-"""Pictures decoded once into one uint8 array on disk that every worker and every later run shares.
+"""What every loader reads: one split of a data set, as arrays."""
 
-A JPEG takes far longer to decode than to copy. The first run decodes each picture once
-and writes its bytes into one ``images.npy``; from then on an epoch is a walk through a memory map.
-A store is a folder: ``images.npy`` (N, H, W, 3), ``annotations.npz`` (labels, boxes), ``meta.json``.
-"""
-
-import errno
-import json
-import multiprocessing
-import os
-import shutil
-import signal
-import time
-import zipfile
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from course_lib.data.places import DataError, one_at_a_time
-from course_lib.data.sources import cure_for
-from course_lib.runtime import move_into_place, progress_bar
-
-FORMAT = 2  # of the arrays, and of the order of their rows
-CHUNK = 512  # pictures per task: long enough to hide the hand-over, short enough for a smooth bar
+PER_PICTURE = ("images", "labels", "clean_labels", "boxes", "masks")
 
 
 @dataclass(frozen=True)
 class ImageStore:
-    """One split of a data set, decoded.
-
-    images: uint8 (N, H, W, 3), usually a read-only memory map; labels: int64 (N,); classes: readable names;
-    mean, std: of the train pixels in 0..1, per channel; boxes: int16 (N, 4), x0, y0, x1, y1 in pixels, both ends
-    inside, or None; masks: bool (N, H, W) or None; prepare_seconds: what decoding (or drawing) took, once.
-    """
+    """One split of a data set, decoded."""
 
     name: str
-    split: str
-    images: np.ndarray
-    labels: np.ndarray
-    classes: list[str]
-    mean: tuple[float, float, float]
+    split: str  # "train", "tune" or "val"
+
+    images: np.ndarray  # uint8 (N, H, W, 3), usually a read-only memory map
+    labels: np.ndarray  # int64 (N,), what a training learns from
+    classes: list[str]  # readable names
+
+    mean: tuple[float, float, float]  # of the train pixels in 0..1, per channel
     std: tuple[float, float, float]
-    is_real: bool
-    boxes: np.ndarray | None = None
-    masks: np.ndarray | None = None
-    prepare_seconds: float = 0.0
 
-    def __getstate__(self) -> dict:
-        """To a worker travels the place of a memory map, not its gigabyte of pictures."""
-        mapped = isinstance(self.images, np.memmap)
-        return self.__dict__ | {"images": _place(self.images) if mapped else self.images}
-
-    def __setstate__(self, state: dict) -> None:
-        if isinstance(state["images"], tuple):
-            path, start, step, count = state["images"]
-            state = state | {"images": np.load(path, mmap_mode="r")[start::step][:count]}
-        self.__dict__.update(state)
+    is_real: bool  # False: toy shapes, drawn by the course
+    boxes: np.ndarray | None = None  # int16 (N, 4): x0, y0, x1, y1 in pixels, both ends inside
+    masks: np.ndarray | None = None  # bool (N, H, W)
+    clean_labels: np.ndarray | None = None  # int64 (N,), the truth, of a set with wrong labels
+    prepare_seconds: float = 0.0  # what decoding took, once
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def every(self, k: int) -> "ImageStore":
-        """Every ``k``-th picture, as views: where the pictures are sorted by class, a k-th of each class."""
-        cut = {name: getattr(self, name) for name in ("images", "labels", "boxes", "masks")}
-        return replace(self, **{name: None if array is None else array[::k] for name, array in cut.items()})
-
     def describe(self) -> str:
         height, width = self.images.shape[1:3]
         kind = "real" if self.is_real else "drawn (toy)"
-        return (f"{self.name} {self.split}: {len(self):,} {kind} pictures, {height}×{width}, "
-                f"{len(self.classes)} classes")
+        return (
+            f"{self.name} {self.split}: {len(self):,} {kind} pictures, {height}×{width}, "
+            f"{len(self.classes)} classes"
+        )
+
+    def every(self, k: int) -> "ImageStore":
+        """Every ``k``-th picture, as views.
+
+        Where the pictures are sorted by class, that is a ``k``-th of each class.
+        """
+        arrays = {name: getattr(self, name) for name in PER_PICTURE}
+        views = {name: array[::k] for name, array in arrays.items() if array is not None}
+
+        return replace(self, **views)
+
+    # A worker is not sent the gigabyte of a memory map, but where it lies.
+
+    def __getstate__(self) -> dict:
+        if isinstance(self.images, np.memmap):
+            return self.__dict__ | {"images": _place(self.images)}
+        return self.__dict__
+
+    def __setstate__(self, state: dict) -> None:
+        if isinstance(state["images"], tuple):
+            path, first, step, count = state["images"]
+            state = state | {"images": np.load(path, mmap_mode="r")[first::step][:count]}
+
+        self.__dict__.update(state)  # past the frozen dataclass
 
 
 def _place(view: np.memmap) -> tuple[str, int, int, int]:
@@ -83,184 +68,9 @@ def _place(view: np.memmap) -> tuple[str, int, int, int]:
     whole = view
     while isinstance(whole.base, np.memmap):
         whole = whole.base
-    here, begin = (array.__array_interface__["data"][0] for array in (view, whole))
-    return str(whole.filename), (here - begin) // whole.strides[0], view.strides[0] // whole.strides[0], len(view)
 
+    begin = whole.__array_interface__["data"][0]
+    here = view.__array_interface__["data"][0]
+    row = whole.strides[0]  # bytes
 
-@dataclass(frozen=True)
-class Listing:
-    """What a store is built from: one path, label and box per picture."""
-
-    paths: list[str]
-    labels: np.ndarray  # int64 (N,), or (N, L) where a picture has L labels
-    classes: list[str]
-    boxes: np.ndarray | None = None  # int16 (N, 4)
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """An opened store folder."""
-
-    images: np.ndarray  # (N, H, W, 3) uint8, read-only memory map
-    labels: np.ndarray
-    classes: list[str]
-    boxes: np.ndarray | None
-    seconds: float  # that building it took
-
-
-def decode_once(folder: Path, make_listing: Callable[[], Listing], size: tuple[int, int],
-                fit: Callable | None = None) -> Decoded:
-    """Open the store in ``folder``; build it first if there is none.
-
-    ``size``: (height, width) that every picture must have, or is given by ``fit(image, size)``. Safe with two
-    processes starting at once: one builds, the other waits. Raises DataError for corrupt pictures (all of them
-    named), a full disk or a folder that cannot be written; nothing half-done is left behind.
-    """
-    if found := open_store(folder):
-        return found
-    if getattr(multiprocessing.current_process(), "_inheriting", False):  # it would wait for its parent for ever
-        raise DataError("a script that decodes pictures is started anew in each process that helps: put its code "
-                        "under if __name__ == \"__main__\":")
-    with ExitStack() as until_built:
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            until_built.enter_context(one_at_a_time(folder.with_name(folder.name + ".lock")))
-        except OSError as error:
-            raise DataError(_disk_message(error, folder)) from error
-        if found := open_store(folder):
-            return found
-        _build(folder, make_listing, size, fit)
-    return open_store(folder)
-
-
-def open_store(folder: Path) -> Decoded | None:
-    """The store, or None where there is none, an older format, or one that lost bytes.
-
-    Raises DataError for one that cannot be read now: too many open files, a lost connection.
-    """
-    try:
-        meta = json.loads((folder / "meta.json").read_text())
-        if meta["format"] != FORMAT:
-            return None
-        images = np.load(folder / "images.npy", mmap_mode="r")
-        with np.load(folder / "annotations.npz") as arrays:
-            labels, boxes = arrays["labels"], arrays["boxes"] if "boxes" in arrays else None
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
-        return None
-    except OSError as error:
-        raise DataError(f"the decoded store {folder} cannot be read now ({error.strerror or error}): it was left as "
-                        "it is. Mend that, or delete the folder, and run again.") from error
-    whole = len(images) == len(labels) == meta["pictures"]
-    return Decoded(images, labels, meta["classes"], boxes, meta["seconds"]) if whole else None
-
-
-def _build(folder: Path, make_listing: Callable[[], Listing], size: tuple[int, int], fit: Callable | None) -> None:
-    started = time.perf_counter()
-    listing = make_listing()
-    shape = (len(listing.paths), *size, 3)
-    needed = int(np.prod(shape, dtype=np.int64))
-    aside = folder.with_name(f"{folder.name}.building-{os.getpid()}")
-    for stale in folder.parent.glob(f"{folder.name}.building-*"):  # the lock is ours, so its builder died
-        shutil.rmtree(stale, ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)  # what cannot be opened must not take the room
-    try:
-        free = shutil.disk_usage(folder.parent).free
-        if free < needed:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder.parent))
-        aside.mkdir()
-        _decode_all(listing.paths, aside / "images.npy", shape, fit)
-        arrays = {"labels": listing.labels} | ({} if listing.boxes is None else {"boxes": listing.boxes})
-        np.savez(aside / "annotations.npz", **arrays)
-        meta = {"format": FORMAT, "pictures": len(listing.paths), "classes": listing.classes,
-                "seconds": time.perf_counter() - started}
-        (aside / "meta.json").write_text(json.dumps(meta))
-        move_into_place(aside, folder)
-    except OSError as error:
-        raise DataError(_disk_message(error, folder, needed)) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _disk_message(error: OSError, folder: Path, needed: int = 0) -> str:
-    if error.errno == errno.ENOSPC:
-        size = f"{needed / 1e6:,.0f} MB" if needed else "room"
-        return (f"the disk is full: the decoded store needs {size} in {folder.parent}. "
-                "Free that much, or point COURSE_DATA at a folder on a larger disk, and run again.")
-    return (f"cannot write the decoded store to {folder.parent} ({error.strerror or error}). Point COURSE_DATA "
-            "at a folder that can be written, and run again.")
-
-
-def _decode_all(paths: list[str], target: Path, shape: tuple[int, ...], fit: Callable | None) -> None:
-    """Decode ``paths`` into the .npy file ``target``, each process writing its own rows of it."""
-    with open(target, "wb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        start = file.tell()
-    picture = int(np.prod(shape[1:]))
-    tasks = [(paths[i:i + CHUNK], shape[1:], fit, target, start + i * picture) for i in range(0, len(paths), CHUNK)]
-    most = 32 if multiprocessing.get_start_method() == "fork" else 8  # elsewhere each of them imports torch first
-    workers = min(_cores(), len(tasks), most)
-    with progress_bar(len(paths), "decoding once", " pictures") as bar:
-        if workers == 1:
-            broken = _collect(map(_decode_chunk, tasks), bar)
-        else:
-            broken = _in_processes(workers, tasks, bar)
-    if broken:
-        mend = "Replace these files, or delete the data set's folder and run again: it is then fetched anew."
-        raise DataError(
-            f"{len(broken)} of {len(paths):,} pictures cannot be decoded:\n  " + "\n  ".join(sorted(broken)[:5])
-            + ("\n  …" if len(broken) > 5 else "")
-            + "\n" + cure_for(Path(paths[0]).parent, mend))
-
-
-def _cores() -> int:
-    """The cores that this process may use, which a container can make fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _in_processes(workers: int, tasks: list[tuple], bar) -> list[str]:
-    """All tasks; after an error or Ctrl-C no further one begins. Raises DataError if a process is killed."""
-    pool = ProcessPoolExecutor(workers, initializer=_die_of_ctrl_c)
-    try:
-        return _collect(pool.map(_decode_chunk, tasks), bar)
-    except BrokenProcessPool as error:
-        raise DataError(
-            f"one of the {workers} processes that decode was killed, most likely because the memory is full: close "
-            "other notebooks and programs, and run again. If it is a script that you run, put its code under "
-            "if __name__ == \"__main__\":") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _die_of_ctrl_c() -> None:
-    """At once and without a traceback, as a terminal and Jupyter send it to every process: the parent has the word."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def _collect(results, bar) -> list[str]:
-    broken = []
-    for count, faults in results:
-        broken += faults
-        bar.update(count)
-    return broken
-
-
-def _decode_chunk(task: tuple) -> tuple[int, list[str]]:
-    """Decode some files and write them at their place; returns how many, and the faults in words."""
-    paths, shape, fit, target, offset = task
-    pixels, faults = np.zeros((len(paths), *shape), np.uint8), []
-    for row, path in zip(pixels, paths, strict=True):
-        try:
-            with Image.open(path) as image:
-                if image.mode != "RGB":
-                    image = image.convert("RGB")  # grayscale becomes three equal channels
-                decoded = np.asarray(fit(image, shape[:2]) if fit else image)
-            if decoded.shape != shape:
-                raise ValueError(f"{decoded.shape[1]}×{decoded.shape[0]} pixels, expected {shape[1]}×{shape[0]}")
-            row[:] = decoded
-        except (OSError, ValueError, SyntaxError) as error:  # Pillow raises all three on broken files
-            faults.append(f"{path}: {error}")
-    with open(target, "r+b") as file:
-        file.seek(offset)
-        file.write(pixels.data)
-    return len(paths), faults
+    return str(whole.filename), (here - begin) // row, view.strides[0] // row, len(view)

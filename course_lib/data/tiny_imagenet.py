@@ -1,18 +1,25 @@
 """TinyImageNet: 200 classes of ImageNet at 64×64; 100,000 labelled train and 10,000 val pictures.
 
-Source: Stanford CS231N, 2015. ``val/`` is flat, its labels stand in ``val_annotations.txt``; read as a
-folder tree it yields a single class. ``wnids.txt`` is not sorted; class indices here are the sorted wnids,
-as ImageFolder and the parquet mirrors number them.
+Source: Stanford CS231N, 2015. ``val/`` is flat, its labels stand in ``val_annotations.txt``; read
+as a folder tree it yields a single class. ``wnids.txt`` is not sorted; class indices here are the
+sorted wnids, as ImageFolder and the parquet mirrors number them.
 """
 
+import glob
+import os
 from pathlib import Path
 
 import numpy as np
 
-from course_lib.data.published import decode_part, hold_out, load_or_draw, rows_of
-from course_lib.data.sources import Source
-from course_lib.data.store import ImageStore, Listing
-from course_lib.runtime import CourseError
+from course_lib.data.decode import Listing
+from course_lib.data.download import Source
+from course_lib.data.lists import check_rows, fault, read_lines, read_table
+from course_lib.data.splits import decode_part, hold_out, load_or_draw, rows_of
+from course_lib.data.store import ImageStore
+from course_lib.files import CourseError
+
+CLASSES, TRAIN_PER_CLASS, VAL_PER_CLASS = 200, 500, 50
+SIDE = 64  # pixels
 
 TINY_IMAGENET = Source(
     name="TinyImageNet",
@@ -25,8 +32,11 @@ TINY_IMAGENET = Source(
     ),
     sha256="6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821",
     bytes=248_100_043,
-    counts={"train/*/images/*.JPEG": 100_000, "val/images/*.JPEG": 10_000,
-            "train/*/*_boxes.txt": 200},
+    counts={  # at any depth, for val is often sorted into folders by class
+        "train/**/*.JPEG": CLASSES * TRAIN_PER_CLASS,
+        "val/**/*.JPEG": CLASSES * VAL_PER_CLASS,
+        "train/*/*_boxes.txt": CLASSES,
+    },
     markers=("wnids.txt", "words.txt", "train/", "val/val_annotations.txt"),
 )
 MEAN, STD = (0.4802, 0.4481, 0.3975), (0.2764, 0.2689, 0.2816)  # over all train pixels
@@ -34,62 +44,146 @@ TUNE_PER_CLASS = 25  # of 500: 5,000 pictures, one standard error is 0.7 points 
 SMOKE_CLASSES, SMOKE_PER_CLASS = 10, 225  # as many as the toy shapes have
 
 
-def tiny_imagenet(split: str, *, held_out: int = TUNE_PER_CLASS, profile: str | None = None) -> ImageStore:
+def tiny_imagenet(
+    split: str, *, held_out: int = TUNE_PER_CLASS, profile: str | None = None
+) -> ImageStore:
     """One split of TinyImageNet, decoded.
 
     split: ``"train"`` (95,000), ``"tune"`` (5,000 held out of train, for every choice) or ``"val"``
-    (10,000 official, looked at once, at the end). held_out: pictures of each class in tune, at most 25; a last
-    training, with nothing left to choose, can do with fewer and learn from the rest. The smoke profile takes 225
-    pictures of each of ten classes from what lies on disk and never downloads. Without data and network it draws
-    toy shapes and says so. Raises CourseError for an unknown split or another ``held_out``, DataError for a broken
-    data set or a full disk.
+    (10,000 official, looked at once, at the end). held_out: pictures of each class in tune, at most
+    25; a last training, with nothing left to choose, can do with fewer and learn from the rest.
+
+    The smoke profile takes 225 pictures of each of ten classes from what lies on disk and never
+    downloads. Without data and network it draws toy shapes of 64 px and says so. Raises CourseError
+    for an unknown split or another ``held_out``, DataError for a broken data set or a full disk.
     """
     if not 1 <= held_out <= TUNE_PER_CLASS:
-        raise CourseError(f"held_out is {held_out}: expected 1 to {TUNE_PER_CLASS} pictures of each class")
+        raise CourseError(
+            f"held_out is {held_out}: expected 1 to {TUNE_PER_CLASS} pictures of each class"
+        )
 
-    def load(smoke):
-        found = decode_part(TINY_IMAGENET, "tiny_imagenet", split, smoke, _listing, (64, 64))
+    def load(smoke: bool) -> ImageStore:
+        size = (SIDE, SIDE)
+        pictures = _pictures_of(smoke)
+        found = decode_part(TINY_IMAGENET, "tiny_imagenet", split, smoke, _listing, pictures, size)
         rows = rows_of(split, len(found.classes) * held_out)
-        return ImageStore(TINY_IMAGENET.name, split, found.images[rows], found.labels[rows], found.classes, MEAN, STD,
-                          is_real=True, boxes=found.boxes[rows], prepare_seconds=found.seconds)
 
-    return load_or_draw(TINY_IMAGENET, split, profile, load, size=64)
+        return ImageStore(
+            TINY_IMAGENET.name,
+            split,
+            found.images[rows],
+            found.labels[rows],
+            found.classes,
+            MEAN,
+            STD,
+            is_real=True,
+            boxes=found.boxes[rows],
+            prepare_seconds=found.seconds,
+        )
+
+    return load_or_draw(TINY_IMAGENET, split, profile, load, size=SIDE)
+
+
+def _pictures_of(smoke: bool) -> dict[str, int]:
+    """How many pictures a store of each part holds."""
+    if smoke:
+        train = min(SMOKE_PER_CLASS, TRAIN_PER_CLASS)
+        return {"train": SMOKE_CLASSES * train, "val": SMOKE_CLASSES * VAL_PER_CLASS}
+    return {"train": CLASSES * TRAIN_PER_CLASS, "val": CLASSES * VAL_PER_CLASS}
 
 
 def _listing(root: Path, part: str, smoke: bool) -> Listing:
-    wnids = sorted((root / "wnids.txt").read_text().split())
+    wnids = _read_wnids(root)
     if smoke:
         wnids = wnids[:: len(wnids) // SMOKE_CLASSES]
-    rows = _train_rows(root, wnids) if part == "train" else _val_rows(root, wnids)
+
     if part == "train":
-        labels = np.array([label for _, label, _ in rows])
-        order = hold_out(labels, TUNE_PER_CLASS, SMOKE_PER_CLASS if smoke else None)
-        rows = [rows[i] for i in np.concatenate(order)]
+        rows = _train_rows(root, wnids)
+        labels = np.array([wnid for _, wnid, _ in rows])
+        train, tune = hold_out(labels, TUNE_PER_CLASS, SMOKE_PER_CLASS if smoke else None)
+        rows = [rows[i] for i in np.concatenate([train, tune])]
+    else:
+        rows = [row for row in _val_rows(root) if row[1] in wnids]  # smoke knows ten of them
+
     paths, labels, boxes = zip(*rows, strict=True)
-    return Listing(list(paths), np.array(labels, np.int64), _names(root, wnids), np.array(boxes, np.int16))
+    labels = np.searchsorted(wnids, labels).astype(np.int64)  # the wnids are sorted
+    return Listing(list(paths), labels, _names(root, wnids), np.array(boxes, np.int16))
+
+
+# --- the published lists --------------------------------------------------------------------------
+
+
+def _read_wnids(root: Path) -> list[str]:
+    """The classes, sorted."""
+    path = root / "wnids.txt"
+    wnids = [line.strip() for line in read_lines(path)]
+
+    there = len(set(wnids))
+    if not there == len(wnids) == CLASSES:
+        raise fault(path, f"{len(wnids)} rows of {there} classes, expected {CLASSES} of {CLASSES}")
+    return sorted(wnids)
 
 
 def _train_rows(root: Path, wnids: list[str]) -> list[tuple]:
-    """(path, label, box) of each train picture, class by class."""
+    """(path, wnid, box) of each train picture, class by class."""
     rows = []
-    for label, wnid in enumerate(wnids):
+    for wnid in wnids:
         folder = root / "train" / wnid
-        for line in sorted((folder / f"{wnid}_boxes.txt").read_text().splitlines()):
-            name, *box = line.split("\t")
-            rows.append((str(folder / "images" / name), label, [int(edge) for edge in box]))
+        path_of = _pictures_in(folder)
+
+        file = folder / f"{wnid}_boxes.txt"
+        boxes = sorted(read_table(file, columns=5))
+        check_rows(file, [name for name, *_ in boxes], [wnid] * len(boxes), {wnid: TRAIN_PER_CLASS})
+
+        for name, *box in boxes:
+            rows.append((_path(file, name, path_of), wnid, _box(file, name, box)))
     return rows
 
 
-def _val_rows(root: Path, wnids: list[str]) -> list[tuple]:
-    label_of = {wnid: label for label, wnid in enumerate(wnids)}
-    lines = (root / "val" / "val_annotations.txt").read_text().splitlines()
-    rows = (line.split("\t") for line in lines)
-    return [(str(root / "val" / "images" / name), label_of[wnid], [int(edge) for edge in box])
-            for name, wnid, *box in rows if wnid in label_of]
+def _val_rows(root: Path) -> list[tuple]:
+    """(path, wnid, box) of each val picture, in the order of the list."""
+    path_of = _pictures_in(root / "val")
+
+    file = root / "val" / "val_annotations.txt"
+    table = read_table(file, columns=6)
+    published = dict.fromkeys(_read_wnids(root), VAL_PER_CLASS)
+    check_rows(file, [name for name, *_ in table], [wnid for _, wnid, *_ in table], published)
+
+    rows = []
+    for name, wnid, *box in table:
+        rows.append((_path(file, name, path_of), wnid, _box(file, name, box)))
+    return rows
+
+
+def _pictures_in(folder: Path) -> dict[str, str]:
+    """{name: path}, at any depth: a val that was sorted into folders by class is read, too."""
+    found = glob.iglob("**/*.JPEG", root_dir=folder, recursive=True)
+    return {os.path.basename(path): str(folder / path) for path in sorted(found)}
+
+
+def _path(file: Path, name: str, path_of: dict[str, str]) -> str:
+    if name not in path_of:
+        raise fault(file, f"its picture {name} is not there")
+    return path_of[name]
+
+
+def _box(file: Path, name: str, edges: list[str]) -> list[int]:
+    """x0, y0, x1, y1 in pixels."""
+    if not all(edge.isdecimal() and int(edge) < SIDE for edge in edges):
+        raise fault(file, f"the box of {name} is {' '.join(edges)}, expected 0 to {SIDE - 1}")
+    return [int(edge) for edge in edges]
 
 
 def _names(root: Path, wnids: list[str]) -> list[str]:
     """Readable names: the first synonym of each wnid in ``words.txt``."""
-    pairs = (line.split("\t") for line in (root / "words.txt").read_text().splitlines())
-    words = {wnid: names.split(",")[0] for wnid, names in pairs}
+    path = root / "words.txt"
+
+    words = {}
+    for line in read_lines(path):
+        wnid, *names = line.split(maxsplit=1)
+        words[wnid] = "".join(names).split(",")[0].strip()
+
+    for wnid in wnids:
+        if not words.get(wnid):
+            raise fault(path, f"no name for {wnid}")
     return [words[wnid] for wnid in wnids]

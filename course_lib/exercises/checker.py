@@ -1,139 +1,483 @@
-"""Try an answer beside the reference, on the smallest inputs first, and name the cause of a difference.
+"""Try an answer beside the reference, smallest inputs first, and name the cause of a difference.
 
-A cause is found by making the usual mistakes on purpose, as edits of the reference: where an answer gives
-the same results as an edited reference, that mistake is named.
+A cause is found by making the usual mistakes on purpose: where an answer gives the same results as
+a mistake that is written out beside the exercise, that mistake is named.
 """
 
 import copy
+import dis
 import inspect
+import io
 import math
 import re
+import textwrap
+import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import torch
 from torch import nn
 
-UNFINISHED = "it returns nothing on this way: a return is missing"
+WIDTH = 88  # columns of a verdict
 SHOWN = 24  # values; a larger tensor is described
 
+GREEN, YELLOW, RED, PLAIN = "\033[32m", "\033[33m", "\033[31m", "\033[0m"
 
-def read_number(result: Any, args: list) -> float | str:
+
+class Unreadable(Exception):
+    """A result that cannot be compared; the message ends the sentence "Cause: …"."""
+
+
+def read_number(result: Any, args: list) -> float:
     """A Python number, or anything with a single value and no axes."""
     if getattr(result, "shape", ()) != ():
-        return f"it returns values of shape {tuple(result.shape)}, expected a single number"
+        raise Unreadable(
+            f"it returns values of shape {tuple(result.shape)}, expected a single number"
+        )
     try:
         return float(result)
     except (TypeError, ValueError):
-        return f"it returns a {type(result).__name__}, expected a number"
+        raise Unreadable(f"it returns a {type(result).__name__}, expected a number") from None
 
 
-def read_tensor(result: Any, args: list) -> torch.Tensor | str:
+def read_tensor(result: Any, args: list) -> torch.Tensor:
     if not isinstance(result, torch.Tensor):
-        return f"it returns a {type(result).__name__}, expected a tensor"
-    return result.detach().cpu().clone()  # of code that reuses its buffer too
+        raise Unreadable(f"it returns a {type(result).__name__}, expected a tensor")
+    return result.detach().cpu().clone()  # a copy: some code fills the same buffer at every call
 
 
-@dataclass(frozen=True)
+@dataclass
 class Exercise:
-    """What an answer is held against."""
+    """What an answer is held against.
+
+    cases: gives the inputs as (words, *args), smallest first; the words end the sentence "it goes
+    wrong when …". read: (result, args) → what is compared; raises Unreadable.
+    """
 
     reference: Callable
     hint: str
-    cases: Callable[[], list[tuple]]  # (end of the sentence "it goes wrong when …", *args), smallest first
-    edits: list[tuple[str, str, str]]  # (cause, what stands in the reference, what a student writes there)
-    read: Callable[[Any, list], Any] = read_tensor  # (result, args) → what is compared, or words why it cannot be
+    cases: Callable[[], list[tuple]]
+    read: Callable[[Any, list], Any] = read_tensor
+    mistakes: list[tuple[str, Callable]] = field(default_factory=list)
 
     @property
-    def mistakes(self) -> dict[str, Callable]:
-        """cause → the reference with that mistake in it."""
-        name, source, found = self.reference.__name__, inspect.getsource(self.reference), {}
-        for cause, old, new in self.edits:
-            exec(source.replace(old, new), names := dict(self.reference.__globals__))
-            found[cause] = names[name]
-        return found
+    def name(self) -> str:
+        return self.reference.__name__
 
-    def results(self, function: Callable, cases: list[tuple]) -> list:
-        """What is compared of each call, or a str: why there is nothing. No call spoils the next one's input."""
-        return [self._result(function, copy.deepcopy(args)) for _, *args in cases]
+    def mistake(self, cause: str) -> Callable:
+        """Decorator for a function with a usual mistake in it, and the words that name it."""
 
-    def _result(self, function: Callable, args: list) -> Any:
-        try:
-            result = function(*args)
-        except Exception as error:
-            message = re.sub("0x[0-9a-f]+", "0x…", str(error))  # addresses differ from run to run
-            stub = isinstance(error, NotImplementedError) and not message
-            return UNFINISHED if stub else f"it raises {type(error).__name__}: {message}".rstrip(": .")
-        return UNFINISHED if result is None or result is ... else self.read(result, args)
+        def note(function: Callable) -> Callable:
+            self.mistakes.append((cause, function))
+            return function
+
+        return note
 
 
-def check(task: Exercise, answer: Callable) -> str:
-    """What to tell the student: ``✓`` right, ``–`` not attempted, or ``✗`` with cause, input and difference."""
-    name = task.reference.__name__
-    wrong = f"✗ {name}: wrong, so the reference is used.\n  Cause: "
-    blank = f"– {name}: not attempted yet, so the reference is used. Hint: {task.hint}"
+@dataclass(frozen=True)
+class Verdict:
+    """``text``: what to tell the student. ``printed``: what the code printed, of one call."""
+
+    right: bool
+    text: str
+    printed: str = ""
+
+
+def check(task: Exercise, answer: Any) -> Verdict:
+    """Right, not attempted, or wrong with its cause and the smallest input that shows it."""
     if answer is None or answer is ...:
-        return blank
+        return _not_attempted(task)
     if not callable(answer):
-        return f"{wrong}it is a {type(answer).__name__}, expected a function."
+        return _wrong(task, f"it is a {type(answer).__name__}, expected a function")
+
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)  # the same words in every run, from random code too
+        torch.default_generator.manual_seed(0)  # so that the words are the same in every run
         cases = task.cases()
-        results = task.results(answer, cases)
-        if isinstance(results[0], str) and results[0] == UNFINISHED:
-            return blank
-        right = task.results(task.reference, cases)
-        for differ in (_values_differ, _dtypes_differ):
-            for failing, (expected, got) in enumerate(zip(right, results, strict=True)):
-                if difference := differ(expected, got):
-                    args = zip(inspect.signature(task.reference).parameters, cases[failing][1:], strict=False)
-                    return (f"{wrong}{_cause(task, cases, results, failing)}.\n  Smallest input that shows it: "
-                            f"{', '.join(f'{name}={_show(arg)}' for name, arg in args)}\n  {difference}.")
-    return f"✓ {name}: right. Your code is used from here on."
+
+        if not all(_takes(answer, args) for _, *args in cases):
+            cause = f"it takes {_arguments(answer)}, expected {_arguments(task.reference)}"
+            return _wrong(task, cause)
+
+        answered = _outcomes(task, answer, cases)
+        if answered[0].blank:
+            return _not_attempted(task, answered[0].printed)
+
+        expected = _outcomes(task, task.reference, cases)
+        failing = _first_difference(expected, answered)
+        if failing is None:
+            return _right(task, answered[0].printed)
+
+        attempt = Attempt(task, answer, cases, expected, answered, failing)
+        return _wrong(task, _cause(attempt), _evidence(attempt), answered[failing].printed)
 
 
-def _cause(task: Exercise, cases: list[tuple], results: list, failing: int) -> str:
-    """The mistake that gives what the answer gives, wherever both give a result to compare."""
-    if isinstance(results[failing], str):
-        return results[failing]
-    for words, mistaken in task.mistakes.items():
-        pairs = zip(task.results(mistaken, cases), results, strict=True)
-        both = {number: pair for number, pair in enumerate(pairs) if not any(isinstance(one, str) for one in pair)}
-        if failing in both and not any(_values_differ(*pair) for pair in both.values()):
-            return words
-    return f"it goes wrong when {cases[failing][0]}"
+# --- one call -----------------------------------------------------------------------------------
 
 
-def _values_differ(expected: Any, got: Any) -> str:
-    """In words, "" if they agree. Floats need not agree to the last digit, nor in dtype."""
-    if isinstance(got, str):
-        return f"Expected {_show(expected)}"
-    if not isinstance(expected, torch.Tensor):
-        same = math.isclose(expected, got, abs_tol=1e-5) if isinstance(expected, float) else expected == got
-    elif expected.shape != got.shape:
-        return f"Expected shape {tuple(expected.shape)}, got {tuple(got.shape)}"
-    else:
-        close = torch.isclose(got.double(), expected.double(), rtol=1e-3, atol=1e-5)
-        same = close.all()
-        if not same and expected.numel() > SHOWN:
-            first = tuple((~close).nonzero()[0].tolist())
-            return f"At {list(first)} expected {_show(expected[first])}, got {_show(got[first])}"
-    return "" if same else f"Expected {_show(expected)}, got {_show(got)}"
+@dataclass(frozen=True)
+class Outcome:
+    """What a call gave: a value to compare, or a problem in words, perhaps with a line of code."""
+
+    value: Any = None
+    problem: str = ""
+    line: str = ""
+    printed: str = ""
+    blank: bool = False
 
 
-def _dtypes_differ(expected: Any, got: Any) -> str:
-    """The same for dtypes: they count where whole numbers, such as pixels, are asked for."""
-    if not isinstance(expected, torch.Tensor) or expected.is_floating_point() or expected.dtype == got.dtype:
+def _outcomes(task: Exercise, function: Callable, cases: list[tuple]) -> list[Outcome]:
+    return [_outcome(task, function, args) for _, *args in cases]
+
+
+def _outcome(task: Exercise, function: Callable, args: list) -> Outcome:
+    args = copy.deepcopy(args)  # code that changes its input does not spoil the next call
+    output = io.StringIO()
+
+    try:
+        with redirect_stdout(output):
+            result = function(*args)
+    except Exception as error:
+        return Outcome(
+            problem=_in_words(error),
+            line=_line_of(error, function),
+            printed=output.getvalue(),
+            blank=isinstance(error, NotImplementedError) and not str(error),
+        )
+
+    printed = output.getvalue()
+    if result is None or result is ...:
+        problem = "it returns nothing for this input: a return is missing"
+        return Outcome(problem=problem, printed=printed, blank=_is_stub(function))
+
+    try:
+        return Outcome(task.read(result, args), printed=printed)
+    except Unreadable as unreadable:
+        return Outcome(problem=str(unreadable), printed=printed)
+
+
+def _in_words(error: Exception) -> str:
+    message = re.sub("0x[0-9a-f]+", "0x…", str(error))  # addresses differ from run to run
+    return f"it raises {type(error).__name__}: {message}".rstrip(": .")
+
+
+def _line_of(error: Exception, function: Callable) -> str:
+    """The last line of the answer's own file that the error passed through, "" if unknown."""
+    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.line for frame in frames if frame.filename == file]
+    if not lines:
         return ""
-    return f"Expected {expected.dtype}, got {got.dtype}"
+    return lines[-1] or ""  # None where the source is not at hand
+
+
+def _is_stub(function: Callable) -> bool:
+    """Whether nothing is done in it: a docstring, ``pass``, ``...``, a bare return."""
+    if not hasattr(function, "__code__"):
+        return False
+    idle = {"RESUME", "NOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE"}
+    return all(step.opname in idle for step in dis.get_instructions(function))
+
+
+def _takes(function: Callable, args: list) -> bool:
+    signature = _signature(function)
+    if signature is None:
+        return True
+
+    try:
+        signature.bind(*args)
+    except TypeError:
+        return False
+    return True
+
+
+def _signature(function: Callable) -> inspect.Signature | None:
+    """None for functions written in C that do not tell."""
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+
+
+def _arguments(function: Callable) -> str:
+    """As they stand in the stub, without types: "(images, dy, dx, pad=4)"."""
+    signature = inspect.signature(function)
+    bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    return str(signature.replace(parameters=bare, return_annotation=signature.empty))
+
+
+# --- two results --------------------------------------------------------------------------------
+
+
+def _first_difference(expected: list[Outcome], answered: list[Outcome]) -> int | None:
+    """The number of the first case that goes wrong; dtypes are looked at where all values agree."""
+    for differ in (_outcomes_differ, _dtypes_differ):
+        for number, pair in enumerate(zip(expected, answered, strict=True)):
+            if differ(*pair):
+                return number
+    return None
+
+
+def _outcomes_differ(expected: Outcome, got: Outcome) -> bool:
+    return bool(got.problem) or _values_differ(expected.value, got.value)
+
+
+def _dtypes_differ(expected: Outcome, got: Outcome) -> bool:
+    """They count where whole numbers, such as pixels, are asked for."""
+    if not isinstance(expected.value, torch.Tensor) or expected.value.is_floating_point():
+        return False
+    return expected.value.dtype != got.value.dtype
+
+
+def _values_differ(expected: Any, got: Any) -> bool:
+    """Floats need not agree to the last digit, nor in dtype."""
+    if isinstance(expected, float):
+        return not math.isclose(expected, got, abs_tol=1e-5)
+    if not isinstance(expected, torch.Tensor):
+        return expected != got
+    return expected.shape != got.shape or not _close(expected, got).all()
+
+
+def _close(expected: torch.Tensor, got: torch.Tensor) -> torch.Tensor:
+    return torch.isclose(got.double(), expected.double(), rtol=1e-3, atol=1e-5)
+
+
+# --- the cause ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """An answer that went wrong: every case with both outcomes, and the number of the first."""
+
+    task: Exercise
+    answer: Callable
+    cases: list[tuple]
+    expected: list[Outcome]
+    answered: list[Outcome]
+    failing: int
+
+
+def _cause(attempt: Attempt) -> str:
+    """The most telling words there are, in this order."""
+    return (
+        _known_mistake(attempt)
+        or _other_default(attempt)
+        or attempt.answered[attempt.failing].problem
+        or _other_shape(attempt)
+        or _idle_argument(attempt)
+        or f"it goes wrong when {attempt.cases[attempt.failing][0]}"
+    )
+
+
+def _known_mistake(attempt: Attempt) -> str:
+    """The words of a mistake that gives what the answer gives, in every case."""
+    for cause, mistake in attempt.task.mistakes:
+        if _is_shown_by(attempt, mistake):
+            return cause
+    return ""
+
+
+def _is_shown_by(attempt: Attempt, mistake: Callable) -> bool:
+    def outcome(number: int) -> Outcome:
+        _, *args = attempt.cases[number]
+        return _outcome(attempt.task, mistake, args)
+
+    # first the case that goes wrong: it rules most mistakes out
+    failing = attempt.failing
+    if not _agrees_where_it_fails(attempt.answered[failing], outcome(failing)):
+        return False
+
+    others = [number for number in range(len(attempt.cases)) if number != failing]
+    return all(_agrees_elsewhere(attempt.answered[number], outcome(number)) for number in others)
+
+
+def _agrees_where_it_fails(answered: Outcome, mistaken: Outcome) -> bool:
+    """In the case that is shown to the student the same must come out, or the same error."""
+    if answered.problem or mistaken.problem:
+        return answered.problem == mistaken.problem
+    return not _values_differ(mistaken.value, answered.value)
+
+
+def _agrees_elsewhere(answered: Outcome, mistaken: Outcome) -> bool:
+    """A mistake is written in many ways, which part where it has led to nothing any more."""
+    if answered.problem:  # another way of writing it raises other words, or nothing
+        return True
+    if mistaken.problem:
+        return False
+    if _has_nan(answered.value) or _has_nan(mistaken.value):  # 0 / 0 in one of them
+        return True
+    return not _values_differ(mistaken.value, answered.value)
+
+
+def _has_nan(value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        return bool(value.isnan().any())
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _other_default(attempt: Attempt) -> str:
+    """An argument that the failing case leaves out, with another default than the reference's."""
+    signature = _signature(attempt.answer)
+    if signature is None:
+        return ""
+
+    given = len(attempt.cases[attempt.failing]) - 1
+    asked = inspect.signature(attempt.task.reference).parameters.values()
+
+    for own, right in list(zip(signature.parameters.values(), asked, strict=False))[given:]:
+        if own.default not in (own.empty, right.default):
+            return f"the default of `{right.name}` is {own.default}, expected {right.default}"
+    return ""
+
+
+def _other_shape(attempt: Attempt) -> str:
+    expected, got = attempt.expected[attempt.failing].value, attempt.answered[attempt.failing].value
+    if not isinstance(expected, torch.Tensor) or expected.shape == got.shape:
+        return ""
+    return f"it returns shape {tuple(got.shape)}, expected {tuple(expected.shape)}"
+
+
+def _idle_argument(attempt: Attempt) -> str:
+    """Arguments that should make a difference, and make none.
+
+    Looked at are pairs of cases that differ in one argument alone, and in what is right: there the
+    answer has to move, too.
+    """
+    moves: dict[str, list[bool]] = {}
+
+    for one, other in combinations(range(len(attempt.cases)), 2):
+        changed = _changed_arguments(attempt, one, other)
+        if len(changed) == 1 and _should_move(attempt, one, other):
+            before, after = attempt.answered[one].value, attempt.answered[other].value
+            moves.setdefault(changed[0], []).append(_values_differ(before, after))
+
+    idle = [f"`{name}`" for name, moved in moves.items() if not any(moved)]
+    if not idle:
+        return ""
+    return (
+        f"{' and '.join(idle)} {'make' if len(idle) > 1 else 'makes'} no difference to the result"
+    )
+
+
+def _should_move(attempt: Attempt, one: int, other: int) -> bool:
+    if attempt.answered[one].problem or attempt.answered[other].problem:
+        return False
+    return _values_differ(attempt.expected[one].value, attempt.expected[other].value)
+
+
+def _changed_arguments(attempt: Attempt, one: int, other: int) -> list[str]:
+    first, second = _bound(attempt, one), _bound(attempt, other)
+    return [name for name in first if not _same_argument(first[name], second[name])]
+
+
+def _bound(attempt: Attempt, number: int) -> dict[str, Any]:
+    """The arguments of a case by name, those that it leaves out included."""
+    bound = inspect.signature(attempt.task.reference).bind(*attempt.cases[number][1:])
+    bound.apply_defaults()
+    return bound.arguments
+
+
+def _same_argument(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return one.shape == other.shape and torch.equal(one, other)
+    return one == other
+
+
+# --- in words -----------------------------------------------------------------------------------
+
+
+def _right(task: Exercise, printed: str) -> Verdict:
+    text = _paragraph(f"✓ {task.name}: right. Your code is used from here on.", GREEN)
+    return Verdict(True, text, printed)
+
+
+def _not_attempted(task: Exercise, printed: str = "") -> Verdict:
+    text = _paragraph(f"– {task.name}: not attempted yet, so the reference is used.", YELLOW)
+    return Verdict(False, text, printed)
+
+
+def _wrong(
+    task: Exercise, cause: str, evidence: tuple[str, ...] = (), printed: str = ""
+) -> Verdict:
+    verdict = f"✗ {task.name}: wrong, so the reference is used."
+    details = [f"Cause: {cause}.", *evidence, f"Hint: {task.hint}"]
+
+    text = "\n".join([_paragraph(verdict, RED), *map(_detail, details)])
+    return Verdict(False, text, printed)
+
+
+def _paragraph(text: str, colour: str) -> str:
+    """Wrapped, with its first sign in colour."""
+    sign, rest = text[0], textwrap.fill(text, WIDTH, subsequent_indent="  ")[1:]
+    return f"{colour}{sign}{PLAIN}{rest}"
+
+
+def _detail(text: str) -> str:
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent="  ",
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _evidence(attempt: Attempt) -> tuple[str, ...]:
+    """The line that raised, the smallest input that shows it, and the difference there."""
+    names = inspect.signature(attempt.task.reference).parameters
+    args = zip(names, attempt.cases[attempt.failing][1:], strict=False)
+    shown = ", ".join(f"{name}={_show(arg)}" for name, arg in args)
+
+    outcome = attempt.answered[attempt.failing]
+    difference = _difference(attempt.expected[attempt.failing].value, outcome)
+    line = [f"In the line: {outcome.line}"] if outcome.line else []
+
+    return *line, f"Smallest input that shows it: {shown}", f"{difference}."
+
+
+def _difference(expected: Any, outcome: Outcome) -> str:
+    if outcome.problem:
+        return f"Expected {_show(expected)}"
+
+    got = outcome.value
+    if not isinstance(expected, torch.Tensor):
+        return f"Expected {_show(expected)}, got {_show(got)}"
+    if expected.shape != got.shape:
+        return f"Expected shape {tuple(expected.shape)}, got {tuple(got.shape)}"
+
+    close = _close(expected, got)
+    if close.all():
+        return f"Expected {expected.dtype}, got {got.dtype}"
+    if expected.numel() <= SHOWN:
+        return f"Expected {_show(expected)}, got {_show(got)}"
+
+    first = tuple((~close).nonzero()[0].tolist())
+    return f"At {list(first)} expected {_show(expected[first])}, got {_show(got[first])}"
 
 
 def _show(value: Any) -> str:
-    if isinstance(value, torch.Tensor) and value.numel() > SHOWN:
-        return f"{value.dtype} {tuple(value.shape)}"
     if isinstance(value, torch.Tensor):
-        return str((value.double().numpy().round(4) if value.is_floating_point() else value).tolist())
+        return _show_tensor(value)
     if isinstance(value, nn.Module):
-        return " – ".join(type(layer).__name__ for layer in value.modules() if not list(layer.children()))
+        return _show_layers(value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _show_tensor(tensor: torch.Tensor) -> str:
+    if tensor.numel() > SHOWN:
+        return f"{tensor.dtype} {tuple(tensor.shape)}"
+    if tensor.is_floating_point():
+        return str(tensor.double().numpy().round(4).tolist())
+    return str(tensor.tolist())
+
+
+def _show_layers(model: nn.Module) -> str:
+    """The layers in their order, "Conv2d – BatchNorm2d"."""
+    layers = [layer for layer in model.modules() if not list(layer.children())]
+    frozen = not all(parameter.requires_grad for parameter in model.parameters())
+
+    names = " – ".join(type(layer).__name__ for layer in layers)
+    return f"{names}, frozen" if frozen else names

@@ -1,12 +1,18 @@
 """What a network is made of, and what a picture costs in it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from course_lib.models.checks import check_whole
 from course_lib.models.lambda_layer import LambdaLayer
+from course_lib.models.modes import in_eval_mode
+
+TITLES = ("layer", "kind", "output", "parameters", "million multiply-adds")
 
 
 @dataclass(frozen=True)
@@ -27,55 +33,115 @@ class Summary:
     multiply_adds: int
 
     def __str__(self) -> str:
-        lines = [("layer", "kind", "output", "parameters", "million multiply-adds")]
-        lines += [(each.name, each.kind, " × ".join(map(str, each.shape)), f"{each.parameters:,}",
-                   f"{each.multiply_adds / 1e6:,.1f}") for each in self.layers]
-        lines.append(("sum", "", "", f"{self.parameters:,}", f"{self.multiply_adds / 1e6:,.1f}"))
-        wide = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return "\n".join("  ".join([cells[0].ljust(wide[0]), cells[1].ljust(wide[1]),
-                                    *(cell.rjust(w) for cell, w in zip(cells[2:], wide[2:], strict=True))])
-                         for cells in lines)
+        rows = [TITLES]
+        for each in self.layers:
+            shape = " × ".join(map(str, each.shape))
+            rows.append((each.name, each.kind, shape, *_numbers(each)))
+        rows.append(("sum", "", "", *_numbers(self)))
+
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = []
+        for name, kind, *rest in rows:
+            cells = [name.ljust(widths[0]), kind.ljust(widths[1])]
+            cells += [cell.rjust(width) for cell, width in zip(rest, widths[2:], strict=True)]
+            lines.append("  ".join(cells))
+        return "\n".join(lines)
 
 
 def summary(model: nn.Module, size: int, depth: int = 1) -> Summary:
-    """Layers, output shapes, parameters and multiply-adds for one picture of ``size`` × ``size`` pixels.
+    """Layers, output shapes, parameters and multiply-adds for one picture of ``size`` × ``size``.
 
-    depth: how far to look into the network; 1 shows its stages, 2 their blocks, a large number every convolution.
-    A lambda layer is one row. Layers that hold no weight and keep the shape (ReLU, dropout) are left out.
-    Multiply-adds are those of the convolutions and matrix products that are run, half of what torch counts as
-    operations. A model on the device ``meta`` is summed up without being computed.
+    depth: how far to look into the network; 1 shows its stages, 2 their blocks, a large number
+        every convolution. A lambda layer is one row. Layers that hold no weight and keep the shape
+        (ReLU, dropout) are left out.
+    Multiply-adds are those of the convolutions and matrix products that are run, half of what torch
+    counts as operations. A model on the device ``meta`` is summed up without being computed.
+    Raises ValueError for a size or depth below 1, and for a network without weights.
     """
-    rows: list[tuple[str, nn.Module, torch.Size]] = []
+    check_whole(size=size, depth=depth)
+    picture = _empty_picture(model, size)  # (1, C, H, W)
 
-    def note(name: str):
+    counter = FlopCounterMode(display=False)
+    shown = _shown(model, depth)
+    with in_eval_mode(model), torch.no_grad(), _outputs_noted(shown) as seen, counter:
+        model(picture)
+    operations = counter.get_flop_counts()
+
+    def multiply_adds(name: str) -> int:
+        return sum(operations.get(name, {}).values()) // 2
+
+    layers = []
+    for name, shape in seen:
+        module = shown[name]
+        layers.append(
+            Layer(
+                name=name,
+                kind=type(module).__name__,
+                shape=tuple(shape[1:]),
+                parameters=_parameters(module),
+                multiply_adds=multiply_adds(f"{type(model).__name__}.{name}"),
+            )
+        )
+    return Summary(layers, _parameters(model), multiply_adds("Global"))
+
+
+def _empty_picture(model: nn.Module, size: int) -> torch.Tensor:
+    """As the first layer with weights takes it: (1, C, size, size)."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            channels = module.weight.shape[1]
+            if isinstance(module, nn.Conv2d):
+                channels *= module.groups
+            return module.weight.new_zeros(1, channels, size, size)
+
+    raise ValueError(
+        f"{type(model).__name__} has no convolution and no linear layer: nothing tells how many "
+        "channels its pictures have"
+    )
+
+
+def _shown(model: nn.Module, depth: int) -> dict[str, nn.Module]:
+    """The modules that lie so deep, and those above that have nothing inside."""
+    shown = {}
+    inside: tuple[str, ...] = ()  # beginnings of names within lambda layers
+
+    for name, module in model.named_modules():
+        if not name or name.startswith(inside):
+            continue
+
+        whole = isinstance(module, LambdaLayer) or not any(module.children())
+        level = name.count(".") + 1
+        if level == depth or (level < depth and whole):
+            shown[name] = module
+
+        if isinstance(module, LambdaLayer):
+            inside += (f"{name}.",)
+    return shown
+
+
+@contextmanager
+def _outputs_noted(shown: dict[str, nn.Module]) -> Iterator[list[tuple[str, torch.Size]]]:
+    """Name and output shape of each module, in the order in which they run."""
+    seen: list[tuple[str, torch.Size]] = []
+
+    def hook_for(name: str):
         def hook(module, inputs, output):
-            if any(True for _ in module.parameters()) or output.shape != inputs[0].shape:
-                rows.append((name, module, output.shape))
+            if _parameters(module) or output.shape != inputs[0].shape:
+                seen.append((name, output.shape))
+
         return hook
 
-    inside = {f"{name}.{part}" for name, module in model.named_modules() if isinstance(module, LambdaLayer)
-              for part, _ in module.named_modules()}  # a lambda layer reads its convolutions and never calls them
-    shown = [(name, module) for name, module in model.named_modules() if name and name not in inside and (
-        name.count(".") == depth - 1 or name.count(".") < depth - 1 and (
-            isinstance(module, LambdaLayer) or not any(module.children())))]
-    hooks = [module.register_forward_hook(note(name)) for name, module in shown]
-    modes = {module: module.training for module in model.modules()}
-    weight = next(model.parameters())  # of the first convolution: (D, C, k, k)
-    counter = FlopCounterMode(display=False)
+    hooks = [module.register_forward_hook(hook_for(name)) for name, module in shown.items()]
     try:
-        with torch.no_grad(), counter:
-            model.eval()(torch.zeros(1, weight.shape[1], size, size, device=weight.device, dtype=weight.dtype))
+        yield seen
     finally:
-        for module, training in modes.items():
-            module.training = training
         for hook in hooks:
             hook.remove()
-    counts = counter.get_flop_counts()
-    work = {name: sum(ops.values()) // 2 for name, ops in counts.items()}
-    layers = [Layer(name, type(module).__name__, tuple(shape[1:]), _parameters(module),
-                    work.get(f"{type(model).__name__}.{name}", 0)) for name, module, shape in rows]
-    return Summary(layers, _parameters(model), work["Global"])
 
 
 def _parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
+
+
+def _numbers(row: Layer | Summary) -> tuple[str, str]:
+    return f"{row.parameters:,}", f"{row.multiply_adds / 1e6:,.1f}"

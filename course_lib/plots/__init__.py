@@ -1,12 +1,35 @@
 """Every picture of the course, drawn from histories, arrays and stores.
 
-Each function returns a :class:`Picture`, which carries a text of what it shows, built from the numbers
-themselves. pyplot is never touched: no figure stays open, and none appears twice in a notebook.
+Each function returns a :class:`Picture`, which carries a text of what it shows, built from the
+numbers themselves. pyplot is never touched: no figure stays open, and none appears twice.
+
+- ``charts.py``: curves and bars
+- ``galleries.py``: pictures of pictures
+- ``picture.py``: the style, and the PNG with its text
+- ``words.py``: numbers and names as they are written
 """
 
-from .charts import accuracy_by_price, confusions, history, lr_range, per_class, schedules
-from .galleries import augmentation_gallery, cam_grid, gallery, wrong
-from .picture import Picture
+from course_lib.plots.charts import (
+    accuracy_by_price,
+    confusions,
+    history,
+    lr_range,
+    per_class,
+    schedules,
+)
+from course_lib.plots.galleries import augmentation_gallery, cam_grid, gallery, wrong
+from course_lib.plots.picture import Picture
 
-__all__ = ["Picture", "accuracy_by_price", "augmentation_gallery", "cam_grid", "confusions", "gallery", "history",
-           "lr_range", "per_class", "schedules", "wrong"]
+__all__ = [
+    "Picture",
+    "accuracy_by_price",
+    "augmentation_gallery",
+    "cam_grid",
+    "confusions",
+    "gallery",
+    "history",
+    "lr_range",
+    "per_class",
+    "schedules",
+    "wrong",
+]

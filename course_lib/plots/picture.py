@@ -1,4 +1,4 @@
-"""What every drawing shares: the picture with its text, the style, and the words for names and numbers."""
+"""What every drawing shares: the picture with its text, and the style."""
 
 import base64
 import io
@@ -7,90 +7,105 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import style
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-DPI = 144  # shown at 72: one point is one pixel on the page, and sharp on a dense screen
-WIDTH, GAP, LINE = 848, 8, 14  # pixels on the page: a full figure, between two tiles, a line of text
-_house_style = style.context(["default", {
-    "figure.facecolor": "white", "axes.facecolor": "white", "figure.dpi": DPI, "font.size": 11,
-    "axes.titlesize": 12, "axes.titlelocation": "left", "axes.titlepad": 9, "axes.labelsize": 11,
-    "xtick.labelsize": 10.5, "ytick.labelsize": 10.5, "legend.fontsize": 10.5, "legend.frameon": False,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
-    "figure.constrained_layout.w_pad": 0.1, "grid.color": "#dddddd", "lines.linewidth": 1.8, "lines.markersize": 5,
-}])
+from course_lib.files import CourseError, written_whole
+
+POINTS = 72  # an inch: a point of a figure is a pixel on the page
+DPI = 144  # twice as fine as shown: sharp on a dense screen
+WIDTH = 848  # of a full figure, in pixels on the page
+
+STYLE = {
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "figure.dpi": DPI,
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 9,
+    "axes.labelsize": 11,
+    "xtick.labelsize": 10.5,
+    "ytick.labelsize": 10.5,
+    "legend.fontsize": 10.5,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "figure.constrained_layout.w_pad": 0.1,
+    "grid.color": "#dddddd",
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5,
+}
+
+# A decorator: within it, our style and nothing that the reader set; outside, what was there before.
+house_style = style.context(["default", STYLE])
 
 
 class Picture:
     """A finished drawing: ``figure``, ``alt`` (what it shows, in words) and ``png`` (bytes)."""
 
     def __init__(self, figure: Figure, alt: str):
-        self.figure, self.alt, self.png = figure, " ".join(alt.split()), _png(figure)
+        self.figure = figure
+        self.alt = " ".join(alt.split())
+        self.png = _png(figure)
 
     def __repr__(self) -> str:
         return self.alt
 
     def _repr_html_(self) -> str:
+        """As a notebook shows it: HTML, since an image alone would have no alt text there."""
         data = base64.b64encode(self.png).decode()
-        return (f'<img alt="{escape(self.alt)}" src="data:image/png;base64,{data}" '
-                f'width="{round(self.figure.get_figwidth() * 72)}" style="max-width:100%;height:auto">')
+        width = round(self.figure.get_figwidth() * POINTS)
+        return (
+            f'<img alt="{escape(self.alt)}" src="data:image/png;base64,{data}" '
+            f'width="{width}" style="max-width:100%;height:auto">'
+        )
 
     def save(self, path: str | Path, **texts: str) -> None:
-        """As a PNG that carries ``texts`` and, under Description, what it shows."""
+        """As a PNG that carries ``texts`` and, under Description, what it shows.
+
+        Whole or not at all. Raises CourseError for a folder that cannot be written, or is full.
+        """
         carried = PngInfo()
         for key, value in {"Description": self.alt, **texts}.items():
             carried.add_itxt(key, value)
-        Image.open(io.BytesIO(self.png)).save(path, "PNG", pnginfo=carried, optimize=True)
+
+        page = Image.open(io.BytesIO(self.png))
+        try:
+            with written_whole(Path(path)) as aside:
+                page.save(aside, "PNG", pnginfo=carried, optimize=True)
+        except OSError as error:
+            raise CourseError(f"cannot write {path} ({error.strerror or error})") from error
 
 
-def _png(figure: Figure) -> bytes:
-    """256 colours chosen for this page: a third of the bytes. k-means stops when under 10,000 pixels change."""
-    canvas, file = FigureCanvasAgg(figure), io.BytesIO()
-    canvas.draw()
-    page = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    page.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=10_000).save(file, "PNG", optimize=True)
-    return file.getvalue()
+def charts(number: int, height: int, width: int = WIDTH) -> tuple[Figure, list[Axes]]:
+    """A figure with ``number`` axes side by side; sizes in pixels on the page."""
+    figure = Figure(figsize=(width / POINTS, height / POINTS), layout="constrained")
+    return figure, list(figure.subplots(1, number, squeeze=False)[0])
 
 
-def _charts(number: int, height: int, width: int = WIDTH):
-    figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
-    return figure, figure.subplots(1, number, squeeze=False)[0]
-
-
-def _note(words: str) -> Picture:
-    figure, (ax,) = _charts(1, 40, width=480)
+def note(words: str) -> Picture:
+    """A sentence in place of a picture, where there is nothing to draw."""
+    figure, (ax,) = charts(1, 40, width=480)
     ax.set_axis_off()
     ax.text(0, 0.5, words, va="center")
     return Picture(figure, words)
 
 
-def _number(value: float) -> str:
-    return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e")
+def _png(figure: Figure) -> bytes:
+    """In 256 colours chosen for this page, which takes a third of the bytes."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    page = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
+    # k-means refines the colours until a round changes fewer than 10,000 pixels.
+    page = page.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=10_000)
 
-def _percent(value: float) -> str:
-    return f"{value:.1f} %"
-
-
-def _span(values, write=_number) -> str:
-    return write(values[0]) if len(values) == 1 else f"from {write(values[0])} to {write(values[-1])}"
-
-
-def _count(things, noun: str, plural: str = "s") -> str:
-    return f"{len(things)} {noun}{plural * (len(things) != 1)}"
-
-
-def _listing(items: list[str], limit: int, comma: str = ", ") -> str:
-    more = f" and {len(items) - limit} more" if len(items) > limit else ""
-    return comma.join(map(str, items[:limit])) + more
-
-
-def _short(name, limit: int = 16) -> str:
-    """The first of several synonyms, cut to ``limit`` characters."""
-    return _cut(str(name).split(",")[0].strip(), limit)
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[:limit - 1].rstrip() + "…"
+    file = io.BytesIO()
+    page.save(file, "PNG", optimize=True)
+    return file.getvalue()

@@ -1,9 +1,30 @@
 """The training loop and what it needs."""
 
-from course_lib.training.checkpoint import CheckpointError
-from course_lib.training.engine import Metrics, TrainingError, evaluate, fit, train_one_epoch
+from course_lib.training.checkpoint import Checkpoint, CheckpointError
 from course_lib.training.history import History, curves
-from course_lib.training.trainer import Extras, Trainer
+from course_lib.training.loop import (
+    Callbacks,
+    Metrics,
+    TrainingError,
+    evaluate,
+    fit,
+    train_one_epoch,
+)
+from course_lib.training.losses import CrossEntropy
+from course_lib.training.step import Extras, Trainer
 
-__all__ = ["CheckpointError", "Extras", "History", "Metrics", "Trainer", "TrainingError", "curves", "evaluate",
-           "fit", "train_one_epoch"]
+__all__ = [
+    "Callbacks",
+    "Checkpoint",
+    "CheckpointError",
+    "CrossEntropy",
+    "Extras",
+    "History",
+    "Metrics",
+    "Trainer",
+    "TrainingError",
+    "curves",
+    "evaluate",
+    "fit",
+    "train_one_epoch",
+]

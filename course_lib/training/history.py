@@ -1,19 +1,27 @@
-"""What a training leaves behind: one row per epoch, and the loss and learning rate along the way."""
+"""What a training leaves behind: a row per epoch, and the loss and learning rate along the way."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from course_lib.runtime import CourseError
+from course_lib.files import CourseError, writable
 
-COLUMNS = ("epoch", "picture_size", "train_loss", "train_top1", "val_loss", "val_top1", "lr", "seconds",
-           "eval_seconds")
+COLUMNS = (
+    "epoch",
+    "picture_size",  # pixels; None: as the loader gives them
+    "train_loss",
+    "train_top1",  # accuracies are fractions
+    "val_loss",
+    "val_top1",
+    "lr",  # of the epoch's last step
+    "seconds",  # of training
+    "eval_seconds",  # of looking at the held-out pictures
+)
 
 
 @dataclass
 class History:
-    """rows: a dict per epoch (COLUMNS; accuracies are fractions, ``lr`` where the epoch left it, ``seconds`` of
-    training, ``eval_seconds`` of looking at the held-out pictures); steps: [step, lr, loss] every tenth step."""
+    """rows: a dict per epoch, with the keys COLUMNS; steps: [step, lr, loss] every tenth step."""
 
     rows: list[dict] = field(default_factory=list)
     steps: list[list[float]] = field(default_factory=list)
@@ -39,26 +47,52 @@ class History:
         return cls(list(state["rows"]), list(state["steps"]))
 
 
-def curves(folder: Path | None) -> Callable[[History], None]:
-    """What ``fit`` calls after each epoch to show its rows in TensorBoard, each once; does nothing without a folder.
+@dataclass
+class EpochSoFar:
+    """Sums over an epoch, which may have been stopped between two batches."""
 
-    Raises CourseError where TensorBoard is not installed.
+    batches: int = 0
+    images: int = 0
+    loss: float = 0.0  # summed over pictures
+    right: float = 0.0
+    seconds: float = 0.0
+    lr: float = 0.0  # of the last step
+    stopped: bool = False
+
+
+def curves(folder: Path | None) -> Callable[[History], None]:
+    """A callback for ``after_epoch`` that shows the rows in TensorBoard, each once.
+
+    Without a folder it does nothing. Raises CourseError where TensorBoard is not installed, or the
+    folder cannot be written.
     """
     if not folder:
         return lambda history: None
+
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise CourseError("TensorBoard is not installed: pip install tensorboard") from error
-    writer, shown = SummaryWriter(folder), 0
+
+    if not writable(folder):
+        raise CourseError(f"cannot write TensorBoard's curves to {folder}: choose another folder")
+    writer = SummaryWriter(folder)
+    shown = 0
 
     def write(history: History) -> None:
         nonlocal shown
-        for row in history.rows[shown:]:  # all, where a training goes on
+        for row in history.rows[shown:]:  # more than one, where a training goes on
             for name, value in row.items():
                 if value is not None:
                     writer.add_scalar(name, value, row["epoch"])
         shown = len(history.rows)
-        writer.flush()
+
+        try:
+            writer.flush()
+        except OSError as error:
+            raise CourseError(
+                f"cannot write TensorBoard's curves to {folder} ({error.strerror or error}). Make "
+                "room, or leave them out, and run again: what was trained is kept."
+            ) from error
 
     return write

@@ -1,157 +1,55 @@
-"""Which weights decay, the optimizer, and how the learning rate moves."""
-
-from collections.abc import Callable, Sequence
+"""Which weights decay, and the optimizer."""
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import (
-    ChainedScheduler,
-    ConstantLR,
-    CosineAnnealingLR,
-    LinearLR,
-    LRScheduler,
-    MultiStepLR,
-    OneCycleLR,
-    ReduceLROnPlateau,
-    SequentialLR,
-)
 
-from course_lib.runtime import CourseError, pick_precision
+from course_lib.training.checks import expect
 
 
-def parameter_groups(model: nn.Module, lr: float, weight_decay: float, bias_lr: float = 1.0) -> list[dict]:
-    """Convolution and linear weights, which decay; the norms' scales; all biases, at ``bias_lr`` times the rate.
+def parameter_groups(
+    model: nn.Module, lr: float, weight_decay: float, bias_lr: float = 1.0
+) -> list[dict]:
+    """Convolution and linear weights, which decay; the norms' scales; all biases.
 
-    Shrinking a filter before a BatchNorm changes no output, only the effective step size; shrinking the
-    norm's own scale or a bias changes the function (He et al. 2018, arXiv:1812.01187, §3.1). Norms and
-    biases are the parameters with one dimension. Faster biases: Page 2019, "How to train your ResNet 8".
+    Shrinking a filter before a BatchNorm changes no output, only the effective step size; shrinking
+    the norm's own scale or a bias changes the function (He et al. 2018, arXiv:1812.01187, §3.1).
+    bias_lr: how many times faster biases learn (Page 2019, "How to train your ResNet 8").
     """
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    scales = [p for name, p in named if p.ndim <= 1 and not name.endswith("bias")]
-    biases = [p for name, p in named if p.ndim <= 1 and name.endswith("bias")]
+    expect("weight_decay", weight_decay, weight_decay >= 0, "0 or more")
+    expect("bias_lr", bias_lr, bias_lr >= 0, "0 or more")
+
+    weights, scales, biases = [], [], []
+
+    for name, p in model.named_parameters():
+        if not p.requires_grad:
+            continue
+        if p.ndim > 1:  # norms and biases have one dimension
+            weights.append(p)
+        elif name.endswith("bias"):
+            biases.append(p)
+        else:
+            scales.append(p)
+
+    # lr_scale: schedules that set a peak, and not a factor, multiply it by this
     return [
-        {"params": [p for _, p in named if p.ndim > 1], "weight_decay": weight_decay, "lr": lr, "lr_scale": 1.0},
+        {"params": weights, "weight_decay": weight_decay, "lr": lr, "lr_scale": 1.0},
         {"params": scales, "weight_decay": 0.0, "lr": lr, "lr_scale": 1.0},
         {"params": biases, "weight_decay": 0.0, "lr": lr * bias_lr, "lr_scale": bias_lr},
     ]
 
 
-def sgd(model: nn.Module, lr: float, *, momentum: float = 0.9, weight_decay: float = 5e-4,
-        bias_lr: float = 1.0, nesterov: bool = True) -> torch.optim.SGD:
-    """SGD with Nesterov momentum (Sutskever et al. 2013), weight decay on conv and linear weights only."""
+def sgd(
+    model: nn.Module,
+    lr: float,
+    *,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    bias_lr: float = 1.0,
+    nesterov: bool = True,
+) -> torch.optim.SGD:
+    """SGD with Nesterov momentum (Sutskever et al. 2013); conv and linear weights decay."""
+    expect("momentum", momentum, 0 <= momentum < 1, "from 0 to below 1")
+
     groups = parameter_groups(model, lr, weight_decay, bias_lr)
-    return torch.optim.SGD(groups, lr, momentum=momentum, nesterov=nesterov and momentum > 0)
-
-
-class Muon(torch.optim.SGD):
-    """SGD whose steps for filters are equally long in every direction (Jordan et al. 2024, "Muon: an optimizer for
-    hidden layers in neural networks").
-
-    In groups with ``orthogonal=True`` the gradient with its momentum, a matrix of (out, in · height · width), gives
-    way to the nearest orthogonal matrix, and filters keep the length they began with (unless that was zero): so the
-    rate says how far they turn. Such a step costs the same for a batch of any size: 10 to 15 times the shorter side
-    squared times the longer one, in multiply-adds. (torch.optim.Muon takes matrices, and no filters.)
-    """
-
-    @torch.no_grad()
-    def step(self, closure: Callable | None = None):
-        with torch.enable_grad():
-            loss = closure() if closure else None
-        for group in self.param_groups:
-            for p in group["params"] if group.get("orthogonal") else ():
-                if p.grad is not None:
-                    self._turn(p, group)
-        super().step()
-        return loss
-
-    def _turn(self, p: torch.Tensor, group: dict) -> None:
-        state, length = self.state[p], p.norm()
-        if not state:
-            state.update(velocity=torch.zeros_like(p), length=length)
-        velocity = state["velocity"].mul_(group["decay"]).add_(p.grad)
-        wanted = p.grad.add(velocity, alpha=group["decay"]) if group["ahead"] else velocity
-        low = torch.bfloat16 if pick_precision(p.device).dtype is torch.bfloat16 else torch.float32
-        p.grad = orthogonal(wanted.flatten(1), dtype=low).view_as(p)
-        p.mul_(torch.where(state["length"] > 0, state["length"] / length, 1.0))
-
-
-def orthogonal(matrix: torch.Tensor, iterations: int = 5, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Roughly the nearest orthogonal matrix to ``matrix`` (rows, columns), computed in ``dtype``.
-
-    Singular values above a 700th of the matrix's norm become 0.7 to 1.2, smaller ones grow: each iteration takes a
-    value s to 3.4445 s − 4.775 s³ + 2.0315 s⁵, by products alone (Jordan et al. 2024).
-    """
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    x = (wide / (wide.norm() + 1e-7)).to(dtype)
-    for _ in range(iterations):
-        gram = x @ x.T
-        x = 3.4445 * x + (-4.775 * gram + 2.0315 * gram @ gram) @ x
-    return (x if wide is matrix else x.T).to(matrix.dtype)
-
-
-def muon(model: nn.Module, lr: float, *, turn: float = 0.1, momentum: float = 0.9, weight_decay: float = 5e-4,
-         bias_lr: float = 1.0, nesterov: bool = True) -> Muon:
-    """Muon at ``turn`` times the rate for all filters but the first ones, which see the picture; SGD for the rest."""
-    weights, *others = parameter_groups(model, lr, weight_decay, bias_lr)
-    first, *inner = [p for p in weights["params"] if p.ndim == 4]
-    rest = [first, *(p for p in weights["params"] if p.ndim != 4)]
-    turned = {"params": inner, "lr": lr * turn, "lr_scale": turn, "weight_decay": 0.0, "momentum": 0.0,
-              "nesterov": False, "orthogonal": True, "decay": momentum, "ahead": nesterov}
-    return Muon([{**weights, "params": rest}, *others, turned], lr, momentum=momentum,
-                nesterov=nesterov and momentum > 0)
-
-
-def one_cycle(optimizer: torch.optim.Optimizer, peak_lr: float, total_steps: int, warm_up: float = 0.2,
-              anneal: str = "cos") -> OneCycleLR:
-    """Up for ``warm_up`` of the steps, down to (nearly) zero for the rest (Smith & Topin 2017,
-    arXiv:1708.07120), along half a cosine each or, with anneal="linear", straight. The momentum stays as it is.
-    Step it after every batch."""
-    if total_steps < 3:
-        raise CourseError(f"one cycle needs 3 steps, not {total_steps}: train longer, or in smaller batches")
-    peaks = [peak_lr * group.get("lr_scale", 1.0) for group in optimizer.param_groups]
-    warm_up = max(warm_up, 2 / total_steps)  # torch divides by the steps of the way up
-    return OneCycleLR(optimizer, peaks, total_steps, pct_start=warm_up, div_factor=25, final_div_factor=1e4,
-                      cycle_momentum=False, anneal_strategy=anneal)
-
-
-def cosine(optimizer: torch.optim.Optimizer, epochs: float, steps_per_epoch: int, warm_up: float = 0.0,
-           flat: float = 0.0) -> SequentialLR:
-    """Half a cosine from the optimizer's rate down to zero (Loshchilov & Hutter 2016, arXiv:1608.03983), after
-    ``warm_up`` epochs of a straight rise from a 25th and ``flat`` epochs at the full rate."""
-    rise, top, total = (round(part * steps_per_epoch) for part in (warm_up, warm_up + flat, epochs))
-    if total <= top:
-        raise CourseError(f"nothing is left of {epochs:g} epochs for the descent after {warm_up:g} of warm-up and "
-                          f"{flat:g} at the full rate: shorten these")
-    parts = {0: LinearLR(optimizer, 1 / 25, total_iters=rise), rise: ConstantLR(optimizer, 1.0),
-             top: CosineAnnealingLR(optimizer, total - top)}  # a part of no length gives way to the next
-    return SequentialLR(optimizer, list(parts.values()), list(parts)[1:])
-
-
-def steps(optimizer: torch.optim.Optimizer, drops: Sequence[float], steps_per_epoch: int,
-          warm_up: float = 0.0) -> ChainedScheduler:
-    """A tenth of the rate after each of the epochs ``drops``, and during the first ``warm_up`` epochs
-    (He et al. 2015, arXiv:1512.03385, §4.2)."""
-    whole = [round(epoch * steps_per_epoch) for epoch in (warm_up, *drops)]
-    return ChainedScheduler([ConstantLR(optimizer, 0.1 if whole[0] else 1.0, total_iters=whole[0]),
-                             MultiStepLR(optimizer, whole[1:])])
-
-
-def on_plateau(optimizer: torch.optim.Optimizer, patience: int = 1, factor: float = 0.2) -> ReduceLROnPlateau:
-    """LR × ``factor`` once the loss watched has not fallen for more than ``patience`` epochs."""
-    return ReduceLROnPlateau(optimizer, patience=patience, factor=factor)
-
-
-def constant(optimizer: torch.optim.Optimizer) -> LRScheduler:
-    """The learning rate that the optimizer was made with, all the way."""
-    return ConstantLR(optimizer, factor=1.0)
-
-
-def trace(make: Callable[[torch.optim.Optimizer], LRScheduler], lr: float, steps: int) -> list[float]:
-    """The learning rate at each of ``steps`` steps of the schedule that ``make`` gives an optimizer."""
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr)
-    scheduler, rates = make(optimizer), []
-    for _ in range(steps):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
-    return rates
+    nesterov = nesterov and momentum > 0  # torch allows no look ahead without momentum
+    return torch.optim.SGD(groups, lr, momentum=momentum, nesterov=nesterov)

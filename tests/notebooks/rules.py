@@ -1,43 +1,61 @@
-"""Rules that every committed notebook keeps. Each takes a notebook and its path and yields faults."""
+"""Rules that every committed notebook keeps: each takes a notebook and its path, yields faults."""
 
 import ast
 import importlib
+import io
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
 from urllib.parse import unquote
 
 import nbformat
 from prose import faults
+from runner import run
 
-from course_lib.exercises import EXERCISES
-from course_lib.exercises.checker import check
+from course_lib.exercises import EXERCISES, exercise
 
 ROOT = Path(__file__).resolve().parents[2]
 Rule = Callable[[nbformat.NotebookNode, Path], Iterator[str]]
 RULES: list[Rule] = []
 
-CELLS, MEDIAN_LINES, MAX_LINES, MAX_BYTES = (50, 90), (4, 10), 40, 2_000_000
-MIN_COMPARED, MIN_EXERCISES, MIN_ALT = 0.4, 5, 15
-GPU = {"accelerator": "GPU", "colab": {"gpuType": "T4", "provenance": []},
-       "kaggle": {"accelerator": "nvidiaTeslaT4", "isInternetEnabled": True, "isGpuEnabled": True}}
+MAX_BYTES = 2_000_000
+MIN_COMPARED = 0.4  # of the cells with output
+MIN_ALT = 15  # characters
+
+GPU = {
+    "accelerator": "GPU",
+    "colab": {"gpuType": "T4", "provenance": []},
+    "kaggle": {"accelerator": "nvidiaTeslaT4", "isInternetEnabled": True, "isGpuEnabled": True},
+}
+
 COLAB = "https://colab.research.google.com/github/"
 KAGGLE = "https://kaggle.com/kernels/welcome?src=https://github.com/"
-BADGES = {COLAB: "https://colab.research.google.com/assets/colab-badge.svg",
-          KAGGLE: "https://kaggle.com/static/images/open-in-kaggle.svg"}
+BADGES = {
+    COLAB: "https://colab.research.google.com/assets/colab-badge.svg",
+    KAGGLE: "https://kaggle.com/static/images/open-in-kaggle.svg",
+}
+
 BASE64 = re.compile(r"data:[\w/+.-]+;base64,[A-Za-z0-9+/=\s]+")
-MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:home|root|tmp|work|Users|usr|opt|mnt)/\S*|\bC:\\[A-Z]\S*")
+MACHINE_PATH = re.compile(
+    r"(?<![\w.~-])/(?:home|root|tmp|work|Users|usr|opt|mnt)/\S*|\bC:\\[A-Z]\S*"
+)
 LAYER = re.compile(r"\bBatchNorm2d\(")  # torch 2.15 prints one setting more than torch 2.11
-TIME = re.compile(r"\d\s?(?:s|ms|µs|min|minutes?|seconds?|hours?)\b|(?:pictures|images|img)\s?/\s?s\b")
+TIME = re.compile(
+    r"\d\s?(?:s|ms|µs|min|minutes?|seconds?|hours?)\b|(?:pictures|images|img)\s?/\s?s\b"
+)
+SOLUTION = re.compile(r"<summary>Solution</summary>\s*```python\n(.*?)```", re.DOTALL)
 
 
 def rule(function: Rule) -> Rule:
     RULES.append(function)
     return function
+
+
+# --- what a notebook holds ----------------------------------------------------------------------
 
 
 def read(path: Path) -> nbformat.NotebookNode:
@@ -47,16 +65,15 @@ def read(path: Path) -> nbformat.NotebookNode:
 
 def code_cells(nb) -> list[tuple[int, nbformat.NotebookNode]]:
     """(number, cell) from 1 on, of the cells that hold code."""
-    code = (c for c in nb.cells if c.cell_type == "code" and c.source.strip())
-    return list(enumerate(code, 1))
-
-
-def markdown(nb) -> str:
-    return "\n\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
+    return list(enumerate((cell for _, cell in run.code_cells(nb)), 1))
 
 
 def with_output(nb) -> list[tuple[int, nbformat.NotebookNode]]:
     return [(n, cell) for n, cell in code_cells(nb) if cell.outputs]
+
+
+def markdown(nb) -> str:
+    return "\n\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
 
 
 def tags(cell) -> list[str]:
@@ -65,16 +82,28 @@ def tags(cell) -> list[str]:
 
 def is_compared(cell) -> bool:
     """Whether nbval compares the output of this cell."""
-    ignored = {"nbval-ignore-output", "nbval-skip"} & set(tags(cell))
-    return not ignored and not re.search(r"#\s*NBVAL_(IGNORE_OUTPUT|SKIP)", cell.source)
+    if {"nbval-ignore-output", "nbval-skip"} & set(tags(cell)):
+        return False
+    return not re.search(r"#\s*NBVAL_(IGNORE_OUTPUT|SKIP)", cell.source)
+
+
+def mimes(cell) -> list[str]:
+    return [mime for out in cell.outputs for mime in out.get("data", {})]
 
 
 def output_texts(cell) -> list[str]:
     """What the outputs say, without the bytes of pictures."""
-    texts = [out.text for out in cell.outputs if out.output_type == "stream"]
-    for data in (out.get("data", {}) for out in cell.outputs):
-        texts += [text for mime, text in data.items() if mime.startswith("text/")]
+    texts = []
+    for out in cell.outputs:
+        if out.output_type == "stream":
+            texts.append(out.text)
+        texts += [text for mime, text in out.get("data", {}).items() if mime.startswith("text/")]
     return [BASE64.sub("", text) for text in texts]
+
+
+def has_picture(cell) -> bool:
+    is_image = any(mime.startswith("image/") for mime in mimes(cell))
+    return is_image or any("<img" in text for text in output_texts(cell))
 
 
 class Images(HTMLParser):
@@ -87,22 +116,23 @@ class Images(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         if tag == "img":
-            self.alts.append((dict(attributes).get("alt") or "").strip())
+            alt = dict(attributes).get("alt") or ""
+            self.alts.append(alt.strip())
 
 
-def has_picture(cell) -> bool:
-    mimes = [mime for out in cell.outputs for mime in out.get("data", {})]
-    return any(m.startswith("image/") for m in mimes) or any("<img" in t for t in output_texts(cell))
+# --- the file -----------------------------------------------------------------------------------
 
 
 @rule
 def is_valid(nb, path):
     if (nb.nbformat, nb.nbformat_minor) != (4, 5):
         yield f"nbformat {nb.nbformat}.{nb.nbformat_minor}, expected 4.5"
+
     ids = Counter(cell.get("id") for cell in nb.cells)
     if wrong := [i for i, n in ids.items() if n > 1 or i is None]:
         yield f"cell ids that are missing or occur twice: {wrong}"
-        return
+        return  # the validator would warn, and mend them
+
     try:
         nbformat.validate(nb)
     except nbformat.ValidationError as error:
@@ -120,8 +150,9 @@ def is_small(nb, path):
 def holds_no_widgets(nb, path):
     if "widgets" in nb.metadata:
         yield "metadata.widgets: GitHub will not render the notebook"
+
     for n, cell in code_cells(nb):
-        if any("widget" in mime for out in cell.outputs for mime in out.get("data", {})):
+        if any("widget" in mime for mime in mimes(cell)):
             yield f"code cell {n}: a widget as output"
 
 
@@ -129,19 +160,12 @@ def holds_no_widgets(nb, path):
 def asks_for_a_gpu(nb, path):
     for key, value in GPU.items():
         found = nb.metadata.get(key)
-        if found != (found | value if isinstance(found, dict) else value):  # more keys do no harm
+        expected = found | value if isinstance(found, dict) else value  # more keys do no harm
+        if found != expected:
             yield f"metadata.{key} is {found!r}, expected {value!r}"
 
 
-@rule
-def has_the_right_size(nb, path):
-    if not CELLS[0] <= len(nb.cells) <= CELLS[1]:
-        yield f"{len(nb.cells)} cells, expected {CELLS[0]} to {CELLS[1]}"
-    lines = {n: len(cell.source.splitlines()) for n, cell in code_cells(nb)}
-    if lines and not MEDIAN_LINES[0] <= median(lines.values()) <= MEDIAN_LINES[1]:
-        yield (f"the median code cell has {median(lines.values())} lines, "
-               f"expected {MEDIAN_LINES[0]} to {MEDIAN_LINES[1]}")
-    yield from (f"code cell {n}: {k} lines" for n, k in lines.items() if k > MAX_LINES)
+# --- the run ------------------------------------------------------------------------------------
 
 
 @rule
@@ -163,16 +187,16 @@ def ran_without_errors(nb, path):
 @rule
 def ran_on_real_data(nb, path):
     """The cell tagged ``headline`` says so in its last line: ``HEADLINE | data | result``."""
-    found = [cell for _, cell in code_cells(nb) if "headline" in tags(cell)]
+    found = [cell for _, cell in code_cells(nb) if run.is_headline(cell)]
     if len(found) != 1:
         yield f"{len(found)} cells tagged headline, expected one"
         return
-    last = "\n".join(output_texts(found[0])).strip().split("\n")[-1]
-    parts = [part.strip() for part in last.split("|", 2)]
-    if len(parts) < 3 or parts[0] != "HEADLINE":
-        yield f"the headline is {last!r}, expected 'HEADLINE | data | result'"
-    elif not re.search(r"\breal\b", parts[1]):
-        yield f"the committed outputs are not of real data: {parts[1]!r}"
+
+    headline = run.read_headline(found[0].outputs)
+    if headline == run.NO_HEADLINE:
+        yield "the last line of the headline cell is not 'HEADLINE | data | result'"
+    elif not re.search(r"\breal\b", headline.data):
+        yield f"the committed outputs are not of real data: {headline.data!r}"
 
 
 @rule
@@ -184,27 +208,37 @@ def compares_only_what_stays(nb, path):
     for n, cell in with_output(nb):
         if not is_compared(cell) or "nbval-check-output" in tags(cell):
             continue
+
+        text = "\n\n".join(output_texts(cell))
         if has_picture(cell):
             yield f"code cell {n} shows a picture: tag it nbval-ignore-output"
-        elif found := next(filter(None, map(TIME.search, output_texts(cell))), None):
+        elif found := TIME.search(text):
             yield f"code cell {n} prints a time ({found[0]}): tag it nbval-ignore-output"
-        elif any(map(LAYER.search, output_texts(cell))):
-            yield f"code cell {n} prints layers as this torch writes them: tag it nbval-ignore-output"
+        elif LAYER.search(text):
+            yield (
+                f"code cell {n} prints layers as this torch writes them: tag it nbval-ignore-output"
+            )
 
 
 @rule
 def compares_enough(nb, path):
     cells = [is_compared(cell) for _, cell in with_output(nb)]
-    if sum(cells) < MIN_COMPARED * len(cells) or not cells:
+    if not cells or sum(cells) < MIN_COMPARED * len(cells):
         yield f"nbval compares {sum(cells)} of {len(cells)} cells with output"
+
+
+# --- what a reader sees -------------------------------------------------------------------------
 
 
 @rule
 def opens_with_title_and_badges(nb, path):
-    first = nb.cells[0].source if nb.cells and nb.cells[0].cell_type == "markdown" else ""
+    is_text = nb.cells and nb.cells[0].cell_type == "markdown"
+    first = nb.cells[0].source if is_text else ""
+
     number = int(path.name[:2])
     if not re.match(rf"# .*\b0?{number}\b", first):
         yield f"the first cell does not open with '# …' and the number of the session, {number}"
+
     for link, image in BADGES.items():
         target = rf"{re.escape(link)}[\w.-]+/[\w.-]+/blob/[\w.-]+/notebooks/{re.escape(path.name)}"
         if not re.search(target, first) or image not in first:
@@ -214,11 +248,13 @@ def opens_with_title_and_badges(nb, path):
 @rule
 def describes_its_pictures(nb, path):
     for n, cell in with_output(nb):
-        if any(m.startswith("image/") for out in cell.outputs for m in out.get("data", {})):
+        if any(mime.startswith("image/") for mime in mimes(cell)):
             yield f"code cell {n}: a bare picture; show it as text/html <img alt=…>"
+
         for alt in Images("\n".join(output_texts(cell))).alts:
             if len(alt) < MIN_ALT:
                 yield f"code cell {n}: alt text {alt!r} does not say what the picture shows"
+
     text = markdown(nb)
     missing = len(re.findall(r"!\[\s*\]\(", text)) + Images(text).alts.count("")
     if missing:
@@ -229,66 +265,31 @@ def describes_its_pictures(nb, path):
 def draws_the_numbers_of_runs(nb, path):
     for number, cell in enumerate(nb.cells, 1):
         if cell.cell_type == "markdown":
-            yield from (f"cell {number}: {fault}" for fault in faults(cell.source))
+            yield from (f"cell {number}: {fault}" for fault in faults(cell.source, path))
 
 
 @rule
 def closes_its_details(nb, path):
     for number, cell in enumerate(nb.cells, 1):
-        opened, closed = (cell.source.count(tag) for tag in ("<details", "</details>"))
-        if cell.cell_type == "markdown" and opened != closed:
-            yield f"cell {number}: {opened} <details>, {closed} </details>"
-
-
-@rule
-def has_exercises(nb, path):
-    found = sum('exercise("' in cell.source for _, cell in code_cells(nb))
-    if found < MIN_EXERCISES:
-        yield f"{found} exercise cells, expected at least {MIN_EXERCISES}"
-
-
-@rule
-def shows_its_solutions(nb, path):
-    """Below each exercise stands a solution that the checker takes, for the same stub in its exercise cell."""
-    below = {id(cell): after.source for cell, after in pairwise(nb.cells)}
-    for n, cell in code_cells(nb):
-        if not (called := re.search(r'exercise\("(\w+)"', cell.source)):
-            continue
-        shown = re.search(r"<summary>Solution</summary>\s*```python\n(.*?)```", below.get(id(cell), ""), re.DOTALL)
-        if called[1] not in EXERCISES:
-            yield f"code cell {n}: there is no exercise {called[1]}"
-        elif not shown:
-            yield f"code cell {n}: no solution in the cell below"
-        elif _interface(cell.source, called[1]) != _interface(shown[1], called[1]):
-            yield f"code cell {n}: stub and solution of {called[1]} differ in signature or docstring"
-        elif found := _refused(called[1], shown[1]):
-            yield f"code cell {n}: its solution is refused: {found}"
-
-
-def _interface(source: str, name: str) -> tuple:
-    """The arguments of a function, or of a class's ``__init__``, and the docstring."""
-    (definition,) = (node for node in ast.parse(source).body if getattr(node, "name", None) == name)
-    makers = [definition, *(node for node in definition.body if getattr(node, "name", None) == "__init__")]
-    arguments = [ast.unparse(node.args) for node in makers if isinstance(node, ast.FunctionDef)]
-    return arguments, ast.get_docstring(definition)
-
-
-def _refused(name: str, solution: str) -> str:
-    """What the checker says against a solution, "" where it is right."""
-    task = EXERCISES[name]
-    exec(solution, names := dict(vars(importlib.import_module(task.reference.__module__))))
-    verdict = check(task, names[name])
-    return "" if verdict.startswith("✓") else verdict
+        if cell.cell_type == "markdown":
+            opened = cell.source.count("<details")
+            closed = cell.source.count("</details>")
+            if opened != closed:
+                yield f"cell {number}: {opened} <details>, {closed} </details>"
 
 
 @rule
 def links_to_what_exists(nb, path):
     text = markdown(nb)
     targets = re.findall(r"\]\(\s*([^)\s]+)", text) + re.findall(r"(?:src|href)=\"([^\"]+)\"", text)
+
     for target in targets:
         inside = unquote(target.split("#")[0])
-        if inside and not re.match(r"[a-z]+:", inside) and not (path.parent / inside).exists():
+        is_address = re.match(r"[a-z]+:", inside)
+        if inside and not is_address and not (path.parent / inside).exists():
             yield f"a link to {target}, which does not exist"
+
+    # Addresses of files of this repository, which the badge names.
     if badge := re.search(rf"{re.escape(COLAB)}([\w.-]+/[\w.-]+)/blob/[\w.-]+/", text):
         ours = rf"github(?:\.com)?/{re.escape(badge[1])}/(?:blob|tree|raw)/[\w.-]+/([^)\s\"#]+)"
         for target in set(re.findall(ours, text)) - {f"notebooks/{path.name}"}:
@@ -299,9 +300,69 @@ def links_to_what_exists(nb, path):
 @rule
 def names_no_machine_path(nb, path):
     for number, cell in enumerate(nb.cells, 1):
-        texts = [BASE64.sub("", cell.source), *(output_texts(cell) if cell.cell_type == "code" else [])]
-        for found in sorted({hit for text in texts for hit in MACHINE_PATH.findall(text)}):
-            yield f"cell {number}: a path of one machine: {found}"
+        texts = [BASE64.sub("", cell.source)]
+        if cell.cell_type == "code":
+            texts += output_texts(cell)
+
+        found = {hit for text in texts for hit in MACHINE_PATH.findall(text)}
+        for hit in sorted(found):
+            yield f"cell {number}: a path of one machine: {hit}"
+
+
+# --- exercises ----------------------------------------------------------------------------------
+
+
+@rule
+def has_an_exercise(nb, path):
+    if not any('exercise("' in cell.source for _, cell in code_cells(nb)):
+        yield "no cell calls exercise(…)"
+
+
+@rule
+def shows_its_solutions(nb, path):
+    """Below each exercise stands a solution that the checker takes, for the same stub."""
+    number = {id(cell): n for n, cell in code_cells(nb)}
+
+    for cell, below in pairwise([*nb.cells, nbformat.v4.new_markdown_cell()]):
+        called = re.search(r'\bexercise\("(\w+)"', cell.source)
+        if id(cell) not in number or not called:
+            continue
+
+        at, name = f"code cell {number[id(cell)]}", called[1]
+        shown = SOLUTION.search(below.source)
+        if name not in EXERCISES:
+            yield f"{at}: there is no exercise {name}"
+        elif not shown:
+            yield f"{at}: no solution in the cell below"
+        elif _interface(cell.source, name) != _interface(shown[1], name):
+            yield f"{at}: stub and solution of {name} differ in signature or docstring"
+        elif said := _refused(name, shown[1]):
+            yield f"{at}: its solution is refused: {said}"
+
+
+def _interface(source: str, name: str) -> tuple:
+    """The arguments of a function, or of a class's ``__init__``, and the docstring."""
+    (definition,) = (node for node in ast.parse(source).body if getattr(node, "name", None) == name)
+    inits = [node for node in definition.body if getattr(node, "name", None) == "__init__"]
+
+    functions = [node for node in (definition, *inits) if isinstance(node, ast.FunctionDef)]
+    arguments = [ast.unparse(node.args) for node in functions]
+    return arguments, ast.get_docstring(definition)
+
+
+def _refused(name: str, solution: str) -> str:
+    """What the checker says against a solution, "" where it goes on with it."""
+    module = importlib.import_module(EXERCISES[name].reference.__module__)
+    names = dict(vars(module))
+    exec(solution, names)
+    answer = names[name]
+
+    with redirect_stdout(io.StringIO()) as said:
+        used = exercise(name, answer)
+    return "" if used is answer else said.getvalue()
+
+
+# --- code ---------------------------------------------------------------------------------------
 
 
 @rule
@@ -314,11 +375,13 @@ def installs_no_requirements_file(nb, path):
 @rule
 def imports_what_exists(nb, path):
     for n, cell in code_cells(nb):
+        without_magics = re.sub(r"^(\s*)[!%].*$", r"\1pass", cell.source, flags=re.MULTILINE)
         try:
-            tree = ast.parse(re.sub(r"^(\s*)[!%].*$", r"\1pass", cell.source, flags=re.MULTILINE))
+            tree = ast.parse(without_magics)
         except SyntaxError as error:
             yield f"code cell {n} does not parse: {error}"
             continue
+
         for module, name in course_imports(tree):
             if not _exists(module, name):
                 yield f"code cell {n}: there is no {'.'.join(filter(None, (module, name)))}"
@@ -326,17 +389,23 @@ def imports_what_exists(nb, path):
 
 def course_imports(tree: ast.AST) -> Iterator[tuple[str, str | None]]:
     """(module, name) of every import from course_lib; the name is None for ``import module``."""
+
+    def is_ours(module: str | None) -> bool:
+        return (module or "").split(".")[0] == "course_lib"
+
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from ((a.name, None) for a in node.names if a.name.split(".")[0] == "course_lib")
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "course_lib":
+            yield from ((alias.name, None) for alias in node.names if is_ours(alias.name))
+        elif isinstance(node, ast.ImportFrom) and is_ours(node.module):
             yield from ((node.module, alias.name) for alias in node.names)
 
 
 def _exists(module: str, name: str | None) -> bool:
+    """``name`` may be something in the module, or a module of its own."""
     try:
-        if name is None or not hasattr(importlib.import_module(module), name):
-            importlib.import_module(".".join(filter(None, (module, name))))
+        found = importlib.import_module(module)
+        if name is not None and not hasattr(found, name):
+            importlib.import_module(f"{module}.{name}")
     except ImportError:
         return False
     return True

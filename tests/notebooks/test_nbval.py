@@ -1,25 +1,48 @@
-"""notebooks/conftest.py: what ``pytest --nbval --nbval-current-env notebooks`` runs with, on a notebook of one cell."""
+"""notebooks/conftest.py: what ``pytest --nbval --nbval-current-env notebooks`` runs with."""
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 
 import nbformat.v4 as v4
-import pytest
-from rules import ROOT
+from runner import RUN, run
 
 NAMES = ("COURSE_PROFILE", "TQDM_DISABLE")
+CONFTEST = RUN.with_name("conftest.py")
 
 
-@pytest.mark.parametrize("given, seen", [({}, "smoke 1"), ({"COURSE_PROFILE": "cpu", "TQDM_DISABLE": "0"}, "cpu 0")])
-def test_kernels_run_quietly_in_the_smoke_profile_unless_told_otherwise(tmp_path, given, seen):
-    for name in ("conftest.py", "run.py"):
-        shutil.copy(ROOT / "notebooks" / name, tmp_path)
-    cell = v4.new_code_cell(f"import os\nprint(*map(os.environ.get, {NAMES}))", execution_count=1,
-                            outputs=[v4.new_output("stream", text=f"{seen}\n")])
-    (tmp_path / "01_short.ipynb").write_text(v4.writes(v4.new_notebook(cells=[cell])))
-    environment = {name: value for name, value in os.environ.items() if name not in NAMES} | given
-    done = subprocess.run([sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", str(tmp_path)], text=True,
-                          cwd=tmp_path, capture_output=True, env=environment)
-    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout
+def test_kernels_run_quietly_in_the_smoke_profile_and_the_headline_is_told(tmp_path):
+    shutil.copy(RUN, tmp_path)
+    shutil.copy(CONFTEST, tmp_path)
+    quiet = v4.new_code_cell(
+        f"import os\nprint(*map(os.environ.get, {NAMES}))",
+        execution_count=1,
+        outputs=[v4.new_output("stream", text="smoke 1\n")],
+    )
+    headline = v4.new_code_cell(
+        "print('HEADLINE | toy shapes, 10 pictures | 60.1 %')",
+        metadata={"tags": ["headline", "nbval-ignore-output"]},
+    )
+    notebook = v4.new_notebook(cells=[quiet, headline])
+    (tmp_path / "01_short.ipynb").write_text(v4.writes(notebook))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", str(tmp_path)],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name not in NAMES},
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout
+    assert "01_short ran on toy shapes, 10 pictures: 60.1 %" in done.stdout
+
+
+def test_a_profile_that_is_asked_for_stays(monkeypatch):
+    monkeypatch.setenv("COURSE_PROFILE", "cpu")
+    monkeypatch.setenv("TQDM_DISABLE", "0")
+
+    monkeypatch.setitem(sys.modules, "run", run)  # it lies beside it
+    runpy.run_path(str(CONFTEST))
+    assert [os.environ[name] for name in NAMES] == ["cpu", "0"]

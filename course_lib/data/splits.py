@@ -1,0 +1,150 @@
+"""What the published data sets share: three splits, decoding, and toys where there is nothing."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from course_lib.data.decode import Decoded, Listing, decode_once, find_store
+from course_lib.data.download import Source, locate, looked_in
+from course_lib.data.store import ImageStore
+from course_lib.data.toy_shapes import toy_shapes
+from course_lib.files import CourseError, DataError, data_home, search_roots
+from course_lib.runtime import current_profile
+
+SPLITS = ("train", "tune", "val")
+
+
+class NoData(Exception):
+    """Neither on disk nor to be downloaded."""
+
+
+# --- the data set, or toys -----------------------------------------------------------------------
+
+
+def load_or_draw(
+    source: Source, split: str, profile: str | None, load: Callable[[bool], ImageStore], size: int
+) -> ImageStore:
+    """``load(smoke)``, or, where there are neither data nor a network, toys and loud words.
+
+    size: of the toy shapes, in pixels a side. Raises CourseError for an unknown split.
+    """
+    if split not in SPLITS:
+        raise CourseError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")
+
+    smoke = (profile or current_profile()) == "smoke"
+    try:
+        return load(smoke)
+    except NoData:
+        _say_so(source)
+        return stand_in(split, size)
+
+
+def root_of(source: Source, smoke: bool) -> Path:
+    """The verified folder of the set; the smoke profile never downloads.
+
+    Raises NoData where there is none, DataError where it is broken.
+    """
+    wanted = (source.folder, *search_roots())
+    root = locate(source, download=not smoke and wanted not in _unreachable)
+    if root is not None:
+        return root
+
+    if not smoke:
+        _unreachable.add(wanted)
+    raise NoData
+
+
+@cache
+def stand_in(split: str, size: int) -> ImageStore:
+    """Toy shapes, drawn once in a process for all data sets that are not there."""
+    return toy_shapes(split, size=size)
+
+
+def _say_so(source: Source) -> None:
+    wanted = (source.folder, *search_roots())
+    if wanted in _said:
+        return
+
+    _said.add(wanted)
+    print(
+        f"\n*** NO {source.name.upper()} HERE: "
+        "the pictures are TOY SHAPES, drawn by the course. ***\n"
+        "*** Every number is about toy shapes. README says how to get the real data. ***\n"
+        f"Looked in {looked_in()}.\n"
+    )
+
+
+# Once in a process is enough, to wait for a network and to be told: (folder, roots) of data sets.
+_unreachable: set[tuple] = set()
+_said: set[tuple] = set()
+
+
+# --- one array on disk for train and tune, one for val -------------------------------------------
+
+
+def decode_part(
+    source: Source,
+    name: str,
+    split: str,
+    smoke: bool,
+    make_listing: Callable[[Path, str, bool], Listing],
+    pictures: dict[str, int],
+    size: tuple[int, int],
+    fit: Callable | None = None,
+) -> Decoded:
+    """The array that ``split`` lies in: ``train``, with tune behind it, or ``val``.
+
+    Where it is in no place that is searched, it is built from ``make_listing(root, part, smoke)``.
+    pictures: how many each part must hold. Raises NoData; DataError where the other part is there
+    and real, for toys beside it would mislead.
+    """
+    part, other = ("val", "train") if split == "val" else ("train", "val")
+    stores = Path("stores", f"{name}_smoke" if smoke else name)
+
+    if found := find_store(stores / part, pictures[part]):
+        return found
+
+    def listing() -> Listing:
+        return make_listing(root_of(source, smoke), part, smoke)
+
+    try:
+        folder = data_home() / stores / part
+        return decode_once(folder, listing, size, fit, pictures[part])
+    except NoData:
+        kept = find_store(stores / other, pictures[other])
+        if not kept:
+            raise
+
+        raise DataError(
+            f"the {part} pictures were never decoded, and {source.name} is gone, though "
+            f"{kept.folder} holds the others: bring the data set back, or delete "
+            f"{kept.folder.parent}"
+        ) from None
+
+
+def rows_of(split: str, held_out: int) -> slice:
+    """The tune pictures lie behind the train pictures: both are views of one memory map."""
+    rows = {"train": slice(0, -held_out), "tune": slice(-held_out, None), "val": slice(None)}
+    return rows[split]
+
+
+def hold_out(
+    labels: np.ndarray, tune: int, limit: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows for train and for tune, ``tune`` of each class drawn once and for all.
+
+    limit: pictures of each class, train and tune together. Tune comes in rounds of one picture of
+    each class, so that any number of last rounds is stratified, too.
+    """
+    by_class = []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        shuffled = rows[np.random.default_rng(0).permutation(len(rows))]
+        by_class.append(shuffled[:limit])
+
+    train = np.concatenate([rows[tune:] for rows in by_class])
+    rounds = np.stack([rows[:tune] for rows in by_class], axis=1)  # (tune, classes)
+
+    return train, rounds.ravel()

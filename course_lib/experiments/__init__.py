@@ -1,0 +1,13 @@
+"""Recipes, runs and their records.
+
+``recipe.py`` says what a recipe is; ``tiny_imagenet.py``, ``imagenette.py`` and ``cifar.py`` hold
+those there are; ``run.py`` trains one; ``record.py`` and ``price.py`` tell what came of it;
+``trained.py`` gives the network back.
+"""
+
+from course_lib.experiments.catalogue import RECIPES, TRIALS, find_recipe
+from course_lib.experiments.recipe import DATASETS, Recipe
+from course_lib.experiments.run import Run, run
+from course_lib.experiments.trained import load
+
+__all__ = ["DATASETS", "RECIPES", "TRIALS", "Recipe", "Run", "find_recipe", "load", "run"]

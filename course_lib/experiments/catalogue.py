@@ -1,0 +1,27 @@
+"""Every recipe and trial by name. A new data set's file is entered here."""
+
+import difflib
+
+from course_lib.experiments import cifar, imagenette, tiny_imagenet
+from course_lib.experiments.recipe import Recipe
+from course_lib.files import CourseError
+
+FILES = (tiny_imagenet, imagenette, cifar)
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for file in FILES for recipe in file.RECIPES}
+
+# Recipes with one setting changed, judged on the tune split alone.
+TRIALS: dict[str, Recipe] = {trial.name: trial for file in FILES for trial in file.TRIALS}
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe or trial of that name. Raises CourseError with the nearest names."""
+    known = RECIPES | TRIALS
+    if name in known:
+        return known[name]
+
+    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.3) or list(RECIPES)[:3]
+    raise CourseError(
+        f"unknown recipe {name!r}; the nearest names are {', '.join(near)}; "
+        "python -m course_lib.train lists all"
+    )

@@ -1,0 +1,80 @@
+"""What a run costs, in a unit that holds from one machine to the next, and what the next one will.
+
+The unit is an epoch of the reference network over TinyImageNet: ``resnet18_small``, 200 classes,
+64 px, batch 64.
+"""
+
+import time
+
+import numpy as np
+import torch
+
+from course_lib.experiments.record import results
+from course_lib.models import create_model
+from course_lib.runtime import Runtime
+from course_lib.training import Trainer, loop, optim, processes, schedules
+
+REFERENCE_IMAGES = 100_000  # one epoch over TinyImageNet
+BATCH = 64
+
+
+def price(record: dict) -> float | None:
+    """What a run cost: seconds × reference_rate / 100,000. None where no rate was timed."""
+    rate = record["reference_rate"]
+    return None if rate is None else record["seconds"] * rate / REFERENCE_IMAGES
+
+
+def reference_rate(rt: Runtime, rounds: int = 4) -> float:
+    """Pictures per second that this machine trains the reference network at.
+
+    In the precision and the memory format of the run. The median of ``rounds``, after one to warm
+    up, each of as many steps as a training makes between two looks at the loss.
+    """
+    model = create_model("resnet18_small", 200).to(rt.device, memory_format=torch.channels_last)
+    optimizer = optim.sgd(model, 0.01)
+    trainer = Trainer(model.train(), optimizer, schedules.constant(optimizer), rt.precision)
+
+    x = torch.randn(BATCH, 3, 64, 64, device=rt.device)
+    x = x.contiguous(memory_format=torch.channels_last)
+    labels = torch.zeros(BATCH, dtype=torch.int64, device=rt.device)
+
+    steps = loop.LOOK_EVERY.get(rt.device.type, 10)
+    seconds = []
+
+    for _ in range(1 + rounds):
+        started = time.perf_counter()
+        for _ in range(steps):
+            loss, _ = trainer.step(x, labels)
+        loss.item()  # waits for the device
+        seconds.append(time.perf_counter() - started)
+
+    return BATCH * steps / float(np.median(seconds[1:]))
+
+
+def rate_of_all(rt: Runtime) -> float:
+    """The reference rate; of several processes, all that they do at the same time."""
+    rate = torch.tensor(reference_rate(rt), dtype=torch.float64, device=rt.device)
+    return processes.total(rate).item()
+
+
+def forecast(name: str, profile: str, rate: float) -> str:
+    """How long a recipe will take at ``rate`` reference pictures a second, in words.
+
+    From the mean price of its committed runs: those of this profile, if there are any.
+    """
+    records = results(name) or results(f"ablations/{name}")
+    records = [record for record in records if record["profile"] == profile] or records
+    prices = [price(record) for record in records if record["reference_rate"]]
+
+    if not prices:
+        return (
+            f"{name}: no run measured yet, so no forecast; this machine trains {rate:,.0f} "
+            "reference pictures/s"
+        )
+
+    mean = float(np.mean(prices))
+    minutes = mean * REFERENCE_IMAGES / rate / 60
+    return (
+        f"{name}: price {mean:.2f}, at {rate:,.0f} reference pictures/s about {minutes:,.0f} "
+        "minutes here"
+    )

@@ -1,0 +1,7 @@
+"""Tables, figures and numbers, drawn from the records in ``figures/results``.
+
+- ``pages.py``: the markers in README and notebooks, and the command
+- ``tables.py``: where to add a table
+- ``figures.py``: where to add a figure
+- ``numbers.py``: which records count, and a number as their mean and spread
+"""

@@ -1,0 +1,114 @@
+"""The figures of README and notebooks: ``<!-- figure: NAME -->`` shows ``figures/NAME.png``.
+
+A new one is a function that draws from the records of some recipes, and a line in ``FIGURES`` at
+the end of this file.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from course_lib.experiments.price import price
+from course_lib.files import REPO, CourseError
+from course_lib.report.numbers import by_machine, measured
+
+FOLDER = REPO / "figures"
+
+
+class Figure(NamedTuple):
+    """What it shows; it is out of date as soon as a record of its recipes changes."""
+
+    draw: Callable  # recipe → its records, to a plots.Picture, or None where there is no record
+    recipes: tuple[str, ...]
+
+
+def accuracy_by_price(runs: dict[str, list[dict]]):
+    """Tune accuracy against price: a curve for each recipe and machine."""
+    from course_lib import plots  # here, since --check needs no matplotlib
+
+    curves = {}
+    for recipe, records in runs.items():
+        for machine, group in by_machine(records).items():
+            curves[f"{recipe}, {machine}"] = [price_and_top1(record) for record in group]
+    return plots.accuracy_by_price(curves) if curves else None
+
+
+def price_and_top1(record: dict) -> list[tuple[float, float]]:
+    """(price so far, tune top-1) after each epoch."""
+    rows = record["history"]
+    taken = [row["seconds"] + row["eval_seconds"] for row in rows]
+
+    # Decoding, and the last look at the official split, are counted before the first epoch.
+    before = record["seconds"] - sum(taken)
+    spent = list(accumulate(taken, initial=before))[1:]
+
+    prices = [price(record | {"seconds": seconds}) for seconds in spent]
+    return [(cost, row["val_top1"]) for cost, row in zip(prices, rows, strict=True)]
+
+
+def figure(name: str, root: str = "") -> str:
+    """The line that shows a figure, with the text that was drawn with it.
+
+    ``root`` leads from the page to the repository. Raises CourseError for an unknown name.
+    """
+    if name not in FIGURES:
+        raise CourseError(f"unknown figure {name!r}: expected one of {', '.join(FIGURES)}")
+    alt = _carried(name).get("Description", name)
+    return f"![{alt}]({root}figures/{name}.png)"
+
+
+def draw_figures() -> None:
+    """Each with a digest of its records inside; one without records is removed.
+
+    Raises CourseError for records that do not go together, and for a full disk.
+    """
+    for name, (draw, _) in FIGURES.items():
+        try:
+            picture = draw(_records(name))
+        except ValueError as error:
+            raise CourseError(f"figure {name} cannot be drawn: {error}") from error
+
+        if picture is None:
+            _file(name).unlink(missing_ok=True)
+        else:
+            picture.save(_file(name), Digest=_digest(name))
+
+
+def stale_figures() -> list[Path]:
+    """Those that were drawn from other records than there are now, by the digest they carry."""
+    return [_file(name) for name in FIGURES if _carried(name).get("Digest") != _digest(name)]
+
+
+def _records(name: str) -> dict[str, list[dict]]:
+    return {recipe: measured(recipe) for recipe in FIGURES[name].recipes}
+
+
+def _digest(name: str) -> str | None:
+    """Of the records, since pixels differ from one matplotlib to the next. None without records."""
+    records = list(_records(name).values())
+    if not any(records):
+        return None
+    return hashlib.sha256(json.dumps(records, sort_keys=True).encode()).hexdigest()
+
+
+def _carried(name: str) -> dict[str, str]:
+    """The texts inside the PNG; empty where there is none, or a broken one."""
+    try:
+        with Image.open(_file(name)) as image:
+            return dict(image.text)
+    except (OSError, SyntaxError, AttributeError):  # AttributeError: of another kind than PNG
+        return {}
+
+
+def _file(name: str) -> Path:
+    return FOLDER / f"{name}.png"
+
+
+FIGURES = {
+    "tiny_imagenet": Figure(accuracy_by_price, ("tiny_imagenet", "tiny_imagenet_quick")),
+}

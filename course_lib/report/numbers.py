@@ -1,0 +1,121 @@
+"""Which records are worth showing, and a number as their mean and spread."""
+
+import statistics
+from collections.abc import Callable
+
+from course_lib.experiments import record as records
+from course_lib.experiments.price import price
+from course_lib.experiments.record import results
+from course_lib.files import CourseError
+
+# Value by its short name: where it stands in a record, and its format. "%" asks for percent.
+VALUES: dict[str, tuple[Callable[[dict], float], str]] = {
+    "top1": (lambda record: record["final"]["val_top1"], ".1%"),
+    "top5": (lambda record: record["final"]["val_top5"], ".1%"),
+    "tune": (lambda record: record["history"][-1]["val_top1"], ".1%"),
+    "price": (price, ".2f"),
+    "minutes": (lambda record: record["seconds"] / 60, ".0f"),
+    "epochs": (lambda record: record["epochs"], ".0f"),
+    "pictures": (lambda record: record["train_images"], ",.0f"),
+}
+
+
+def number(asked: str) -> str:
+    """``SOURCE VALUE`` or ``SOURCE PATH FORMAT``: the mean over the runs of the source, ± their
+    standard deviation.
+
+    Raises CourseError for a source without runs, or with runs on several machines, and for an
+    unknown value.
+    """
+    source, _, value = asked.partition(" ")
+
+    machines = by_machine(_find(source))
+    if len(machines) != 1:
+        raise CourseError(
+            f"run: {asked}: expected runs on one machine in figures/results/{source}, found "
+            f"{', '.join(machines) or 'none'}; RECIPE/PROFILE names those of one profile"
+        )
+    (runs,) = machines.values()
+
+    try:
+        return mean(runs, value)
+    except (LookupError, TypeError, ValueError) as error:
+        raise CourseError(
+            f"run: {asked}: expected one of {', '.join(VALUES)}, or a path and a format, such as "
+            f"history.8.val_top1 .1% ({error!r})"
+        ) from None
+
+
+def mean(runs: list[dict], value: str) -> str:
+    """Of a value in VALUES, or of ``PATH FORMAT``. Raises LookupError, TypeError or ValueError."""
+    if value in VALUES:
+        find, form = VALUES[value]
+        return _spread([find(record) for record in runs], form)
+
+    path, _, form = value.rpartition(" ")
+    return _spread([_at(record, path) for record in runs], form)
+
+
+def measured(name: str) -> list[dict]:
+    """The committed records of a recipe that are worth a row: real data, a rate, not smoke."""
+    return [record for record in results(name) if _may_be_shown(record)]
+
+
+def by_machine(runs: list[dict]) -> dict[str, list[dict]]:
+    """Runs on one machine, with as many processes, belong together."""
+    groups: dict[str, list[dict]] = {}
+    for record in runs:
+        # a benchmark says "machine"
+        machine = record.get("device") or record.get("machine", "an unnamed machine")
+
+        processes = record.get("processes", 1)
+        if processes > 1:
+            machine = f"{machine}, {processes} processes"
+
+        groups.setdefault(machine, []).append(record)
+    return groups
+
+
+# --- helpers ------------------------------------------------------------------------------------
+
+
+def _find(source: str) -> list[dict]:
+    """Records of RECIPE, of RECIPE/PROFILE, or of one file, named without its ending."""
+    paths = []
+    for pattern in (f"{source}.json", f"{source}/*.json", f"{source}-seed*.json"):
+        paths += sorted(records.RESULTS.glob(pattern))
+
+    found = [records.read(path) for path in paths]
+    return [record for record in found if _may_be_shown(record)]
+
+
+def _may_be_shown(record: dict) -> bool:
+    """Real data, a rate, not smoke. A benchmark has none of the three fields, and may."""
+    is_real = record.get("is_real", True)
+    has_rate = record.get("reference_rate", 1)
+    is_smoke = record.get("profile") == "smoke"
+    return bool(is_real and has_rate and not is_smoke)
+
+
+def _at(record: dict, path: str) -> float:
+    """A number by its keys, joined by dots. Rows count from 1, as epochs do; -1 is the last."""
+    found = record
+    for key in path.split("."):
+        if isinstance(found, list):
+            row = int(key)
+            found = found[row - 1 if row > 0 else row]
+        else:
+            found = found[key]
+    return found
+
+
+def _spread(values: list[float], form: str) -> str:
+    """The mean, and the standard deviation where values differ."""
+    if form.endswith("%"):
+        percent = [100 * value for value in values]
+        return _spread(percent, form[:-1] + "f") + " %"
+
+    middle = format(statistics.mean(values), form)
+    if len(set(values)) == 1:
+        return middle
+    return f"{middle} ± {format(statistics.stdev(values), form)}"

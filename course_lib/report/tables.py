@@ -1,0 +1,118 @@
+"""The tables of README and notebooks: ``<!-- table: NAME ARGUMENTS -->``.
+
+A new one is a function that returns Markdown, and a line in ``TABLES`` at the end of this file.
+"""
+
+from collections.abc import Callable, Iterator
+
+from course_lib.experiments import find_recipe
+from course_lib.experiments import record as records
+from course_lib.files import CourseError
+from course_lib.report.numbers import by_machine, mean, measured
+
+# What others measured, by their own log: last epoch, one run. A row of the table of runs.
+LOGGED = {
+    "tiny_imagenet_original": (
+        "the original session, by its log",
+        50,  # epochs
+        "49.9 %",  # top-1
+        "–",  # top-5 was not logged
+        1,  # run
+        50,  # price: its own network is the unit
+        349,  # minutes
+        "Tesla T4",
+    )
+}
+
+
+def table(asked: str) -> str:
+    """A table by its name, and the recipes that it is of. Raises CourseError for unknown ones."""
+    name, _, of = asked.partition(" ")
+    if name not in TABLES:
+        raise CourseError(f"unknown table {name!r}: expected one of {', '.join(TABLES)}")
+
+    recipes = of.split()
+    if not recipes:
+        raise CourseError(f"table {name!r} of no recipe: expected `table: {name} RECIPE`")
+
+    for recipe in recipes:
+        has_runs = (records.RESULTS / recipe).is_dir()  # also of a recipe that is gone
+        if not has_runs:
+            find_recipe(recipe)
+
+    return TABLES[name](*recipes)
+
+
+def runs_table(*recipes: str) -> str:
+    """Accuracy of the last epoch on official val, price, minutes, machine; n runs in a row."""
+    rows = [("run", "epochs", "top-1", "top-5", "n", "price", "minutes", "machine")]
+    for name in recipes:
+        rows += _rows(f"`{name}`", measured(name), "top1", "top5")
+        if name in LOGGED:
+            rows.append(LOGGED[name])
+    return _markdown(rows)
+
+
+def ablations_table(*recipes: str) -> str:
+    """Each recipe and its trials, in ``ablations/``, judged on the tune split."""
+    rows = [("variant", "epochs", "pictures", "tune top-1", "n", "price", "minutes", "machine")]
+    for recipe in recipes:
+        rows += _rows(f"`{recipe}` as it stands", measured(recipe), "pictures", "tune")
+
+        for name in _ablations_of(recipe):
+            runs = measured(f"ablations/{name}")
+            about = runs[0]["settings"]["about"] if runs else name
+            rows += _rows(about, runs, "pictures", "tune")
+    return _markdown(rows)
+
+
+def minutes_table(*recipes: str) -> str:
+    """What runs took, by machine: a column for each recipe."""
+    columns = [by_machine(measured(name)) for name in recipes]
+
+    machines = []  # in the order in which they are met
+    for groups in columns:
+        machines += [machine for machine in groups if machine not in machines]
+
+    rows = [("machine", *recipes)]
+    for machine in machines:
+        cells = [
+            f"{mean(groups[machine], 'minutes')} min" if machine in groups else "–"
+            for groups in columns
+        ]
+        rows.append((machine, *cells))
+    return _markdown(rows)
+
+
+def _ablations_of(recipe: str) -> list[str]:
+    """``RECIPE`` and ``RECIPE.VARIANT``, but not ``RECIPE_QUICK.VARIANT``."""
+    folders = sorted((records.RESULTS / "ablations").glob(f"{recipe}*"))
+    names = [folder.name for folder in folders]
+    return [name for name in names if name == recipe or name.startswith(f"{recipe}.")]
+
+
+def _rows(label: str, runs: list[dict], *values: str) -> Iterator[tuple]:
+    """A row for each machine: label, epochs, the values, n, price, minutes, machine."""
+    for machine, group in by_machine(runs).items():
+        accuracies = [mean(group, value) for value in values]
+        epochs, price, minutes = (mean(group, value) for value in ("epochs", "price", "minutes"))
+        yield label, epochs, *accuracies, len(group), price, minutes, machine
+
+
+def _markdown(rows: list[tuple]) -> str:
+    """The first row is the head. In a wide table all but the first and last columns are numbers."""
+    columns = len(rows[0])
+    if columns > 3:
+        rule = ["---"] + ["--:"] * (columns - 2) + ["---"]
+    else:
+        rule = ["---"] * columns
+
+    head, *body = rows
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in (head, rule, *body))
+
+
+TABLES: dict[str, Callable[..., str]] = {
+    "runs": runs_table,
+    "ablations": ablations_table,
+    "minutes": minutes_table,
+}

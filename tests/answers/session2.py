@@ -1,0 +1,845 @@
+"""Answers to the exercises of session 2."""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from answers import right, wrong
+
+# --- top_k_accuracy -----------------------------------------------------------------------------
+
+
+@right("top_k_accuracy")
+def by_rank(logits, labels, k):
+    own = logits.gather(1, labels[:, None])
+    return ((logits > own).sum(1) < k).double().mean()
+
+
+@right("top_k_accuracy")
+def by_sorting_lists(logits, labels, k):
+    hits = 0
+    for row, label in zip(logits.tolist(), labels.tolist(), strict=True):
+        best_first = sorted(range(len(row)), key=lambda c: -row[c])
+        hits += label in best_first[:k]
+    return hits / len(labels)
+
+
+@right("top_k_accuracy")
+def in_numpy_under_other_names(scores, target, number):
+    order = np.argsort(scores.numpy(), axis=1)[:, -number:]
+    return np.float32((order == target.numpy()[:, None]).any(1).mean())
+
+
+@right("top_k_accuracy")
+def labels_repeated(logits, labels, k):
+    _, guesses = logits.topk(k)
+    hits = guesses.eq(labels.view(-1, 1).expand_as(guesses))
+    return hits.sum() / labels.size(0)
+
+
+@wrong("top_k_accuracy", "only the largest logit")
+def argmax(logits, labels, k):
+    return (logits.argmax(1) == labels).float().mean().item()
+
+
+@wrong("top_k_accuracy", "counted, but not divided")
+def a_count(logits, labels, k):
+    correct = 0
+    for guesses, label in zip(logits.topk(k).indices, labels, strict=True):
+        if label in guesses:
+            correct += 1
+    return correct
+
+
+@wrong("top_k_accuracy", "divided by B · k")
+def mean_over_all_guesses(logits, labels, k):
+    return (logits.topk(k).indices == labels.unsqueeze(1)).float().mean()
+
+
+@wrong("top_k_accuracy", "labels need a second axis")
+def no_second_axis(logits, labels, k):
+    return (logits.topk(k)[1] == labels).any(1).float().mean()
+
+
+@wrong("top_k_accuracy", "guesses of all pictures")
+def isin(logits, labels, k):
+    return torch.isin(labels, logits.topk(k).indices).float().mean().item()
+
+
+@wrong("top_k_accuracy", "guesses of all pictures")
+def label_in_the_whole_tensor(logits, labels, k):
+    guesses = logits.topk(k, dim=1).indices
+    return sum(label in guesses for label in labels) / len(labels)
+
+
+@wrong("top_k_accuracy", "values")
+def values_instead_of_indices(logits, labels, k):
+    return (logits.topk(k).values == labels[:, None]).any(1).float().mean().item()
+
+
+@wrong("top_k_accuracy", "values")
+def first_of_the_pair(logits, labels, k):
+    best, _ = logits.topk(k)
+    return (best == labels[:, None]).any(1).float().mean().item()
+
+
+@wrong("top_k_accuracy", "k smallest")
+def largest_is_false(logits, labels, k):
+    return (logits.topk(k, largest=False).indices == labels[:, None]).any(1).float().mean()
+
+
+@wrong("top_k_accuracy", "k smallest")
+def sorted_upwards(logits, labels, k):
+    return (logits.argsort(1)[:, :k] == labels[:, None]).any(1).float().mean()
+
+
+@wrong("top_k_accuracy", "dim=0")
+def down_the_batch(logits, labels, k):
+    return (logits.topk(k, 0).indices == labels[:, None]).any(1).float().mean()
+
+
+@wrong("top_k_accuracy", "first k pictures")
+def slice_of_the_rows(logits, labels, k):
+    order = logits.argsort(dim=1, descending=True)[:k]
+    return (order == labels[:, None]).any(dim=1).float().mean().item()
+
+
+@wrong("top_k_accuracy", "without dim=1 asks for one hit")
+def any_over_everything(logits, labels, k):
+    return (logits.topk(k).indices == labels[:, None]).any().float()
+
+
+@wrong("top_k_accuracy", "all of its k guesses")
+def all_instead_of_any(logits, labels, k):
+    return (logits.topk(k).indices == labels[:, None]).all(1).float().mean()
+
+
+@wrong("top_k_accuracy", "only the k-th guess")
+def kth_guess(logits, labels, k):
+    return (logits.topk(k).indices[:, k - 1] == labels).float().mean()
+
+
+@wrong("top_k_accuracy", "percent")
+def percent(logits, labels, k):
+    return 100 * (logits.topk(k).indices == labels[:, None]).any(1).float().mean()
+
+
+@wrong("top_k_accuracy", "misses")
+def error_rate(logits, labels, k):
+    hits = (logits.topk(k).indices == labels[:, None]).any(1)
+    return (~hits).float().mean().item()
+
+
+@wrong("top_k_accuracy", "only the first picture")
+def return_inside_the_loop(logits, labels, k):
+    hits = 0
+    for row, label in zip(logits, labels, strict=True):
+        hits += int(label in row.topk(k).indices)
+        return hits
+
+
+@wrong("top_k_accuracy", r"shape \(1,\), expected a single number")
+def one_for_each_picture(logits, labels, k):
+    return (logits.topk(k).indices == labels[:, None]).any(1).float()
+
+
+@wrong("top_k_accuracy", "returns a str, expected a number")
+def words(logits, labels, k):
+    return f"{(logits.topk(k).indices == labels[:, None]).any(1).float().mean():.1%}"
+
+
+@wrong("top_k_accuracy", "`labels` and `k` make no difference")
+def always_right(logits, labels, k):
+    return 1.0
+
+
+@wrong("top_k_accuracy", "goes wrong when k is 1")
+def not_a_number(logits, labels, k):
+    return float("nan")
+
+
+# --- one_cycle_lr -------------------------------------------------------------------------------
+
+
+@right("one_cycle_lr")
+def of_torch(step, total_steps, peak_lr, warm_up=0.3, start_div=25):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, peak_lr, total_steps, pct_start=warm_up, div_factor=start_div
+    )
+    for _ in range(step):
+        optimizer.step()
+        scheduler.step()
+    return scheduler.get_last_lr()[0]
+
+
+@right("one_cycle_lr")
+def in_float32(step, total_steps, peak_lr, warm_up=0.3, start_div=25):
+    low, top, last = peak_lr / start_div, warm_up * total_steps - 1, total_steps - 1
+    if step > top:
+        part, a, b = (step - top) / (last - top), peak_lr, low / 10_000
+    else:
+        part, a, b = step / top, low, peak_lr
+    half = (1 - torch.cos(torch.tensor(math.pi * part))) / 2
+    return a * (1 - half) + b * half
+
+
+@right("one_cycle_lr")
+def by_squared_sines(step, total, peak, warm_up=0.3, div=25.0):
+    top = total * warm_up - 1
+    if step < top:
+        return peak / div + (peak - peak / div) * math.sin(math.pi / 2 * step / top) ** 2
+    left = (total - 1 - step) / (total - 1 - top)
+    low = peak / div * 1e-4
+    return low + (peak - low) * math.sin(math.pi / 2 * left) ** 2
+
+
+def half_cosine(part):
+    return 0.5 - 0.5 * math.cos(math.pi * part)
+
+
+def line(part):
+    return part
+
+
+def cycle(*, end=lambda div: 1e-4 / div, shift=0, last=0, up=half_cosine, down=None, whole=float):
+    """Schedules beside the right one. ``end``: share of the peak; ``up``, ``down``: part → 0..1."""
+    down = down or half_cosine
+
+    def answer(step, total, peak, warm_up=0.3, div=25):
+        top = whole(warm_up * total - 1 + shift)
+        if step <= top:
+            return peak / div + (peak - peak / div) * up(step / top)
+        part = (step - top) / (total - 1 + last - top)
+        return peak + peak * (end(div) - 1) * down(part)
+
+    return answer
+
+
+def wrong_cycle(cause, **how):
+    wrong("one_cycle_lr", cause)(cycle(**how))
+
+
+wrong_cycle("ends at the starting rate", end=lambda div: 1 / div)
+wrong_cycle("ends at zero", end=lambda div: 0)
+wrong_cycle("10,000th of the peak", end=lambda div: 1e-4)
+wrong_cycle("goes wrong when the last step comes", end=lambda div: 0.01)
+wrong_cycle("the peak comes one step late", shift=1)
+wrong_cycle("the end comes one step late", last=1)
+wrong_cycle("the peak and the end come one step late", shift=1, last=1)
+wrong_cycle("step of the peak is rounded", whole=int)
+wrong_cycle("step of the peak is rounded", whole=round)
+wrong_cycle("the rate is linear", up=line, down=line)
+wrong_cycle("the way up is linear", up=line)
+wrong_cycle("the way down is linear", down=line)
+wrong_cycle("way up is run backwards", up=lambda part: 1 - half_cosine(part))
+
+
+def quarter(part):
+    return 1 - math.cos(math.pi / 2 * part)
+
+
+def sine(part):
+    return math.sin(math.pi / 2 * part)
+
+
+def half_way(part):
+    return (1 - math.cos(math.pi / 2 * part)) / 2
+
+
+def in_degrees(part):
+    return 0.5 - 0.5 * math.cos(180 * part)
+
+
+def not_halved(part):
+    return 1 - math.cos(math.pi * part)
+
+
+wrong_cycle("quarter", up=quarter, down=quarter)
+wrong_cycle("quarter", up=sine, down=quarter)
+wrong_cycle("half of the way", up=half_way, down=half_way)
+wrong_cycle("radians", up=in_degrees, down=in_degrees)
+wrong_cycle("halved", up=not_halved, down=not_halved)
+
+
+@wrong("one_cycle_lr", "warm-up is missing")
+def cosine_from_the_peak(step, total, peak, *rest):
+    return peak * (1 + math.cos(math.pi * step / (total - 1))) / 2
+
+
+@wrong("one_cycle_lr", "ends at zero; the last rate is a 10,000th")
+def zero_at_the_last_step(step, total_steps, peak_lr, warm_up=0.3, start_div=25):
+    if step == total_steps - 1:
+        return 0
+    return in_float32(step, total_steps, peak_lr, warm_up, start_div)
+
+
+@wrong("one_cycle_lr", "`peak_lr` makes no difference")
+def peak_of_the_notebook(step, total, peak_lr, *rest):
+    return of_torch(step, total, 0.3, *rest)
+
+
+@wrong("one_cycle_lr", "`peak_lr` makes no difference")
+def a_factor_of_the_peak(step, total, peak_lr, *rest):
+    return in_float32(step, total, 1.0, *rest)
+
+
+@wrong("one_cycle_lr", "`start_div` makes no difference")
+def start_div_of_its_own(step, total, peak, warm_up=0.3, start_div=25):
+    return by_squared_sines(step, total, peak, warm_up)
+
+
+@wrong("one_cycle_lr", "`warm_up` makes no difference")
+def warm_up_of_its_own(step, total, peak, warm_up=0.3, start_div=25):
+    return by_squared_sines(step, total, peak, 0.3, start_div)
+
+
+@wrong("one_cycle_lr", "starts at zero")
+def from_zero(step, total, peak, warm_up=0.3, start_div=25):
+    top = warm_up * total - 1
+    if step <= top:
+        return peak * half_cosine(step / top)
+    return by_squared_sines(step, total, peak, warm_up, start_div)
+
+
+@wrong("one_cycle_lr", "counted from the peak")
+def way_down_counted_from_step_0(step, total, peak, warm_up=0.3, start_div=25):
+    if step <= warm_up * total - 1:
+        return by_squared_sines(step, total, peak, warm_up, start_div)
+    low = peak / start_div / 1e4
+    return low + (peak - low) * (1 + math.cos(math.pi * step / (total - 1))) / 2
+
+
+@wrong("one_cycle_lr", "a return is missing")
+def only_the_way_up_returns(step, total, peak, *rest):
+    if step < 3:
+        return of_torch(step, total, peak, *rest)
+
+
+# --- pad_crop -----------------------------------------------------------------------------------
+
+
+@right("pad_crop")
+def by_index(images, dy, dx, pad=4):
+    padded = F.pad(images.float(), (pad,) * 4, mode="reflect").byte()
+    height, width = images.shape[2:]
+    rows, columns = dy[:, None] + torch.arange(height), dx[:, None] + torch.arange(width)
+    batch = torch.arange(len(images))[:, None, None]
+    return padded[batch, :, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
+
+
+@right("pad_crop")
+def in_numpy(images, dy, dx, pad=4):
+    height, width = images.shape[2:]
+    padded = np.pad(images.numpy(), ((0, 0), (0, 0), (pad, pad), (pad, pad)), "reflect")
+    windows = [
+        picture[:, y : y + height, x : x + width]
+        for picture, y, x in zip(padded, dy, dx, strict=True)
+    ]
+    return torch.tensor(np.stack(windows))
+
+
+@right("pad_crop")
+def into_an_empty_tensor(images, dy, dx, pad=4):
+    B, C, H, W = images.shape
+    padded = nn.ReflectionPad2d(pad)(images.to(torch.float32))
+    cropped = torch.empty_like(images)
+    for i in range(B):
+        cropped[i] = padded[i, :, dy[i] : dy[i] + H, dx[i] : dx[i] + W]
+    return cropped
+
+
+def crop(images, dy, dx, pad=4, mode="reflect"):
+    height, width = images.shape[2:]
+    edges = ((0, 0), (0, 0), (pad, pad), (pad, pad))
+    padded = torch.from_numpy(np.pad(images.numpy(), edges, mode))
+    windows = [
+        p[:, y : y + height, x : x + width]
+        for p, y, x in zip(padded, dy.tolist(), dx.tolist(), strict=True)
+    ]
+    return torch.stack(windows)
+
+
+@wrong("pad_crop", "zeros")
+def black_border(images, dy, dx, pad=4):
+    return crop(images, dy, dx, pad, "constant")
+
+
+@wrong("pad_crop", "zeros")
+def black_border_in_float(images, dy, dx, pad=4):
+    return crop(images, dy, dx, pad, "constant").float()
+
+
+@wrong("pad_crop", "repeats the last pixel")
+def edge(images, dy, dx, pad=4):
+    return crop(images, dy, dx, pad, "edge")
+
+
+@wrong("pad_crop", "mirrored together with the last pixel")
+def symmetric(images, dy, dx, pad=4):
+    return crop(images, dy, dx, pad, "symmetric")
+
+
+@wrong("pad_crop", "opposite side")
+def wrapped(images, dy, dx, pad=4):
+    return crop(images, dy, dx, pad, "wrap")
+
+
+@wrong("pad_crop", "opposite side")
+def rolled(images, dy, dx, pad=4):
+    moved = [
+        torch.roll(image, (pad - int(y), pad - int(x)), dims=(1, 2))
+        for image, y, x in zip(images, dy, dx, strict=True)
+    ]
+    return torch.stack(moved)
+
+
+@wrong("pad_crop", "the other way")
+def the_other_way_round(images, dy, dx, pad=4):
+    return crop(images, 2 * pad - dy, 2 * pad - dx, pad)
+
+
+@wrong("pad_crop", "swapped")
+def x_before_y(images, dy, dx, pad=4):
+    return crop(images, dx, dy, pad)
+
+
+@wrong("pad_crop", "all pictures get the same window")
+def one_window_for_all(images, dy, dx, pad=4):
+    padded = F.pad(images.float(), (pad,) * 4, mode="reflect").byte()
+    height, width = images.shape[2:]
+    return padded[:, :, dy[0] : dy[0] + height, dx[0] : dx[0] + width]
+
+
+@wrong("pad_crop", "come back as they were")
+def as_it_was(images, dy, dx, pad=4):
+    return images
+
+
+@wrong("pad_crop", "no window is cut out")
+def padded_only(images, dy, dx, pad=4):
+    return F.pad(images.float(), (pad,) * 4, mode="reflect")
+
+
+@wrong("pad_crop", "come back as they were")
+def centre(images, dy, dx, pad=4):
+    middle = torch.full_like(dy, pad)
+    return crop(images, middle, middle, pad)
+
+
+@wrong("pad_crop", "no longer uint8")
+def floats(images, dy, dx, pad=4):
+    return crop(images, dy, dx, pad).float()
+
+
+@wrong("pad_crop", "no longer uint8")
+def int64(images, dy, dx, pad=4):
+    return crop(images, dy, dx, pad).long()
+
+
+@wrong("pad_crop", "divided by 255")
+def scaled(images, dy, dx, pad=4):
+    return crop(images, dy, dx, pad) / 255
+
+
+@wrong("pad_crop", "ndarray, expected a tensor")
+def an_array(images, dy, dx, pad=4):
+    return crop(images, dy, dx, pad).numpy()
+
+
+@wrong("pad_crop", "list, expected a tensor")
+def a_list(images, dy, dx, pad=4):
+    return list(crop(images, dy, dx, pad))
+
+
+@wrong("pad_crop", "height and width are taken for the same")
+def square_windows(images, dy, dx, pad=4):
+    size = images.shape[-1]
+    padded = F.pad(images.float(), (pad,) * 4, mode="reflect").byte()
+    windows = [p[:, y : y + size, x : x + size] for p, y, x in zip(padded, dy, dx, strict=True)]
+    return torch.stack(windows)
+
+
+@wrong("pad_crop", r"shape \(3, 2, 3\), expected \(1, 3, 2, 3\)")
+def only_the_last_picture(images, dy, dx, pad=4):
+    for row in range(len(images)):
+        window = crop(images, dy, dx, pad)[row]
+    return window
+
+
+@wrong("pad_crop", "pictures are joined along the channels")
+def cat_for_stack(images, dy, dx, pad=4):
+    return torch.cat(list(crop(images, dy, dx, pad)))
+
+
+@wrong("pad_crop", "counted from the unpadded picture")
+def counted_from_the_picture(images, dy, dx, pad=4):
+    padded, cropped = F.pad(images.float(), (pad,) * 4, mode="reflect").byte(), []
+    for picture, y, x in zip(padded, dy + pad, dx + pad, strict=True):
+        cropped.append(picture[:, y : y + images.size(2), x : x + images.size(3)])
+    return torch.stack(cropped)
+
+
+@wrong("pad_crop", "the default of `pad`")
+def another_default(images, dy, dx, pad=1):
+    return crop(images, dy, dx, pad)
+
+
+@wrong("pad_crop", "`pad` makes no difference|whatever pad is")
+def four_whatever_pad_is(images, dy, dx, pad=4):
+    return crop(images, dy, dx, 4)
+
+
+@wrong("pad_crop", "goes wrong when")
+def windows_of_its_own(images, dy, dx, pad=4):
+    return crop(images, *torch.randint(0, 3, (2, len(images))), pad)
+
+
+@wrong("pad_crop", "raises .*reflection_pad2d.* not implemented")
+def pads_bytes(images, dy, dx, pad=4):
+    raise NotImplementedError("\"reflection_pad2d\" not implemented for 'Byte'")
+
+
+# --- weight_decay_groups ------------------------------------------------------------------------
+
+
+@right("weight_decay_groups")
+def by_layer(model):
+    decayed, rest = [], []
+    for layer in model.modules():
+        for name, parameter in layer.named_parameters(recurse=False):
+            weight = name == "weight" and isinstance(layer, nn.Conv2d | nn.Linear)
+            (decayed if weight else rest).append(parameter)
+    return decayed[::-1], tuple(rest)
+
+
+@right("weight_decay_groups")
+def by_loop_over_axes(model):
+    decayed, spared = [], []
+    for parameter in model.parameters():
+        if len(parameter.shape) == 1:
+            spared += [parameter]
+        else:
+            decayed += [parameter]
+    return [decayed, spared]
+
+
+@right("weight_decay_groups")
+def by_kind_of_norm(model):
+    norms = nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm
+    spared = [
+        p for layer in model.modules() if isinstance(layer, norms) for p in layer.parameters()
+    ]
+    spared += [
+        layer.bias
+        for layer in model.modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None
+    ]
+    known = {id(p) for p in spared}
+    return [p for p in model.parameters() if id(p) not in known], spared
+
+
+@wrong("weight_decay_groups", "everything is decayed")
+def all_of_them(model):
+    return list(model.parameters()), []
+
+
+@wrong("weight_decay_groups", "nothing is decayed")
+def none_of_them(model):
+    return [], list(model.parameters())
+
+
+@wrong("weight_decay_groups", "weights of norms are decayed")
+def no_bias_in_the_name(model):
+    decayed = [p for n, p in model.named_parameters() if "bias" not in n]
+    rest = [p for n, p in model.named_parameters() if "bias" in n]
+    return decayed, rest
+
+
+@wrong("weight_decay_groups", "weights of norms are decayed")
+def by_names_as_torchvision_has_them(model):
+    decayed, rest = [], []
+    for n, p in model.named_parameters():
+        (rest if "bn" in n or n.endswith(".bias") else decayed).append(p)
+    return decayed, rest
+
+
+@wrong("weight_decay_groups", "norms other than BatchNorm2d")
+def only_batch_norm(model):
+    rest = []
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            rest += [layer.weight, layer.bias]
+        elif getattr(layer, "bias", None) is not None:
+            rest += [layer.bias]
+    known = {id(p) for p in rest}
+    return [p for p in model.parameters() if id(p) not in known], rest
+
+
+@wrong("weight_decay_groups", "biases of convolutions")
+def whole_layers(model):
+    decayed, rest = [], []
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            decayed += layer.parameters()
+        elif isinstance(layer, nn.BatchNorm2d | nn.GroupNorm):
+            rest += layer.parameters()
+    return decayed, rest
+
+
+@wrong("weight_decay_groups", "linear layers are not decayed")
+def only_convolutions(model):
+    decayed = [p for p in model.parameters() if p.dim() == 4]
+    return decayed, [p for p in model.parameters() if p.dim() != 4]
+
+
+@wrong("weight_decay_groups", "derived from Conv2d")
+def exact_types(model):
+    decayed, rest = [], []
+    for layer in model.modules():
+        for name, p in layer.named_parameters(recurse=False):
+            (
+                decayed if type(layer) in (nn.Conv2d, nn.Linear) and name == "weight" else rest
+            ).append(p)
+    return decayed, rest
+
+
+@wrong("weight_decay_groups", "frozen parameters")
+def only_what_learns(model):
+    learning = list(filter(lambda p: p.requires_grad, model.parameters()))
+    return [p for p in learning if p.ndim >= 2], [p for p in learning if p.ndim < 2]
+
+
+@wrong("weight_decay_groups", "swapped")
+def the_rest_first(model):
+    return [p for p in model.parameters() if p.ndim == 1], [
+        p for p in model.parameters() if p.ndim > 1
+    ]
+
+
+@wrong("weight_decay_groups", "lost.*: 0.weight")
+def four_axes_or_one(model):
+    by_axes = {n: [p for p in model.parameters() if p.ndim == n] for n in (1, 4)}
+    return by_axes[4], by_axes[1]
+
+
+@wrong("weight_decay_groups", "lost.*: 0.0.weight")
+def only_the_outer_layers(model):
+    decayed, rest = [], []
+    for layer in model.children():
+        for p in layer.parameters(recurse=False):
+            (decayed if p.ndim > 1 else rest).append(p)
+    return decayed, rest
+
+
+@wrong("weight_decay_groups", "more than once: 0.weight")
+def of_each_module(model):
+    decayed = [p for layer in model.modules() for p in layer.parameters() if p.ndim > 1]
+    return decayed, [p for p in model.parameters() if p.ndim == 1]
+
+
+@wrong("weight_decay_groups", "more than once: 0.bias")
+def all_and_the_rest(model):
+    return list(model.parameters()), [p for p in model.parameters() if p.ndim == 1]
+
+
+@wrong("weight_decay_groups", "hold a NoneType")
+def absent_biases(model):
+    norms = [c for c in model.modules() if isinstance(c, nn.BatchNorm2d | nn.GroupNorm)]
+    biases = [c.bias for c in model.modules() if hasattr(c, "bias")]
+    return [p for p in model.parameters() if p.ndim > 1], biases + [c.weight for c in norms]
+
+
+@wrong("weight_decay_groups", "hold a str")
+def names(model):
+    parameters = dict(model.named_parameters())
+    return [n for n in parameters if parameters[n].ndim > 1], []
+
+
+@wrong("weight_decay_groups", "not one of the model's parameters")
+def copies(model):
+    return [p.detach() for p in model.parameters() if p.ndim > 1], []
+
+
+@wrong("weight_decay_groups", "not one of the model's parameters")
+def buffers_too(model):
+    state = model.state_dict()
+    return [v for v in state.values() if v.ndim > 1], [v for v in state.values() if v.ndim <= 1]
+
+
+@wrong("weight_decay_groups", "first of the two is a dict")
+def for_the_optimizer(model):
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    rest = [p for p in model.parameters() if p.ndim <= 1]
+    return [{"params": decayed, "weight_decay": 5e-4}, {"params": rest, "weight_decay": 0}]
+
+
+@wrong("weight_decay_groups", "returns a list of 1, expected two lists")
+def one_list(model):
+    return [p for p in model.parameters() if p.ndim > 1]
+
+
+@wrong("weight_decay_groups", "returns a generator, expected two lists")
+def generator(model):
+    return (p for p in model.parameters() if p.ndim > 1)
+
+
+@wrong("weight_decay_groups", "first of the two is a filter")
+def filters(model):
+    rest = filter(lambda p: p.ndim <= 1, model.parameters())
+    return filter(lambda p: p.ndim > 1, model.parameters()), rest
+
+
+@wrong("weight_decay_groups", "first of the two is a set")
+def sets(model):
+    return set(model.parameters()), set()
+
+
+# --- grad_cam_map -------------------------------------------------------------------------------
+
+
+@right("grad_cam_map")
+def by_einsum(activations, gradients):
+    weights = gradients.double().mean((-1, -2))
+    return torch.einsum("c,chw->hw", weights, activations.double()).clamp(min=0)
+
+
+@right("grad_cam_map")
+def by_loop(activations, gradients):
+    total = torch.zeros(activations.shape[1:])
+    for channel, gradient in zip(activations, gradients, strict=True):
+        total += gradient.mean() * channel
+    return nn.Parameter(F.relu(total))  # still tied to a graph
+
+
+@right("grad_cam_map")
+def in_place(activations, gradients):
+    return activations.mul_(gradients.mean((1, 2), keepdim=True)).sum(0).relu_()
+
+
+@right("grad_cam_map")
+def by_matrix_product(a, g):
+    C, H, W = a.shape
+    cam = g.view(C, H * W).mean(1) @ a.view(C, H * W)
+    return torch.maximum(cam, torch.zeros(())).view(H, W)
+
+
+@wrong("grad_cam_map", "ReLU at the end is missing")
+def without_relu(a, g):
+    return torch.tensordot(g.mean((1, 2)), a, dims=1)
+
+
+@wrong("grad_cam_map", "maximum of its gradients")
+def maximum(a, g):
+    return (g.flatten(1).max(1).values[:, None, None] * a).sum(0).relu()
+
+
+@wrong("grad_cam_map", "sum of its gradients")
+def sums(a, g):
+    return F.relu((g.sum((1, 2))[:, None, None] * a).sum(0))
+
+
+@wrong("grad_cam_map", "ReLU is applied to the weights")
+def relu_on_weights(a, g):
+    return by_einsum(a, g.mean((1, 2), keepdim=True).relu().expand_as(a))
+
+
+@wrong("grad_cam_map", "ReLU is applied to each channel")
+def relu_on_channels(a, g):
+    return (g.mean((1, 2), keepdim=True) * a).relu().sum(0)
+
+
+@wrong("grad_cam_map", "ReLU is applied to the activations")
+def relu_on_activations(a, g):
+    return by_einsum(F.relu(a), g)
+
+
+@wrong("grad_cam_map", "ReLU is applied to the gradients")
+def relu_on_gradients(a, g):
+    return by_einsum(a, g.clamp(min=0))
+
+
+@wrong("grad_cam_map", "keepdim=True is forgotten")
+def no_keepdim(a, g):
+    return (g.mean((1, 2)) * a).sum(0).relu()
+
+
+@wrong("grad_cam_map", "keepdim=True is forgotten")
+def no_keepdim_the_other_way_round(a, g):
+    return F.relu((a * g.mean(dim=(1, 2))).sum(dim=0))
+
+
+@wrong("grad_cam_map", "absolute value")
+def absolute(a, g):
+    return (g.mean((1, 2), keepdim=True) * a).sum(0).abs()
+
+
+@wrong("grad_cam_map", "HiResCAM")
+def place_by_place(a, g):
+    return F.relu(torch.einsum("chw,chw->hw", g, a))
+
+
+@wrong("grad_cam_map", "LayerCAM")
+def positive_gradients(a, g):
+    return (g.clamp(min=0) * a).sum(0).relu()
+
+
+@wrong("grad_cam_map", "channels are averaged")
+def mean_of_channels(a, g):
+    return (g.mean((1, 2), keepdim=True) * a).mean(0).relu()
+
+
+@wrong("grad_cam_map", "not summed")
+def channels_kept(a, g):
+    return (g.mean((1, 2), keepdim=True) * a).relu()
+
+
+@wrong("grad_cam_map", "divided by its maximum")
+def by_its_maximum(a, g):
+    m = by_loop(a, g)
+    return m / m.max()
+
+
+@wrong("grad_cam_map", "divided by its maximum")
+def by_its_maximum_safely(a, g):
+    m = by_loop(a, g)
+    return m / (m.max() + 1e-9)
+
+
+@wrong("grad_cam_map", "stretched to 0..1")
+def stretched(a, g):
+    m = by_einsum(a, g)
+    return (m - m.min()) / (m.max() - m.min() + 1e-8)
+
+
+@wrong("grad_cam_map", "exchanged")
+def arguments_exchanged(a, g):
+    return by_einsum(g, a)
+
+
+@wrong("grad_cam_map", "one weight for all channels")
+def one_weight(a, g):
+    return (g.mean() * a).sum(0).relu()
+
+
+@wrong("grad_cam_map", "over the channels")
+def mean_over_channels(a, g):
+    return (g.mean(0) * a).sum(0).relu()
+
+
+@wrong("grad_cam_map", "over the rows only")
+def mean_over_rows(a, g):
+    return (g.mean(1, keepdim=True) * a).sum(0).relu()
+
+
+@wrong("grad_cam_map", r"shape \(1, 1, 2\), expected \(1, 2\)")
+def with_a_batch_axis(a, g):
+    return by_einsum(a, g)[None]
+
+
+@wrong("grad_cam_map", "goes wrong when|shape")
+def turned(a, g):
+    return by_einsum(a, g).T

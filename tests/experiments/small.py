@@ -1,0 +1,129 @@
+"""Small things to test with: a network of one convolution, two epochs, made-up records."""
+
+import importlib
+
+import torch
+from torch import nn
+
+from course_lib import files
+from course_lib.experiments import Recipe
+from course_lib.experiments import record as records
+from course_lib.models import Classifier
+from course_lib.runtime import Precision, Runtime
+from course_lib.training import Trainer
+
+CPU = torch.device("cpu")
+SMOKE = Runtime("local", "smoke", "asked for", CPU, Precision(CPU), 0)
+
+# The package's name ``run`` is the function; this is the file.
+running = importlib.import_module("course_lib.experiments.run")
+
+
+class SmallNet(Classifier):
+    """What a run does around its network needs no large one."""
+
+    def __init__(self, num_classes: int, *, width: int = 16, logit_scale: float = 1.0) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3, stride=2, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        self.fc = nn.Linear(width, num_classes)
+        self.logit_scale = logit_scale
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.conv(x)).relu()  # (B, width, H/2, W/2)
+        return self.fc(x.mean((2, 3))) * self.logit_scale
+
+
+TINY = Recipe(
+    "tiny",
+    "two epochs of very little",
+    sizes=(16, 16),
+    batch_size=32,
+    lr=0.05,
+    model_options={"logit_scale": 0.5},
+)
+STEPS = 8  # of TINY on the 128 pictures of ``drawn``
+
+FIELDS = {
+    "recipe",
+    "settings",
+    "seed",
+    "profile",
+    "dataset",
+    "is_real",
+    "train_images",
+    "val_images",
+    "device",
+    "processes",
+    "versions",
+    "epochs",
+    "seconds",
+    "reference_rate",
+    "history",
+    "final",
+    "commit",
+}
+ROW = {"train_loss", "train_top1", "val_loss", "val_top1", "lr", "seconds"}
+FINAL = {"val_loss", "val_top1", "val_top5"}
+
+
+def check_record(found: dict) -> None:
+    """What design and tables rely on in every record."""
+    assert FIELDS <= set(found)
+    assert FINAL <= set(found["final"])
+    assert all(ROW <= set(row) for row in found["history"])
+    assert found["epochs"] == len(found["history"])
+
+    for row in [*found["history"], found["final"]]:
+        shares = [value for key, value in row.items() if key.endswith(("top1", "top5"))]
+        assert all(0 <= share <= 1 for share in shares)
+
+    assert found["final"]["val_top1"] <= found["final"]["val_top5"]
+    assert found["seconds"] >= sum(row["seconds"] for row in found["history"])
+
+
+def made_up(top1: float = 0.5, seconds: float = 2000.0, rate: float | None = 50.0, **changes):
+    """A record of one epoch."""
+    row = {
+        "epoch": 1,
+        "picture_size": 32,
+        "train_loss": 3.0,
+        "train_top1": 0.3,
+        "val_loss": 2.5,
+        "val_top1": top1,
+        "lr": 0.1,
+        "seconds": seconds,
+        "eval_seconds": 1.0,
+    }
+    return {
+        "recipe": "tiny_imagenet",
+        "seed": 0,
+        "profile": "cpu",
+        "dataset": "TinyImageNet",
+        "is_real": True,
+        "train_images": 95_000,
+        "val_images": 10_000,
+        "device": "a laptop, 2 threads",
+        "processes": 1,
+        "versions": {},
+        "epochs": 1,
+        "seconds": seconds,
+        "reference_rate": rate,
+        "history": [row],
+        "steps": [],
+        "final": {"val_loss": 2.5, "val_top1": top1, "val_top5": top1 + 0.2},
+        "commit": None,
+    } | changes
+
+
+def commit_results(name: str, *runs: dict) -> None:
+    """As if these runs lay in figures/results."""
+    for number, content in enumerate(runs):
+        files.write_json(records.RESULTS / name / f"cpu-seed{number}.json", content)
+
+
+def count_steps(monkeypatch) -> list:
+    """Grows by one with each step that is trained from now on."""
+    step, steps = Trainer.step, []
+    monkeypatch.setattr(Trainer, "step", lambda self, *batch: steps.append(1) or step(self, *batch))
+    return steps

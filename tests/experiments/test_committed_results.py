@@ -1,0 +1,92 @@
+"""The records in figures/results: whole, real, in their place, and of the recipes as they stand."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from small import check_record
+
+from course_lib.data import Augment
+from course_lib.experiments import RECIPES, TRIALS, Recipe, find_recipe
+from course_lib.training import Extras
+
+RESULTS = Path(__file__).resolve().parents[2] / "figures" / "results"
+
+
+def named(paths):
+    return {"argvalues": paths, "ids": [f"{path.parent.name}/{path.name}" for path in paths]}
+
+
+RUNS = [path for path in sorted(RESULTS.glob("*/*.json")) if path.parent.name != "benchmarks"]
+OF_TODAY = [
+    path for path in sorted(RESULTS.rglob("*.json")) if path.parent.name in RECIPES | TRIALS
+]
+
+
+@pytest.mark.parametrize("path", **named(RUNS))
+def test_every_committed_record_is_whole_real_and_in_its_place(path):
+    found = json.loads(path.read_text())
+    check_record(found)
+    assert found["is_real"] and found["dataset"] != "toy shapes" and found["reference_rate"] > 0
+    assert found["profile"] != "smoke"
+
+    assert found["recipe"] == path.parent.name
+    assert path.stem == f"{found['profile']}-seed{found['seed']}"
+
+    sizes = [row["picture_size"] for row in found["history"]]
+    assert sizes == list(found["settings"]["sizes"])
+    assert [row["epoch"] for row in found["history"]] == list(range(1, found["epochs"] + 1))
+
+
+# What older records hold besides, at the value at which it did nothing: SGD and not Muon, whose
+# inner filters turned at a share of the rate; augmentation from the first epoch on; no flat part.
+GONE = {"optimizer": "sgd", "turn": 0.1, "strong_from": 0, "flat": 0.0}
+
+
+def recipe_of(settings):
+    """The recipe that a record was made with.
+
+    What an older record lacks was at its default then, which is still today's.
+    """
+    assert {key: settings.get(key, value) for key, value in GONE.items()} == GONE
+    values = {key: value for key, value in settings.items() if key not in GONE}
+
+    names = {each.name for each in fields(Extras)}
+    extras = values.pop("extras", {key: values.pop(key) for key in names & values.keys()})
+    augment = values.pop("augment", {})
+
+    return Recipe(**values, augment=Augment(**augment), extras=Extras(**extras))
+
+
+@pytest.mark.parametrize("path", **named(OF_TODAY))
+def test_committed_runs_were_made_with_the_recipe_as_it_stands(path):
+    settings = json.loads(path.read_text())["settings"]
+    assert recipe_of(settings).settings() == find_recipe(path.parent.name).settings()
+
+
+def test_a_record_is_of_the_recipe_that_it_was_made_with():
+    """The way back from the settings in a record, of all there are."""
+    for recipe in (RECIPES | TRIALS).values():
+        assert (
+            recipe_of(recipe.settings() | {"about": recipe.about}).settings() == recipe.settings()
+        )
+
+
+@pytest.mark.parametrize(
+    "benchmark, ratio, least, most",
+    [
+        ("loading", "ratio.albumentations", 3, 20),
+        ("loading", "ratio.whole batches", 8, 100),
+        ("loading", "ratio.whole batches over albumentations", 2.5, 20),
+        ("store_build", "ratio", 0.5, 1.3),
+        ("engine", "step.ratio", 0.8, 1.03),
+        ("engine", "bf16.ratio", 1.5, 10),
+    ],
+)
+def test_the_committed_benchmarks_meet_their_bars(benchmark, ratio, least, most):
+    """What lies beyond the other bound would be a mistake of the measurement."""
+    found = json.loads((RESULTS / "benchmarks" / f"{benchmark}.json").read_text())
+    for key in ratio.split("."):
+        found = found[key]
+    assert least <= found <= most

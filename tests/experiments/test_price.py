@@ -1,0 +1,77 @@
+"""The price of a run, the reference rate behind it, and the forecast drawn from both."""
+
+from types import SimpleNamespace
+
+import pytest
+from small import SMOKE, commit_results, made_up
+from torch import nn
+
+from course_lib.experiments import price
+
+pytestmark = pytest.mark.usefixtures("world")
+
+
+@pytest.mark.parametrize(
+    "seconds, rate, expected",
+    [(2000, 50, 1.0), (3600, 26, 0.936), (60, 10_000, 6.0), (60, None, None)],
+)
+def test_the_price_is_seconds_times_rate_in_epochs_of_the_reference(seconds, rate, expected):
+    found = price.price({"seconds": seconds, "reference_rate": rate})
+    assert found == (expected and pytest.approx(expected))
+
+
+def test_the_reference_rate_is_that_of_the_reference_network_on_its_batch(monkeypatch):
+    """A quick stand-in for the network, and a clock: 1 s to warm up, then 2 s, 4 s and 8 s."""
+    made, batches = [], []
+
+    class StandIn(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 200)
+
+        def forward(self, x):
+            is_channels_last = x.is_contiguous(memory_format=price.torch.channels_last)
+            batches.append((tuple(x.shape), is_channels_last, self.training))
+            return self.fc(x.mean((2, 3)))
+
+    clock = iter([0, 1, 1, 3, 3, 7, 7, 15])
+    monkeypatch.setattr(price, "create_model", lambda *asked: made.append(asked) or StandIn())
+    monkeypatch.setattr(price, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+
+    assert price.reference_rate(SMOKE, rounds=3) == pytest.approx(64 / 4)
+    assert made == [("resnet18_small", 200)]
+    assert batches == [((64, 3, 64, 64), True, True)] * 4
+
+    # ten steps a round, where the device is waited for that often
+    clock = iter([0, 1, 1, 21, 21, 61, 61, 141])
+    monkeypatch.setattr(price.loop, "LOOK_EVERY", {})
+    assert price.reference_rate(SMOKE, rounds=3) == pytest.approx(64 / 4)
+    assert len(batches) == 4 + 40
+
+
+def test_a_forecast_divides_the_mean_price_of_the_committed_runs_by_this_machines_rate():
+    """Prices 1.0 and 0.8: 0.9 × 100,000 / 30 s."""
+    runs = made_up(seconds=2000, rate=50), made_up(seconds=1000, rate=80)
+    commit_results("tiny_imagenet", *runs)
+    assert price.forecast("tiny_imagenet", "cpu", 30.0) == (
+        "tiny_imagenet: price 0.90, at 30 reference pictures/s about 50 minutes here"
+    )
+
+
+def test_a_forecast_takes_the_runs_of_its_profile_where_there_are_any():
+    runs = made_up(seconds=2000, rate=50), made_up(seconds=200, rate=50, profile="gpu")
+    commit_results("tiny_imagenet", *runs)
+    assert "price 0.10" in price.forecast("tiny_imagenet", "gpu", 30.0)
+
+
+def test_the_forecast_of_a_trial_comes_from_where_trials_lie():
+    commit_results("ablations/tiny_imagenet.slow", made_up(seconds=2000.0, rate=50.0))
+    assert "price 1.00" in price.forecast("tiny_imagenet.slow", "cpu", 50.0)
+
+
+@pytest.mark.parametrize("runs", [[], [made_up(rate=None)]])
+def test_without_a_measured_run_there_is_no_forecast_and_it_says_so(runs):
+    commit_results("tiny_imagenet", *runs)
+    said = price.forecast("tiny_imagenet", "cpu", 1234.0)
+    assert "no run measured yet" in said and "1,234 reference pictures/s" in said
+    assert "minutes" not in said

@@ -1,0 +1,404 @@
+"""The range test, held against torch-lr-finder."""
+
+import copy
+import math
+import random
+import warnings
+from unittest.mock import MagicMock
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from toy_training import (
+    CPU,
+    Breaks,
+    assert_same_weights,
+    batch_loader,
+    small_net,
+    student_loader,
+    toys,
+)
+
+from course_lib.files import CourseError
+from course_lib.runtime import Precision, seed_everything
+from course_lib.training import CrossEntropy, Extras, checkpoint, lr_finder, optim
+
+PRECISIONS = {"fp32": Precision(CPU), "bf16": Precision(CPU, torch.bfloat16)}
+
+
+@pytest.fixture(autouse=True)
+def same_start():
+    seed_everything(0)
+
+
+def loader():
+    return batch_loader(toys().train, 20, 0)
+
+
+def sgd_from(lr, **how):
+    return lambda model: optim.sgd(model, lr, **how)
+
+
+def one_group(model):
+    return torch.optim.SGD(model.parameters(), 1e-4, momentum=0.9, weight_decay=5e-4)
+
+
+# --- the peer -------------------------------------------------------------------------------------
+
+
+def peer():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it imports an experimental progress bar
+        import torch_lr_finder
+    return torch_lr_finder
+
+
+def peers_history(model, batches, make_optimizer, precision, loss, **how):
+    """(rates, smoothed losses) of torch-lr-finder, on a copy."""
+    model = copy.deepcopy(model)
+
+    def criterion(logits, labels):
+        return loss(logits.float(), labels)
+
+    finder = peer().LRFinder(
+        model,
+        make_optimizer(model),
+        criterion,
+        device=CPU,
+        amp_backend="torch",
+        amp_config={
+            "device_type": "cpu",
+            "dtype": precision.dtype,
+            "enabled": precision.dtype is not None,
+        },
+        grad_scaler=precision.scaler(),
+    )
+    finder.range_test(peer().TrainDataLoaderIter(batches), **how)
+    return finder.history["lr"], finder.history["loss"]
+
+
+def peers_suggestion(lrs, losses, skip_end=5):
+    """What torch-lr-finder itself makes of a history."""
+    model = nn.Linear(1, 1)
+    finder = peer().LRFinder(model, torch.optim.SGD(model.parameters(), 1e-3), None, device="cpu")
+    finder.history = {"lr": list(lrs), "loss": list(losses)}
+    return finder.plot(skip_end=skip_end, ax=MagicMock())[1]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS.values(), ids=PRECISIONS)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_rates_and_losses_are_the_peers(precision, smoothing):
+    """Forty steps over six batches, with dropout: the loader begins again, in the same order."""
+    model, loss = small_net(dropout=0.3), CrossEntropy(smoothing)
+    how = {"precision": precision, "loss": loss}
+    seed_everything(4)
+    found = lr_finder.range_test(model, loader(), one_group, end_lr=1.0, steps=40, **how)
+    seed_everything(4)
+    lrs, losses = peers_history(model, loader(), one_group, end_lr=1.0, num_iter=40, **how)
+    assert len(found.lrs) == len(lrs) == 40
+    assert found.lrs == lrs and found.losses == losses
+
+
+def test_a_loss_that_runs_away_ends_the_test_where_the_peer_ends():
+    model = small_net()
+    found = lr_finder.range_test(model, loader(), one_group, end_lr=1e4, steps=60)
+    lrs, losses = peers_history(
+        model, loader(), one_group, PRECISIONS["fp32"], CrossEntropy(), end_lr=1e4, num_iter=60
+    )
+    assert len(lrs) < 60 and found.lrs == lrs and found.losses == losses
+
+
+def test_a_plain_loader_is_tested_like_the_peer_tests_it():
+    plain, model = student_loader(), small_net()
+    seed_everything(4)
+    found = lr_finder.range_test(model, plain, one_group, end_lr=1.0, steps=30)
+    seed_everything(4)
+    lrs, losses = peers_history(
+        model, plain, one_group, PRECISIONS["fp32"], CrossEntropy(), end_lr=1.0, num_iter=30
+    )
+    assert found.lrs == lrs and found.losses == losses
+
+
+# --- what the peer does not do --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bias_lr", [1, 8])
+def test_every_group_keeps_its_ratio_to_the_others(bias_lr):
+    """As in the training that follows; the peer drives all groups to one rate."""
+    seen = []
+
+    def watched(model):
+        optimizer = optim.sgd(model, 1e-4, bias_lr=bias_lr)
+        optimizer.register_step_pre_hook(
+            lambda optimizer, *_: seen.append([group["lr"] for group in optimizer.param_groups])
+        )
+        return optimizer
+
+    found = lr_finder.range_test(small_net(), loader(), watched, end_lr=0.1, steps=40)
+    np.testing.assert_allclose(found.lrs, 1e-4 * 1000 ** (np.arange(40) / 39), rtol=1e-9)
+    np.testing.assert_allclose(seen, np.outer(found.lrs, [1, 1, bias_lr]), rtol=1e-9)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS.values(), ids=PRECISIONS)
+def test_the_suggestion_is_the_peers_before_the_lowest_point(precision):
+    found = lr_finder.range_test(
+        small_net(), loader(), sgd_from(1e-4), end_lr=1.0, steps=40, precision=precision
+    )
+    assert len(found.lrs) == len(found.losses) > 17 and np.isfinite(found.losses).all()
+
+    lowest = int(np.argmin(found.losses))
+    assert found.lowest == found.lrs[lowest] and found.suggestion <= found.lowest
+    behind = max(5, len(found.losses) - 1 - lowest)
+    assert found.suggestion == peers_suggestion(found.lrs, found.losses, skip_end=behind)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_on_a_curve_that_falls_to_its_end_the_suggestion_is_the_peers(seed):
+    steps = np.arange(60)
+    losses = 2.3 - 1.5 / (1 + np.exp(-(steps - 35) / 4)) - 0.001 * steps
+    losses += np.random.default_rng(seed).normal(0, 2e-4, 60).cumsum() / 60
+    losses[-1] = 0.1
+    lrs = list(1e-4 * 1.2**steps)
+    assert lr_finder.read(lrs, list(losses)).suggestion == peers_suggestion(lrs, losses)
+
+
+def test_a_jump_past_the_lowest_point_does_not_mislead_the_suggestion():
+    steps = np.arange(60)
+    losses = 2.3 - 1.5 / (1 + np.exp(-(steps - 25) / 4))
+    losses[40:] = np.where(steps[40:] % 4 < 2, 9.0, 2.0)  # diverged: up and down
+    lrs = list(1e-4 * 1.2**steps)
+
+    found = lr_finder.read(lrs, list(losses))
+    assert peers_suggestion(lrs, losses) > lrs[39], "the peer falls for it"
+    assert found.suggestion == pytest.approx(lrs[25], rel=0.3) and found.lowest == lrs[39]
+
+
+# --- what stays as it was -------------------------------------------------------------------------
+
+
+def all_random_states():
+    return repr(checkpoint.random_state()["numpy"]), random.getstate(), torch.get_rng_state()
+
+
+class DrawsEverywhere(DataLoader):
+    """A student's loader, whose pictures take random numbers from all three generators."""
+
+    def __iter__(self):
+        for x, labels in super().__iter__():
+            yield x + random.random() + np.random.rand() + torch.rand(1), labels
+
+
+def place_of(loader):
+    """Size of pictures, epoch and batch, of a loader that has them."""
+    return {key: getattr(loader, key, None) for key in ("picture_size", "epoch", "first_batch")}
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("plain", [True, False], ids=["plain loader", "course loader"])
+def test_model_mode_loader_and_every_random_state_stay_as_they_were(training, plain):
+    model = small_net(dropout=0.3).train(training)
+    model[1].eval()  # a norm that somebody froze
+    modes = [module.training for module in model.modules()]
+    before = copy.deepcopy(model)
+
+    batches = student_loader(kind=DrawsEverywhere) if plain else loader()
+    place = place_of(batches)
+    states = all_random_states()
+
+    lr_finder.range_test(model, batches, sgd_from(1e-3), end_lr=0.5, steps=40)
+
+    assert_same_weights(model, before)
+    assert [module.training for module in model.modules()] == modes
+    assert all(p.grad is None for p in model.parameters())
+    assert place_of(batches) == place
+    *others, torchs = all_random_states()
+    assert others == list(states[:2]) and torch.equal(torchs, states[2])
+
+
+def test_a_second_range_test_gives_the_same_curve():
+    model, batches = small_net(dropout=0.3), loader()
+    first, second = (
+        lr_finder.range_test(model, batches, sgd_from(1e-4), steps=20) for _ in range(2)
+    )
+    assert first == second
+
+
+# --- when it ends early ---------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_no_number_ends_the_range_test_there():
+    found = lr_finder.range_test(Breaks(at=25), loader(), sgd_from(1e-4), end_lr=0.01, steps=60)
+    assert len(found.losses) == 25 and np.isfinite(found.losses).all()
+    assert math.isfinite(found.suggestion)
+
+
+def test_too_few_steps_to_read_a_rate_from_are_an_error_with_a_cure():
+    with pytest.raises(CourseError, match="only 5 steps.*17 are.*Begin lower, or take more"):
+        lr_finder.range_test(Breaks(at=5), loader(), sgd_from(1e-4), steps=60)
+
+
+def test_a_loader_without_a_batch_is_an_error():
+    with pytest.raises(CourseError, match="gives no batch"):
+        lr_finder.range_test(small_net(), [], sgd_from(1e-4))
+
+
+class Steep(nn.Module):
+    """A network whose first gradients, times the scaler's 65,536, are too large for fp16."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = small_net()
+
+    def forward(self, x):
+        return self.net(x) * 300
+
+
+def test_a_first_step_that_fp16s_scaler_leaves_out_is_no_reason_for_a_warning():
+    precision = Precision(CPU, torch.float16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lr_finder.range_test(
+            Steep(), loader(), sgd_from(1e-6), end_lr=1e-4, steps=40, precision=precision
+        )
+
+
+def test_steps_that_fp16s_scaler_leaves_out_are_no_points():
+    """The weights have not moved with these rates."""
+    moved = []
+
+    def watched(model):
+        optimizer = optim.sgd(model, 1e-6)
+        optimizer.register_step_post_hook(
+            lambda optimizer, *_: moved.append(optimizer.param_groups[0]["lr"])
+        )
+        return optimizer
+
+    found = lr_finder.range_test(
+        Steep(), loader(), watched, end_lr=1e-4, steps=40, precision=Precision(CPU, torch.float16)
+    )
+    assert 17 < len(moved) < 40 and found.lrs == moved and len(found.losses) == len(moved)
+
+
+@pytest.mark.parametrize("steps", [1, 16, 0])
+def test_too_few_steps_are_one_sentence_before_the_first(steps):
+    with pytest.raises(CourseError, match=f"steps is {steps}: expected 17 or more"):
+        lr_finder.range_test(Breaks(at=0), loader(), sgd_from(1e-4), steps=steps)
+
+
+@pytest.mark.parametrize(
+    "lr, end_lr", [(0.0, 1.0), (1e-3, 1e-3), (1e-3, 1e-4), (1e-3, math.nan), (1e-3, math.inf)]
+)
+@pytest.mark.parametrize("linear", [False, True])
+def test_rates_that_cannot_rise_are_one_sentence(lr, end_lr, linear):
+    with pytest.raises(CourseError, match=f"the optimizer's rate is {lr}: expected above 0, and"):
+        lr_finder.range_test(small_net(), loader(), sgd_from(lr), end_lr=end_lr, linear=linear)
+
+
+def test_a_network_without_parameters_is_one_sentence():
+    with pytest.raises(CourseError, match="Flatten has no parameters: there is nothing to train"):
+        lr_finder.range_test(nn.Flatten(), loader(), sgd_from(0.1))
+
+
+# --- what a curve says ----------------------------------------------------------------------------
+
+
+def falling(steps=60, at=25):
+    """(rates, losses) of a test as it should be: a fall, steepest at ``at``, and a rise."""
+    points = np.arange(steps)
+    losses = 2.3 - 1.5 / (1 + np.exp(-(points - at) / 4)) + np.exp((points - steps) / 2)
+    return list(1e-4 * 1.2**points), list(losses)
+
+
+@pytest.mark.parametrize("none", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_is_where_a_curve_ends(none):
+    lrs, losses = falling()
+    losses[50:] = [none, 0.1, *losses[52:]]
+    found = lr_finder.read(lrs, losses)
+    assert found == lr_finder.read(lrs[:50], losses[:50])
+    assert found.lowest == lrs[int(np.argmin(losses[:50]))]
+
+    with pytest.raises(CourseError, match="only 3 steps"):
+        lr_finder.read(lrs, [*losses[:3], none, *losses[4:]])
+
+
+CLIMBS = {
+    "only rises": np.linspace(2, 4, 60),
+    "flat": np.full(60, 2.3),
+    "falls only among the first points": np.abs(np.arange(60) - 6.0),
+    "lowest at its first point": np.concatenate([[0.5], np.linspace(2, 4, 59)]),
+    "falls only among the last points": np.concatenate([np.linspace(2, 4, 57), [1, 0.5, 0.1]]),
+}
+
+
+@pytest.mark.parametrize("losses", CLIMBS.values(), ids=CLIMBS)
+def test_a_curve_that_does_not_fall_suggests_nothing(losses):
+    lrs, _ = falling()
+    with pytest.raises(CourseError, match="the loss does not fall between the rates 0.0006.*Begin"):
+        lr_finder.read(lrs, losses)
+
+
+def test_a_lucky_first_batch_does_not_hide_the_fall_that_comes():
+    """The first point is one batch, for there is nothing to smooth it with."""
+    lrs, losses = falling()
+    assert lr_finder.read(lrs, [0.01, *losses[1:]]).lowest == lr_finder.read(lrs, losses).lowest
+    assert lr_finder.read(lrs, [0.01, *losses[1:]]).suggestion == pytest.approx(lrs[25], rel=0.3)
+
+
+def test_other_points_can_be_left_out_as_the_peer_leaves_them_out():
+    lrs, losses = falling(steps=12, at=4)
+    with pytest.raises(CourseError, match="only 12 steps"):
+        lr_finder.read(lrs, losses)
+
+    found = lr_finder.read(lrs, losses, skip_start=0, skip_end=0)
+    assert found.suggestion == pytest.approx(lrs[4], rel=0.3)
+
+
+# --- in other ways --------------------------------------------------------------------------------
+
+
+def test_a_linear_test_has_the_peers_rates_and_losses():
+    model, how = small_net(), {"end_lr": 0.5}
+    found = lr_finder.range_test(model, loader(), one_group, steps=40, linear=True, **how)
+    peers = peers_history(
+        model,
+        loader(),
+        one_group,
+        PRECISIONS["fp32"],
+        CrossEntropy(),
+        num_iter=40,
+        step_mode="linear",
+        **how,
+    )
+    np.testing.assert_allclose(found.lrs, peers[0], rtol=1e-9)
+    np.testing.assert_allclose(found.losses, peers[1], rtol=1e-4)
+
+
+def test_a_batch_in_parts_gives_the_curve_of_the_whole_batch():
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 10))  # no norm
+    whole, parts = (
+        lr_finder.range_test(
+            model, loader(), one_group, end_lr=1.0, steps=40, extras=Extras(accumulate=count)
+        )
+        for count in (1, 4)
+    )
+    np.testing.assert_allclose(whole.losses, parts.losses, rtol=1e-4)
+
+
+@pytest.mark.parametrize("extras", [Extras(clip_norm=0.01), Extras(mixup=5.0)])
+def test_extras_work_in_a_test_as_in_the_training_to_come(extras):
+    """Short steps get less far, and mixed labels cost more."""
+    plain, changed = (
+        lr_finder.range_test(small_net(), loader(), one_group, end_lr=1.0, steps=40, extras=each)
+        for each in (Extras(), extras)
+    )
+    assert min(changed.losses) > min(plain.losses)
+
+
+def test_a_frozen_norm_stays_frozen_in_the_copy_that_is_tested():
+    seen, model = set(), small_net()
+    model[1].eval()
+    model[1].register_forward_hook(lambda module, *_: seen.add(module.training))
+    lr_finder.range_test(model, loader(), one_group, end_lr=1.0, steps=40)
+    assert seen == {False}

@@ -1,0 +1,91 @@
+"""Ten steps of every recipe, and an evaluation: no network starts where it cannot be trained.
+
+On toy shapes of 32 px, in small batches, but at the recipe's own rate: the first ten steps of its
+warm-up. By default one recipe of each family; ``pytest -m slow`` takes all of them.
+"""
+
+import functools
+import math
+
+import pytest
+import torch
+
+from course_lib.data import BatchLoader, toy_shapes
+from course_lib.experiments import RECIPES
+from course_lib.runtime import Precision, seed_everything
+from course_lib.training import Callbacks, CrossEntropy, fit
+
+CPU = torch.device("cpu")
+FP32, BF16 = Precision(CPU), Precision(CPU, torch.bfloat16)
+
+STEPS, BATCH, SIZE = 10, 32, 32
+SMOKE_STEPS = 23  # an epoch of Imagenette's 1,500 pictures in batches of 64
+TWICE_CHANCE = 2 * math.log(10)  # the loss of a guess is ln 10
+
+BY_DEFAULT = [
+    "tiny_imagenet",
+    "imagenette_resnet18",
+    "imagenette_lambda_resnet18",
+    "imagenette_lambda_resnet50",
+    "cifar10_resnet20",
+]
+
+
+@functools.cache
+def toys(split, count):
+    return toy_shapes(split, size=48, count=count)
+
+
+def first_epoch(recipe, steps, batch, *, precision=FP32, seed=0, steps_per_epoch=140):
+    """Its row of the history, after ``steps`` of the many that the recipe's schedule is for."""
+    train = BatchLoader(toys("train", steps * batch), batch, augment=recipe.augment, seed=seed)
+    tune = BatchLoader(toys("tune", 300), 100, augment=False)
+
+    seed_everything(seed)
+    model = recipe.build_model(10, CPU)
+    optimizer = recipe.build_optimizer(model)
+
+    history = fit(
+        model,
+        train,
+        tune,
+        sizes=[SIZE],
+        optimizer=optimizer,
+        scheduler=recipe.build_schedule(optimizer, steps_per_epoch),
+        loss=CrossEntropy(recipe.label_smoothing),
+        precision=precision,
+        extras=recipe.extras,
+        callbacks=Callbacks(report=lambda line: None),
+    )
+    return history.last
+
+
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [name if name in BY_DEFAULT else slow(name) for name in RECIPES])
+def test_after_ten_steps_of_a_recipe_its_network_can_be_evaluated(name):
+    """Finite: a third of the norms' statistics is still what they are made with."""
+    row = first_epoch(RECIPES[name], STEPS, BATCH)
+    assert math.isfinite(row["train_loss"]) and math.isfinite(row["val_loss"])
+
+
+@pytest.mark.parametrize("seed", [0, slow(1), slow(2)])
+@pytest.mark.parametrize("name", ["imagenette_lambda_resnet18", "imagenette_lambda_resnet50"])
+def test_lambda_networks_can_be_evaluated_in_bf16_too(name, seed):
+    row = first_epoch(RECIPES[name], STEPS, BATCH, precision=BF16, seed=seed)
+    assert row["train_loss"] < TWICE_CHANCE and row["val_loss"] < TWICE_CHANCE
+
+
+@pytest.mark.parametrize("seed", [0, slow(1)])
+@pytest.mark.parametrize("name", ["imagenette_lambda_resnet18", slow("imagenette_lambda_resnet50")])
+def test_lambda_networks_come_through_the_first_epoch_of_a_smoke_run(name, seed):
+    """It is at the full rate after fourteen steps, on maps that end as one pixel."""
+    recipe = RECIPES[name].for_smoke()
+    assert recipe.sizes[0] == SIZE
+
+    row = first_epoch(
+        recipe, SMOKE_STEPS, recipe.batch_size, seed=seed, steps_per_epoch=SMOKE_STEPS
+    )
+    assert row["train_loss"] < TWICE_CHANCE and row["val_loss"] < TWICE_CHANCE
