@@ -144,7 +144,7 @@ def pad_crop_normalise(
     images: uint8 (B, 3, H, W); top, left: int64 (B,), in the padded picture; flip: bool (B,);
     scale, shift: float (3,), ``1 / (255 · std)`` and ``mean / std``. Returns (B, 3, side, side).
 
-    ``normalise(crop(…))`` gives the same bits about five times as fast: 256 pictures of 64 px, one
+    ``normalise(crop(…))`` gives the same bits about three times as fast: 256 pictures of 64 px, one
     thread, the two in turn in one process (figures/results/benchmarks/crop.json).
     """
     images = torch.where(flip[:, None, None, None], images.flip(3), images)

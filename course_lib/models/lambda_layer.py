@@ -8,6 +8,9 @@ numbers, then lets the query read it. Two matrices are added:
 * content:   λc = softmax(K)ᵀ V, the softmax over the positions: one for the whole picture;
 * position:  λp_n = E_nᵀ V, where E depends on the offset of key and query only: one per position.
 
+Letters: n positions ask with a query, m positions answer with a key and a value (in a picture both
+are its H · W pixels); a query holds k numbers, a value v, and h heads ask at every position.
+
 All heads read the same λ, each with a query of its own. ``LambdaLayer.forward`` is this definition;
 on a CPU the same result comes sooner by another order of the products (``lambda_paths``).
 """
@@ -96,9 +99,9 @@ class LambdaLayer(nn.Module):
             content = torch.einsum("bukm, buvm -> bkv", k, v.flatten(3))  # λc
             position = self.position_lambdas(v)  # λp_n, (B, k, v, H, W)
             lambdas = content[..., None, None] + position  # λ_n, (B, k, v, H, W)
-            y = torch.einsum("bkvyx, bhkyx -> bhvyx", lambdas, q)  # y_n = λ_nᵀ q_n
+            out = torch.einsum("bkvij, bhkij -> bhvij", lambdas, q)  # λ_nᵀ q_n at row i, column j
 
-        return y.flatten(1, 2).to(dtype)  # (B, dim_out, H, W)
+        return out.flatten(1, 2).to(dtype)  # (B, dim_out, H, W)
 
     def position_lambdas(self, v: torch.Tensor) -> torch.Tensor:
         """λp_n = E_nᵀ V of every position n: (B, u, v, H, W) → (B, k, v, H, W).
@@ -109,6 +112,7 @@ class LambdaLayer(nn.Module):
         bias = None if self.bias is None else at_least_float32(self.bias)
         reach = kernel.shape[2] // 2, kernel.shape[3] // 2
 
+        # each number of a value is a picture of its own: one kernel serves them all
         images = v.transpose(1, 2).flatten(0, 1)  # (B·v, u, H, W)
         lambdas = F.conv2d(images, kernel, bias, padding=reach)  # (B·v, k, H, W)
         return lambdas.unflatten(0, (v.shape[0], self.dim_v)).transpose(1, 2)
@@ -120,7 +124,7 @@ class LambdaLayer(nn.Module):
 
     @property
     def bias(self) -> torch.Tensor | None:
-        """What a local layer adds to E at every offset, (k,)."""
+        """What a local layer adds to every λ, (k,), the same for all of its values."""
         return self.pos_conv.bias if self.size is None else None
 
     def chosen_path(self, height: int, width: int) -> str:
