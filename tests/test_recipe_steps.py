@@ -23,8 +23,10 @@ SMOKE_STEPS = 23  # an epoch of Imagenette's 1,500 pictures in batches of 64
 TWICE_CHANCE = 2 * math.log(10)  # the loss of a guess is ln 10
 
 BY_DEFAULT = [
+    "tiny_imagenet",
     "imagenette_resnet18",
     "imagenette_lambda_resnet18",
+    "imagenette_lambda_resnet50",
     "cifar10_resnet20",
 ]
 

@@ -902,7 +902,7 @@ def test_workers_end_with_a_parent_that_is_killed(truth, home, tmp_path, how, me
     FileLock(home / "stores" / "only" / "train.lock").acquire(timeout=0)  # nobody holds it
 
 
-@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_script_from_stdin_decodes_by_itself_where_no_process_could_start_it_again(
     truth, home, method
 ):
