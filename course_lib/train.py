@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from course_lib import runtime
-from course_lib.experiments import RECIPES, TRIALS, Recipe, Run, find_recipe, run
+from course_lib.experiments import RECIPES, STUDIES, TRIALS, Recipe, Run, find_recipe, run
 from course_lib.files import CourseError, read_json, writable, write_json
 from course_lib.runtime import Runtime
 from course_lib.training import processes
@@ -47,7 +47,9 @@ def _train(recipe: Recipe, asked: argparse.Namespace) -> int:
     if path:
         _refuse_what_cannot_be_written(path, rt)
 
-    finished = run(recipe, rt, resume=asked.resume, tensorboard=asked.tensorboard)
+    finished = run(
+        recipe, rt, resume=asked.resume, tensorboard=asked.tensorboard, priced=asked.price
+    )
 
     if is_first:
         print(_in_words(recipe, finished))
@@ -69,7 +71,11 @@ def _in_words(recipe: Recipe, finished: Run) -> str:
 
 
 def _path(out: Path, recipe: Recipe, rt: Runtime) -> Path:
-    folder = out / "ablations" if recipe.is_trial else out
+    folder = out
+    if recipe.name in TRIALS:
+        folder = out / "ablations"
+    if recipe.name in STUDIES:
+        folder = out / "studies"
     return folder / recipe.name / f"{rt.profile}-seed{rt.seed}.json"
 
 
@@ -128,6 +134,12 @@ def _parser() -> argparse.ArgumentParser:
         help="go on with, or reuse, the run on disk (default); --no-resume trains from the start",
     )
     parser.add_argument(
+        "--price",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="time the reference network, too, for minutes (default); --no-price leaves it out",
+    )
+    parser.add_argument(
         "--tensorboard", type=Path, metavar="DIR", help="folder for TensorBoard's curves"
     )
     return parser
@@ -140,7 +152,7 @@ def _seed(text: str) -> int:
 
 
 def _list_of_recipes() -> str:
-    recipes = RECIPES | TRIALS
+    recipes = RECIPES | TRIALS | STUDIES
     width = max(map(len, recipes)) + 2
     return "\n".join(f"{recipe.name:{width}}{recipe.about}" for recipe in recipes.values())
 

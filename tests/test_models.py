@@ -56,6 +56,7 @@ OPTIONS = [  # what every ResNet takes
     {"shortcut": "C"},
     {"shortcut": "conv"},
     {"shortcut": "D"},
+    {"shortcut": "none"},
     {"width": 2},
     {"drop_rate": 0.3},
     {"drop_path": 0.3},

@@ -631,3 +631,25 @@ def test_the_summary_prints_a_table_with_the_totals():
     assert text[0].split()[:4] == ["layer", "kind", "output", "parameters"]
     assert text[-1].split() == ["sum", "25,557,032", "4,089.2"]
     assert len({len(line) for line in text}) == 1
+
+
+# --- without shortcuts ----------------------------------------------------------------------------
+
+
+def test_a_plain_network_is_its_resnet_without_the_sums():
+    """Layer behind layer (He et al. 2015, §3.3): the same weights, and nothing added to them."""
+    plain = create_model("resnet20", 10, shortcut="none").eval()
+    x = torch.randn(2, 3, 32, 32)
+
+    y = plain.relu(plain.bn1(plain.conv1(x)))
+    for stage in (plain.layer1, plain.layer2, plain.layer3):
+        for block in stage:
+            y = torch.relu(block.bn1(block.conv1(y)))
+            y = torch.relu(block.bn2(block.conv2(y)))
+
+    assert torch.equal(plain(x), plain.fc(y.mean((2, 3))))
+
+
+def test_a_plain_network_cannot_start_as_the_identity():
+    with pytest.raises(ValueError, match="without a shortcut"):
+        create_model("resnet20", 10, shortcut="none", zero_init_residual=True)

@@ -277,6 +277,33 @@ def test_every_kth_picture_is_a_view_with_its_labels_and_box(decoded):
     assert plain.clean_labels is None and plain.masks is None
 
 
+def test_some_classes_are_copied_with_labels_that_count_through_them(decoded):
+    found = with_clean_labels(load("tune"))
+    part = found.of_classes([4, 1])
+    assert part.classes == [found.classes[4], found.classes[1]]
+    assert not np.shares_memory(part.images, found.images)
+
+    rows = np.flatnonzero((found.labels == 4) | (found.labels == 1))
+    assert np.array_equal(part.images, found.images[rows])
+    assert np.array_equal(part.boxes, found.boxes[rows])
+    assert [part.classes[label] for label in part.labels] == [
+        found.classes[label] for label in found.labels[rows]
+    ]
+    others = {0: -1, 2: -1, 3: -1, 5: -1, 4: 0, 1: 1}
+    assert part.clean_labels.tolist() == [others[each] for each in found.clean_labels[rows]]
+
+
+def test_a_part_of_tiny_imagenet_is_spread_over_its_classes(decoded, monkeypatch):
+    monkeypatch.setattr(tiny, "CLASSES", CLASSES)
+    assert tiny.tiny_imagenet_part("val", classes=3).classes == load("val").classes[::2]
+    assert tiny.tiny_imagenet_part("val", classes=4).classes == load("val").classes[:4]
+    assert tiny.tiny_imagenet_part("val", classes=6).classes == load("val").classes
+
+    for classes in (0, CLASSES + 1):
+        with pytest.raises(CourseError, match=f"classes is {classes}: expected 1 to {CLASSES}"):
+            tiny.tiny_imagenet_part("val", classes=classes)
+
+
 @pytest.mark.parametrize("steps", [[], [7], [3, 2]], ids=str)
 @pytest.mark.parametrize("split", ["train", "tune", "val"])
 def test_a_store_travels_to_a_worker_as_a_place_in_a_file(decoded, split, steps):

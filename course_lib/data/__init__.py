@@ -15,7 +15,7 @@ from course_lib.data.loader import (
     pictures_per_second,
 )
 from course_lib.data.store import ImageStore
-from course_lib.data.tiny_imagenet import tiny_imagenet
+from course_lib.data.tiny_imagenet import tiny_imagenet, tiny_imagenet_part
 from course_lib.data.toy_shapes import toy_shapes
 from course_lib.files import DataError
 
@@ -31,5 +31,6 @@ __all__ = [
     "imagenette",
     "pictures_per_second",
     "tiny_imagenet",
+    "tiny_imagenet_part",
     "toy_shapes",
 ]

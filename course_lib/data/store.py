@@ -1,5 +1,6 @@
 """What every loader reads: one split of a data set, as arrays."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,6 +48,20 @@ class ImageStore:
         views = {name: array[::k] for name, array in arrays.items() if array is not None}
 
         return replace(self, **views)
+
+    def of_classes(self, chosen: Sequence[int]) -> "ImageStore":
+        """The pictures of these classes alone, copied; the labels count through ``chosen``."""
+        rows = np.flatnonzero(np.isin(self.labels, list(chosen)))
+        arrays = {name: getattr(self, name) for name in PER_PICTURE}
+        copies = {name: array[rows] for name, array in arrays.items() if array is not None}
+
+        number = np.full(len(self.classes), -1)
+        number[list(chosen)] = np.arange(len(chosen))
+        for name in ("labels", "clean_labels"):
+            if name in copies:
+                copies[name] = number[copies[name]]  # -1: a true class that is not among them
+
+        return replace(self, **copies, classes=[self.classes[each] for each in chosen])
 
     # A worker is not sent the gigabyte of a memory map, but where it lies.
 

@@ -5,9 +5,19 @@ those there are; ``run.py`` trains one; ``record.py`` and ``price.py`` tell what
 ``trained.py`` gives the network back.
 """
 
-from course_lib.experiments.catalogue import RECIPES, TRIALS, find_recipe
+from course_lib.experiments.catalogue import RECIPES, STUDIES, TRIALS, find_recipe
 from course_lib.experiments.recipe import DATASETS, Recipe
 from course_lib.experiments.run import Run, run
 from course_lib.experiments.trained import load
 
-__all__ = ["DATASETS", "RECIPES", "TRIALS", "Recipe", "Run", "find_recipe", "load", "run"]
+__all__ = [
+    "DATASETS",
+    "RECIPES",
+    "STUDIES",
+    "TRIALS",
+    "Recipe",
+    "Run",
+    "find_recipe",
+    "load",
+    "run",
+]

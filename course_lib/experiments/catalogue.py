@@ -2,7 +2,7 @@
 
 import difflib
 
-from course_lib.experiments import cifar, imagenette, tiny_imagenet
+from course_lib.experiments import cifar, imagenette, session1, tiny_imagenet
 from course_lib.experiments.recipe import Recipe
 from course_lib.files import CourseError
 
@@ -14,9 +14,13 @@ RECIPES: dict[str, Recipe] = {recipe.name: recipe for file in FILES for recipe i
 TRIALS: dict[str, Recipe] = {trial.name: trial for file in FILES for trial in file.TRIALS}
 
 
+# Short trainings that a lesson compares, judged on the tune split alone, too.
+STUDIES: dict[str, Recipe] = {study.name: study for study in session1.STUDIES}
+
+
 def find_recipe(name: str) -> Recipe:
-    """The recipe or trial of that name. Raises CourseError with the nearest names."""
-    known = RECIPES | TRIALS
+    """The recipe, trial or study of that name. Raises CourseError with the nearest names."""
+    known = RECIPES | TRIALS | STUDIES
     if name in known:
         return known[name]
 

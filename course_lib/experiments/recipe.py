@@ -12,13 +12,22 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from course_lib.data import Augment, ImageStore, cifar10, cifar100, imagenette, tiny_imagenet
+from course_lib.data import (
+    Augment,
+    ImageStore,
+    cifar10,
+    cifar100,
+    imagenette,
+    tiny_imagenet,
+    tiny_imagenet_part,
+)
 from course_lib.files import CourseError
 from course_lib.models import create_model, model_options
 from course_lib.training import Extras, optim, schedules
 
 DATASETS: dict[str, Callable[..., ImageStore]] = {
     "tiny_imagenet": tiny_imagenet,
+    "tiny_imagenet_part": tiny_imagenet_part,
     "imagenette": imagenette,
     "cifar10": cifar10,
     "cifar100": cifar100,
@@ -64,7 +73,7 @@ class Recipe:
 
     @property
     def is_trial(self) -> bool:
-        """Tried in order to choose, and so judged on the tune split alone."""
+        """Tried in order to choose or to compare, and so judged on the tune split alone."""
         return "." in self.name
 
     def build_model(self, num_classes: int, device: torch.device) -> nn.Module:

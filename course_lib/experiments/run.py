@@ -51,13 +51,15 @@ def run(
     folder: Path | str | None = None,
     tensorboard: Path | str | None = None,
     quiet: bool = False,
+    priced: bool = True,
 ) -> Run:
     """Train ``recipe`` on as much data as the profile asks for, then look at the official split.
 
     That is looked at once, and by a trial never. seed: by default that of ``rt``. resume: an
     interrupted run goes on and a finished one is reused, from ``folder`` (default: ``runs`` beside
     the data); False trains from the start. Smoke runs are kept nowhere. tensorboard: a folder for
-    curves. Of several processes (torchrun) the first one writes and prints.
+    curves. priced: time the reference network before and after, which takes minutes; a run of
+    minutes can do without. Of several processes (torchrun) the first one writes and prints.
 
     Raises CourseError for an unknown recipe, data that cannot be had, a loss that is no number, a
     checkpoint of another training, a folder that cannot be written and a full disk.
@@ -83,7 +85,9 @@ def run(
         record = kept.finished()
 
         # the reference network is timed before a run and after it, and not for one that is over
-        rate = None if record else kept.rate_at_the_start(rt, callbacks.report)
+        rate = None
+        if priced and not record:
+            rate = kept.rate_at_the_start(rt, callbacks.report)
         if rate:
             callbacks.report(price.forecast(recipe.name, rt.profile, rate))
 

@@ -78,6 +78,8 @@ class ResNet(Classifier):
         check_classes(num_classes)
         check_whole(in_channels=in_channels, width=width)
         _check(stem, drop_rate=drop_rate, drop_path=drop_path)
+        if shortcut == "none" and zero_init_residual:
+            raise ValueError("without a shortcut no block can start as the identity")
 
         if stem == "small":
             self.conv1 = conv3x3(in_channels, channels)

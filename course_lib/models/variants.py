@@ -13,7 +13,7 @@ from torchvision.ops import SqueezeExcitation, StochasticDepth
 
 from course_lib.models.blocks import BasicBlock, Bottleneck, conv1x1, conv3x3
 
-SHORTCUTS = ("A", "B", "C", "conv", "D")
+SHORTCUTS = ("A", "B", "C", "conv", "D", "none")
 
 
 @dataclass(frozen=True)
@@ -218,11 +218,15 @@ def make_shortcut(
     Where the shape stays, every kind but C is the identity. Where it changes:
     A pads with zeros, B is a 1×1 convolution, C is one around every block (He et al. 2015, §4.1);
     conv is a 3×3, which sees the pixels that a strided 1×1 skips; D an average pool and then a 1×1,
-    for the same reason (He et al. 2018, arXiv:1812.01187, figure 2c).
+    for the same reason (He et al. 2018, arXiv:1812.01187, figure 2c); none leaves the shortcut out,
+    which makes the plain network that ResNets are compared with (He et al. 2015, §3.3).
     norm: with BatchNorm behind the convolution. Raises ValueError for any other kind.
     """
     if kind not in SHORTCUTS:
         raise ValueError(f"unknown shortcut {kind!r}: expected one of {', '.join(SHORTCUTS)}")
+
+    if kind == "none":
+        return NoShortcut()
 
     keeps_shape = stride == 1 and in_channels == out_channels
     if keeps_shape and kind != "C":
@@ -243,6 +247,13 @@ def make_shortcut(
     if norm:
         layers.append(nn.BatchNorm2d(out_channels))
     return nn.Sequential(*layers)
+
+
+class NoShortcut(nn.Module):
+    """A zero in place of x: what is left of the sum is the branch."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.new_zeros(())
 
 
 class PadChannels(nn.Module):

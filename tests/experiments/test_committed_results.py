@@ -8,7 +8,7 @@ import pytest
 from small import check_record
 
 from course_lib.data import Augment
-from course_lib.experiments import RECIPES, TRIALS, Recipe, find_recipe
+from course_lib.experiments import RECIPES, STUDIES, TRIALS, Recipe, find_recipe
 from course_lib.training import Extras
 
 RESULTS = Path(__file__).resolve().parents[2] / "figures" / "results"
@@ -20,7 +20,9 @@ def named(paths):
 
 RUNS = [path for path in sorted(RESULTS.glob("*/*.json")) if path.parent.name != "benchmarks"]
 OF_TODAY = [
-    path for path in sorted(RESULTS.rglob("*.json")) if path.parent.name in RECIPES | TRIALS
+    path
+    for path in sorted(RESULTS.rglob("*.json"))
+    if path.parent.name in RECIPES | TRIALS | STUDIES
 ]
 
 
@@ -67,7 +69,7 @@ def test_committed_runs_were_made_with_the_recipe_as_it_stands(path):
 
 def test_a_record_is_of_the_recipe_that_it_was_made_with():
     """The way back from the settings in a record, of all there are."""
-    for recipe in (RECIPES | TRIALS).values():
+    for recipe in (RECIPES | TRIALS | STUDIES).values():
         assert (
             recipe_of(recipe.settings() | {"about": recipe.about}).settings() == recipe.settings()
         )

@@ -119,6 +119,12 @@ def test_a_new_start_that_dies_at_once_leaves_nothing_of_the_old_run(real, monke
 # --- an interrupted run ---------------------------------------------------------------------------
 
 
+def test_a_run_of_minutes_can_do_without_its_price(real):
+    found = run(TINY, real.rt, priced=False)
+    assert found.price is None and found.record["reference_rates"] is None
+    assert real.timed.call_count == 0
+
+
 def test_an_interrupted_run_goes_on_with_the_rate_that_was_timed_first(real, monkeypatch):
     stop_at_step(IN_THE_SECOND_EPOCH, monkeypatch, real)
 

@@ -9,7 +9,7 @@ from small import CPU, TINY
 from torch import nn
 
 from course_lib.data import Augment
-from course_lib.experiments import DATASETS, RECIPES, TRIALS, Recipe, find_recipe
+from course_lib.experiments import DATASETS, RECIPES, STUDIES, TRIALS, Recipe, find_recipe
 from course_lib.experiments.recipe import SCHEDULES
 from course_lib.files import CourseError
 from course_lib.models import SessionResNet, list_models, whiten_stem
@@ -33,11 +33,11 @@ def test_an_unknown_recipe_is_answered_with_the_nearest(wrong, meant):
     assert len(str(caught.value)) < 250, "near ones, not all there are"
 
 
-@pytest.mark.parametrize("name", RECIPES | TRIALS)
+@pytest.mark.parametrize("name", RECIPES | TRIALS | STUDIES)
 def test_every_recipe_builds_its_network_optimizer_and_schedule(name):
     """Every name and option in it is one that models, data and schedules know."""
     recipe = find_recipe(name)
-    assert recipe.name == name and recipe.is_trial == (name in TRIALS)
+    assert recipe.name == name and recipe.is_trial == (name in TRIALS | STUDIES)
     assert recipe.model in list_models() and recipe.schedule in SCHEDULES
 
     taken = inspect.signature(DATASETS[recipe.dataset]).parameters

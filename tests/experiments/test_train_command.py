@@ -13,7 +13,7 @@ from torch import nn
 
 from course_lib import files, runtime
 from course_lib import train as command
-from course_lib.experiments import RECIPES, TRIALS, Recipe, Run
+from course_lib.experiments import RECIPES, STUDIES, TRIALS, Recipe, Run
 from course_lib.experiments.recipe import trial
 from course_lib.files import CourseError
 from course_lib.report.pages import main as report
@@ -43,7 +43,7 @@ def here(real, tiny, monkeypatch):
 def test_without_a_recipe_the_command_lists_them_all(capsys):
     assert command.main([]) == 0
     lines = capsys.readouterr().out.splitlines()
-    every = RECIPES | TRIALS
+    every = RECIPES | TRIALS | STUDIES
     assert [line.split()[0] for line in lines] == list(every)
     assert all(recipe.about in line for recipe, line in zip(every.values(), lines, strict=True))
 
@@ -77,7 +77,10 @@ def test_an_unknown_profile_in_the_variable_ends_with_code_1(capsys, monkeypatch
 @pytest.mark.parametrize(
     "main, options",
     [
-        (command.main, ["recipe", "--profile", "--seed", "--out", "--resume", "--tensorboard"]),
+        (
+            command.main,
+            ["recipe", "--profile", "--seed", "--out", "--resume", "--price", "--tensorboard"],
+        ),
         (report, ["--check"]),
     ],
 )
@@ -106,7 +109,11 @@ def test_the_command_goes_on_unless_told_not_to(monkeypatch, argument, resume):
 
     asked = ["tiny_imagenet", "--profile", "smoke", "--tensorboard", "curves", *argument]
     assert command.main(asked) == 0
-    assert run.call_args.kwargs == {"resume": resume, "tensorboard": Path("curves")}
+    assert run.call_args.kwargs == {
+        "resume": resume,
+        "tensorboard": Path("curves"),
+        "priced": True,
+    }
 
 
 @pytest.mark.parametrize(
