@@ -1,7 +1,7 @@
 """What session 1 compares: depth with and without shortcuts, and networks side by side.
 
 Short trainings on a part of TinyImageNet, judged on its tune split alone, three seeds each. A new
-network is entered in DEPTH or in NETWORKS.
+network is entered in DEPTH or in NETWORKS, and under its name in IN_WORDS.
 """
 
 from course_lib.data import Augment
@@ -24,6 +24,21 @@ NETWORKS = {  # name: network, its options, the picture size of each epoch
     "resnet18": ("resnet18", {}, (64,) * 4),
     "preact_resnet18": ("preact_resnet18", {}, (64,) * 4),
     "se_resnet18": ("se_resnet18", {}, (64,) * 4),
+}
+
+IN_WORDS = {  # name: as tables and figures call it
+    "depth.plain20": "plain, 20 layers",
+    "depth.plain56": "plain, 56 layers",
+    "depth.resnet20": "ResNet, 20 layers",
+    "depth.resnet56": "ResNet, 56 layers",
+    "networks.session_resnet": "session ResNet",
+    "networks.resnet20": "ResNet-20 (CIFAR)",
+    "networks.resnet56": "ResNet-56 (CIFAR)",
+    "networks.wide_resnet16_2": "wide ResNet-16, width 2",
+    "networks.resnet18_small": "ResNet-18, 3×3 stem",
+    "networks.resnet18": "ResNet-18 (ImageNet)",
+    "networks.preact_resnet18": "pre-activation ResNet-18",
+    "networks.se_resnet18": "SE-ResNet-18",
 }
 
 

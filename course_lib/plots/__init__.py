@@ -12,6 +12,8 @@ numbers themselves. pyplot is never touched: no figure stays open, and none appe
 from course_lib.plots.charts import (
     accuracy_by_price,
     confusions,
+    depth,
+    gradient_norms,
     history,
     lr_range,
     per_class,
@@ -26,7 +28,9 @@ __all__ = [
     "augmentation_gallery",
     "cam_grid",
     "confusions",
+    "depth",
     "gallery",
+    "gradient_norms",
     "history",
     "lr_range",
     "per_class",

@@ -28,6 +28,7 @@ COLOURS = [
 MARKERS = "os^DvPX*<>"
 DASHES = ("-", "--", "-.", ":")
 INK, PALE = "#222222", "#eceff3"
+NARROW = 500  # wide, for a picture that is read on a telephone, too
 
 # Columns of a History that are drawn: by how much they are multiplied (accuracies become percent).
 COLUMNS = {
@@ -165,6 +166,107 @@ def _seeds(name: str, seeds: list) -> np.ndarray:
     if not np.isfinite(points[..., 0]).all():
         raise ValueError(f"accuracy_by_price(): a price of {name!r} is no number")
     return points
+
+
+# --- depth --------------------------------------------------------------------------------------
+
+
+@house_style
+def depth(runs: Mapping[str, object]) -> Picture:
+    """Training error per epoch, a line for each network; names that begin with "plain" are dashed.
+
+    runs: name → one History, or a list of those of several seeds (or their rows): drawn is the
+    mean, in a band from the lowest to the highest. Raises ValueError for no run, seeds of different
+    length, and an empty history.
+    """
+    if not runs:
+        raise ValueError("depth(): expected at least one run")
+    errors = {name: _training_errors(name, seeds) for name, seeds in runs.items()}
+
+    figure, (ax,) = charts(1, 320, width=NARROW)
+    said = []
+
+    for index, (name, seeds) in enumerate(errors.items()):
+        epochs = np.arange(1, seeds.shape[1] + 1)
+        mean = seeds.mean(axis=0)  # (epochs,)
+
+        style = _plain_or_not(index, name, len(epochs))
+        ax.plot(epochs, mean, **style)
+        if len(seeds) > 1:
+            low, high = seeds.min(axis=0), seeds.max(axis=0)
+            ax.fill_between(epochs, low, high, color=style["color"], alpha=0.2, linewidth=0)
+
+        said.append(f"{name}, n = {len(seeds)}: {words.span(mean, words.percent)}")
+
+    means = {f"{name}:": seeds.mean(axis=0) for name, seeds in errors.items()}
+    _end_labels(ax, means, words.percent)
+    _label(ax, "Training error", "epoch", "training error, %", whole=True)
+
+    alt = f"Training error per epoch, mean over n seeds. {'; '.join(said)}"
+    return Picture(figure, alt)
+
+
+def _training_errors(name: str, seeds) -> np.ndarray:
+    """(seeds, epochs): in percent."""
+    is_one = hasattr(seeds, "rows") or (seeds and isinstance(seeds[0], Mapping))
+    tables = [_table(seed, "depth") for seed in ([seeds] if is_one else seeds)]
+
+    lengths = {len(table["train_top1"]) for table in tables}
+    if len(lengths) != 1:
+        raise ValueError(
+            f"depth(): {name!r} has seeds of {sorted(lengths)} epochs; expected at least one seed, "
+            "and as many epochs of each"
+        )
+    return 100 - np.array([table["train_top1"] for table in tables])
+
+
+@house_style
+def gradient_norms(norms: Mapping[str, list[float]]) -> Picture:
+    """Norm of the loss's gradient for each convolution, on a log scale: a line for each network.
+
+    norms: name → one for each convolution, from the first to the last; names that begin with
+    "plain" are dashed. A zero, or what is no number, leaves a gap. Raises ValueError for no norm,
+    and for one below zero.
+    """
+    lines = {name: np.asarray(values, float) for name, values in norms.items()}  # (layers,) each
+    for name, values in lines.items():
+        if values.ndim != 1 or not len(values) or (values < 0).any():
+            raise ValueError(
+                f"gradient_norms(): {name!r} has norms {values}; expected a list of at least one, "
+                "none below zero"
+            )
+    if not lines:
+        raise ValueError("gradient_norms(): expected at least one network")
+
+    figure, (ax,) = charts(1, 350, width=NARROW)
+    said = []
+
+    for index, (name, values) in enumerate(lines.items()):
+        convolutions = np.arange(1, len(values) + 1)
+        is_drawn = np.isfinite(values) & (values > 0)
+        drawn = np.where(is_drawn, values, np.nan)
+
+        ax.plot(convolutions, drawn, label=name, **_plain_or_not(index, name, len(values)))
+        said.append(_norms_in_words(name, values, is_drawn))
+
+    ax.set_yscale("log")
+    figure.legend(loc="outside lower center", ncols=2)
+    _label(ax, "How much of the gradient arrives", "convolution", "norm of its gradient", True)
+
+    return Picture(figure, f"Norm of each convolution's gradient, log scale. {'; '.join(said)}")
+
+
+def _norms_in_words(name: str, values: np.ndarray, is_drawn: np.ndarray) -> str:
+    text = f"{name}: {words.count(values, 'convolution')}, {words.span(values)}"
+
+    gaps = np.count_nonzero(~is_drawn)
+    return f"{text}, {gaps} of them zero or no number" if gaps else text
+
+
+def _plain_or_not(index: int, name: str, points: int) -> dict:
+    """A line of its own colour and marker: dashed without shortcuts, solid with them."""
+    dashes = "--" if name.startswith("plain") else "-"
+    return _line(index, points) | {"linestyle": dashes}
 
 
 # --- learning rates -----------------------------------------------------------------------------
@@ -450,12 +552,12 @@ def _size_bands(ax: Axes, sizes: np.ndarray, start: float) -> None:
 # --- what a History holds -----------------------------------------------------------------------
 
 
-def _table(run) -> dict[str, np.ndarray]:
+def _table(run, function: str = "history") -> dict[str, np.ndarray]:
     """The columns of a History, (epochs,) each: accuracies in percent, NaN where one is missing."""
     rows = getattr(run, "rows", run)
     if not isinstance(rows, list) or not rows or not isinstance(rows[0], Mapping):
         raise ValueError(
-            "history() needs a History with at least one epoch, or a dict name -> History; "
+            f"{function}() needs a History with at least one epoch, or a dict name -> History; "
             f"got {run!r:.80}"
         )
 

@@ -3,12 +3,17 @@
 A new one is a function that returns Markdown, and a line in ``TABLES`` at the end of this file.
 """
 
+import statistics
 from collections.abc import Callable, Iterator
 
-from course_lib.experiments import find_recipe
+import torch
+
+from course_lib.experiments import STUDIES, Recipe, find_recipe
 from course_lib.experiments import record as records
+from course_lib.experiments.session1 import IN_WORDS
 from course_lib.files import CourseError
-from course_lib.report.numbers import by_machine, mean, measured
+from course_lib.models import Summary, summary
+from course_lib.report.numbers import by_machine, mean, measured, spread
 
 # What others measured, by their own log: last epoch, one run. A row of the table of runs.
 LOGGED = {
@@ -23,6 +28,9 @@ LOGGED = {
         "Tesla T4",
     )
 }
+
+# Its picture is the unit of time in the table of networks.
+UNIT_OF_TIME = "networks.resnet20"
 
 
 def table(asked: str) -> str:
@@ -84,6 +92,69 @@ def minutes_table(*recipes: str) -> str:
     return _markdown(rows)
 
 
+def depth_table(*studies: str) -> str:
+    """What each network of a study learns of its own training pictures, and of others."""
+    reached = ("training error", "training loss", "tune top-1")
+    rows = [("network", "parameters", *reached, "n", "machine")]
+
+    for name in studies:
+        parameters = f"{_whole_network(_study(name)).parameters:,}"
+
+        for machine, group in by_machine(measured(f"studies/{name}")).items():
+            values = [mean(group, value) for value in ("train_error", "train_loss", "tune")]
+            rows.append((IN_WORDS[name], parameters, *values, len(group), machine))
+    return _markdown(rows)
+
+
+def networks_table(*studies: str) -> str:
+    """What each network of a study costs, by count and by clock, and what it reaches."""
+    costs = ("picture, px", "parameters", "million multiply-adds", "epochs", "time of a picture")
+    rows = [("network", *costs, "tune top-1", "n", "machine")]
+
+    for name in studies:
+        recipe = _study(name)
+        counted = _whole_network(recipe)
+        multiply_adds = f"{counted.multiply_adds / 1e6:,.1f}"
+        counts = recipe.sizes[-1], f"{counted.parameters:,}", multiply_adds, len(recipe.sizes)
+
+        for machine, group in by_machine(measured(f"studies/{name}")).items():
+            time = _against_the_unit(group, machine)
+            rows.append((IN_WORDS[name], *counts, time, mean(group, "tune"), len(group), machine))
+    return _markdown(rows)
+
+
+def _study(name: str) -> Recipe:
+    if name not in STUDIES:
+        raise CourseError(f"{name!r} is no study: expected one of {', '.join(STUDIES)}")
+    return STUDIES[name]
+
+
+def _whole_network(recipe: Recipe) -> Summary:
+    """Its parameters, and the multiply-adds of a picture of the last epoch, without a training."""
+    meta = torch.device("meta")  # shapes alone: nothing is computed
+    with meta:
+        model = recipe.build_model(recipe.data_options["classes"], meta)
+    return summary(model, recipe.sizes[-1])
+
+
+def _against_the_unit(runs: list[dict], machine: str) -> str:
+    """Seconds for a training picture, over those of the unit on that machine; – where it lacks."""
+    unit = by_machine(measured(f"studies/{UNIT_OF_TIME}")).get(machine)
+    if not unit:
+        return "–"
+
+    of_the_unit = statistics.mean(map(_seconds_a_picture, unit))
+    return spread([_seconds_a_picture(run) / of_the_unit for run in runs], ".1f")
+
+
+def _seconds_a_picture(record: dict) -> float:
+    """At the size of the last epoch; the median epoch, for others may share the machine."""
+    rows = record["history"]
+    size = rows[-1]["picture_size"]
+    seconds = [row["seconds"] for row in rows if row["picture_size"] == size]
+    return statistics.median(seconds) / record["train_images"]
+
+
 def _ablations_of(recipe: str) -> list[str]:
     """``RECIPE`` and ``RECIPE.VARIANT``, but not ``RECIPE_QUICK.VARIANT``."""
     folders = sorted((records.RESULTS / "ablations").glob(f"{recipe}*"))
@@ -115,4 +186,6 @@ TABLES: dict[str, Callable[..., str]] = {
     "runs": runs_table,
     "ablations": ablations_table,
     "minutes": minutes_table,
+    "depth": depth_table,
+    "networks": networks_table,
 }
