@@ -225,8 +225,8 @@ def gradient_norms(norms: Mapping[str, list[float]]) -> Picture:
     """Norm of the loss's gradient for each convolution, on a log scale: a line for each network.
 
     norms: name → one for each convolution, from the first to the last; names that begin with
-    "plain" are dashed. A zero, or what is no number, leaves a gap. Raises ValueError for no norm,
-    and for one below zero.
+    "plain" are dashed. A line leaves out zeros and what is no number, and its label counts them.
+    Raises ValueError for no norm, and for one below zero.
     """
     lines = {name: np.asarray(values, float) for name, values in norms.items()}  # (layers,) each
     for name, values in lines.items():
@@ -239,34 +239,31 @@ def gradient_norms(norms: Mapping[str, list[float]]) -> Picture:
         raise ValueError("gradient_norms(): expected at least one network")
 
     figure, (ax,) = charts(1, 350, width=NARROW)
-    said = []
+    labels, said = [], []
 
     for index, (name, values) in enumerate(lines.items()):
-        convolutions = np.arange(1, len(values) + 1)
-        is_drawn = np.isfinite(values) & (values > 0)
-        drawn = np.where(is_drawn, values, np.nan)
+        on_a_log_scale = np.isfinite(values) & (values > 0)
+        at = np.flatnonzero(on_a_log_scale)
 
-        ax.plot(convolutions, drawn, label=name, **_plain_or_not(index, name, len(values)))
-        said.append(_norms_in_words(name, values, is_drawn))
+        left_out = len(values) - len(at)
+        label = words.cut(name, 40) + (f", {left_out} at zero left out" if left_out else "")
+        labels.append(label)
+
+        ax.plot(at + 1, values[at], label=label, **_plain_or_not(index, name, len(at)))
+        said.append(f"{label}: {words.count(values, 'convolution')}, {words.span(values)}")
 
     ax.set_yscale("log")
-    figure.legend(loc="outside lower center", ncols=2)
+    columns = 2 if max(map(len, labels)) <= 30 else 1
+    figure.legend(loc="outside lower center", ncols=columns)
     _label(ax, "How much of the gradient arrives", "convolution", "norm of its gradient", True)
 
     return Picture(figure, f"Norm of each convolution's gradient, log scale. {'; '.join(said)}")
 
 
-def _norms_in_words(name: str, values: np.ndarray, is_drawn: np.ndarray) -> str:
-    text = f"{name}: {words.count(values, 'convolution')}, {words.span(values)}"
-
-    gaps = np.count_nonzero(~is_drawn)
-    return f"{text}, {gaps} of them zero or no number" if gaps else text
-
-
 def _plain_or_not(index: int, name: str, points: int) -> dict:
     """A line of its own colour and marker: dashed without shortcuts, solid with them."""
     dashes = "--" if name.startswith("plain") else "-"
-    return _line(index, points) | {"linestyle": dashes}
+    return _line(index, max(points, 1)) | {"linestyle": dashes}
 
 
 # --- learning rates -----------------------------------------------------------------------------

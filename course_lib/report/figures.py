@@ -1,6 +1,6 @@
 """The figures of README and notebooks: ``<!-- figure: NAME -->`` shows ``figures/NAME.png``.
 
-A new one is a function that draws from the records of some recipes, and a line in ``FIGURES`` at
+A new one is a function that draws from the records in some folders, and a line in ``FIGURES`` at
 the end of this file.
 """
 
@@ -22,7 +22,7 @@ FOLDER = REPO / "figures"
 
 
 class Figure(NamedTuple):
-    """What it shows; it is out of date as soon as a record of its recipes changes."""
+    """What it shows; it is out of date as soon as a record in its folders changes."""
 
     draw: Callable  # folder → its records, to a plots.Picture, or None where there is no record
     folders: tuple[str, ...]  # in figures/results, one for each recipe

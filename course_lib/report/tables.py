@@ -108,7 +108,7 @@ def depth_table(*studies: str) -> str:
 
 def networks_table(*studies: str) -> str:
     """What each network of a study costs, by count and by clock, and what it reaches."""
-    costs = ("picture, px", "parameters", "million multiply-adds", "epochs", "time of a picture")
+    costs = ("picture, px", "parameters", "million multiply-adds", "epochs", "time, ResNet-20 = 1")
     rows = [("network", *costs, "tune top-1", "n", "machine")]
 
     for name in studies:

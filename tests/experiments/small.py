@@ -68,17 +68,22 @@ FINAL = {"val_loss", "val_top1", "val_top5"}
 
 
 def check_record(found: dict) -> None:
-    """What design and tables rely on in every record."""
-    assert FIELDS <= set(found)
+    """What design and tables rely on in every record of a recipe."""
+    check_rows(found)
     assert FINAL <= set(found["final"])
+    assert found["final"]["val_top1"] <= found["final"]["val_top5"]
+
+
+def check_rows(found: dict) -> None:
+    """The same of a trial or study, which never looks at the official split."""
+    assert FIELDS <= set(found)
     assert all(ROW <= set(row) for row in found["history"])
     assert found["epochs"] == len(found["history"])
 
-    for row in [*found["history"], found["final"]]:
+    for row in [*found["history"], found["final"] or {}]:
         shares = [value for key, value in row.items() if key.endswith(("top1", "top5"))]
         assert all(0 <= share <= 1 for share in shares)
 
-    assert found["final"]["val_top1"] <= found["final"]["val_top5"]
     assert found["seconds"] >= sum(row["seconds"] for row in found["history"])
 
 

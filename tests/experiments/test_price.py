@@ -69,6 +69,24 @@ def test_the_forecast_of_a_trial_comes_from_where_trials_lie():
     assert "price 1.00" in price.forecast("tiny_imagenet.slow", "cpu", 50.0)
 
 
+def test_what_has_no_price_is_told_in_minutes_of_the_machine_it_ran_on():
+    runs = made_up(seconds=600, rate=None), made_up(seconds=840, rate=None)
+    commit_results("studies/depth.plain20", *runs)
+    assert price.took("depth.plain20", "cpu") == (
+        "depth.plain20: took 12 minutes on a laptop, 2 threads"
+    )
+    assert "no run measured yet" in price.forecast("depth.plain20", "cpu", 50.0)
+
+    commit_results("studies/depth.plain20", *runs, made_up(seconds=120, device="a card"))
+    assert price.took("depth.plain20", "cpu").endswith("2 threads and 2 minutes on a card")
+
+
+def test_of_what_was_never_measured_no_minutes_are_told():
+    assert price.took("depth.plain20", "cpu") == (
+        "depth.plain20: no run measured yet, so no forecast"
+    )
+
+
 @pytest.mark.parametrize("runs", [[], [made_up(rate=None)]])
 def test_without_a_measured_run_there_is_no_forecast_and_it_says_so(runs):
     commit_results("tiny_imagenet", *runs)
