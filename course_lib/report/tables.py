@@ -5,6 +5,7 @@ A new one is a function that returns Markdown, and a line in ``TABLES`` at the e
 
 import statistics
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import torch
 
@@ -98,7 +99,7 @@ def depth_table(*studies: str) -> str:
     rows = [("network", "parameters", *reached, "n", "machine")]
 
     for name in studies:
-        parameters = f"{_whole_network(_study(name)).parameters:,}"
+        parameters = f"{_counted(name).parameters:,}"
 
         for machine, group in by_machine(measured(f"studies/{name}")).items():
             values = [mean(group, value) for value in ("train_error", "train_loss", "tune")]
@@ -112,10 +113,9 @@ def networks_table(*studies: str) -> str:
     rows = [("network", *costs, "tune top-1", "n", "machine")]
 
     for name in studies:
-        recipe = _study(name)
-        counted = _whole_network(recipe)
+        sizes, counted = _study(name).sizes, _counted(name)
         multiply_adds = f"{counted.multiply_adds / 1e6:,.1f}"
-        counts = recipe.sizes[-1], f"{counted.parameters:,}", multiply_adds, len(recipe.sizes)
+        counts = sizes[-1], f"{counted.parameters:,}", multiply_adds, len(sizes)
 
         for machine, group in by_machine(measured(f"studies/{name}")).items():
             time = _against_the_unit(group, machine)
@@ -129,8 +129,10 @@ def _study(name: str) -> Recipe:
     return STUDIES[name]
 
 
-def _whole_network(recipe: Recipe) -> Summary:
-    """Its parameters, and the multiply-adds of a picture of the last epoch, without a training."""
+@cache
+def _counted(study: str) -> Summary:
+    """Parameters, and multiply-adds of a picture of the last epoch."""
+    recipe = _study(study)
     meta = torch.device("meta")  # shapes alone: nothing is computed
     with meta:
         model = recipe.build_model(recipe.data_options["classes"], meta)
