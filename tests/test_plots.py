@@ -122,7 +122,7 @@ EVERY = {
         lambda: plots.gradient_norms({"plain": [1e-5, 0.02, 0.3], "ResNet <56>": [0.5, 0.0]}),
         [
             "plain: 3 convolutions, from 1e-5 to 0.3",
-            "ResNet <56>, 1 at zero left out: 2 convolutions, from 0.5 to 0",
+            "ResNet <56>, 1 of them zero or NaN: 2 convolutions, from 0.5 to 0",
         ],
     ),
     "lr_range": (

@@ -225,7 +225,7 @@ def gradient_norms(norms: Mapping[str, list[float]]) -> Picture:
     """Norm of the loss's gradient for each convolution, on a log scale: a line for each network.
 
     norms: name → one for each convolution, from the first to the last; names that begin with
-    "plain" are dashed. A line leaves out zeros and what is no number, and its label counts them.
+    "plain" are dashed. A line leaves out zeros and what is not finite, and its label counts them.
     Raises ValueError for no norm, and for one below zero.
     """
     lines = {name: np.asarray(values, float) for name, values in norms.items()}  # (layers,) each
@@ -246,7 +246,7 @@ def gradient_norms(norms: Mapping[str, list[float]]) -> Picture:
         at = np.flatnonzero(on_a_log_scale)
 
         left_out = len(values) - len(at)
-        label = words.cut(name, 40) + (f", {left_out} at zero left out" if left_out else "")
+        label = words.cut(name, 40) + (f", {left_out} of them zero or NaN" if left_out else "")
         labels.append(label)
 
         ax.plot(at + 1, values[at], label=label, **_plain_or_not(index, name, len(at)))
