@@ -53,22 +53,10 @@ def mean(runs: list[dict], value: str) -> str:
     """Of a value in VALUES, or of ``PATH FORMAT``. Raises LookupError, TypeError or ValueError."""
     if value in VALUES:
         find, form = VALUES[value]
-        return spread([find(record) for record in runs], form)
+        return _spread([find(record) for record in runs], form)
 
     path, _, form = value.rpartition(" ")
-    return spread([_at(record, path) for record in runs], form)
-
-
-def spread(values: list[float], form: str) -> str:
-    """The mean, and the standard deviation where values differ."""
-    if form.endswith("%"):
-        percent = [100 * value for value in values]
-        return spread(percent, form[:-1] + "f") + " %"
-
-    middle = format(statistics.mean(values), form)
-    if len(set(values)) == 1:
-        return middle
-    return f"{middle} ± {format(statistics.stdev(values), form)}"
+    return _spread([_at(record, path) for record in runs], form)
 
 
 def measured(name: str) -> list[dict]:
@@ -128,3 +116,15 @@ def _at(record: dict, path: str) -> float:
         else:
             found = found[key]
     return found
+
+
+def _spread(values: list[float], form: str) -> str:
+    """The mean, and the standard deviation where values differ."""
+    if form.endswith("%"):
+        percent = [100 * value for value in values]
+        return _spread(percent, form[:-1] + "f") + " %"
+
+    middle = format(statistics.mean(values), form)
+    if len(set(values)) == 1:
+        return middle
+    return f"{middle} ± {format(statistics.stdev(values), form)}"
