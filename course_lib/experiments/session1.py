@@ -32,13 +32,12 @@ IN_WORDS = {  # name: as tables and figures call it
     "depth.resnet20": "ResNet, 20 layers",
     "depth.resnet56": "ResNet, 56 layers",
     "networks.session_resnet": "session ResNet",
-    "networks.resnet20": "ResNet-20 (CIFAR)",
-    "networks.resnet56": "ResNet-56 (CIFAR)",
-    "networks.wide_resnet16_2": "wide ResNet-16, width 2",
-    "networks.resnet18_small": "ResNet-18, 3×3 stem",
-    "networks.resnet18": "ResNet-18 (ImageNet)",
-    "networks.preact_resnet18": "pre-activation ResNet-18",
-    "networks.se_resnet18": "SE-ResNet-18",
+    "networks.resnet56": "ResNet, 56 layers",
+    "networks.wide_resnet16_2": "wide ResNet, 16 layers, width 2",
+    "networks.resnet18_small": "ResNet, 18 layers, 3×3 stem",
+    "networks.resnet18": "ResNet, 18 layers, ImageNet's stem",
+    "networks.preact_resnet18": "pre-activation ResNet, 18 layers",
+    "networks.se_resnet18": "squeeze-and-excitation ResNet, 18 layers",
 }
 
 

@@ -30,7 +30,7 @@ LOGGED = {
 }
 
 # Its picture is the unit of time in the table of networks.
-UNIT_OF_TIME = "networks.resnet20"
+UNIT_OF_TIME = "depth.resnet20"
 
 
 def table(asked: str) -> str:
