@@ -247,9 +247,11 @@ def test_networks_show_what_they_cost_and_their_time_against_resnet20():
     third = (9 * 32 * 64 + 9 * 5 * 64**2 + 32 * 64) * 8**2
     millions = f"{(stem + first + second + third + head) / 1e6:.1f}"
 
-    commit_study("depth.resnet20", {"seconds": 11.0}, {"seconds": 10.0})
-    commit_study("networks.resnet56", {"seconds": 25.0}, {"seconds": 35.0})
-    commit_study("networks.resnet18", {"seconds": 50.0}, {"device": "a card"})
+    commit_study("depth.resnet20", {}, {})
+    commit_study("networks.resnet56", {})
+    commit_study("networks.resnet18", {"device": "a card"})
+    times = {"depth.resnet20": 1.0, "networks.resnet56": 2.54}
+    write_json(records.RESULTS / "benchmarks" / "studies.json", {"ratio": times})
 
     table = networks_table("depth.resnet20", "networks.resnet56", "networks.resnet18")
     unit = cells(table, "ResNet, 20")
@@ -259,23 +261,8 @@ def test_networks_show_what_they_cost_and_their_time_against_resnet20():
     ]
     assert cells(table, "ResNet, 56")[5] == "2.5"
 
-    here, on_a_card = [line for line in table.splitlines() if "18 layers" in line]
-    assert cells(here, "ResNet, 18")[1] == "64" and cells(here, "ResNet, 18")[5] == "5.0"
-    assert cells(on_a_card, "ResNet, 18")[5] == "–", "the unit was not timed on that machine"
-
-
-def test_the_time_of_a_picture_is_of_the_last_size_and_of_the_fastest_epoch():
-    """Which is the one that the rest of the machine disturbed least."""
-
-    def epochs(*rows):
-        rows = [{"picture_size": size, "seconds": seconds} for size, seconds in rows]
-        return {"history": [row | {"val_top1": 0.3} for row in rows]}
-
-    commit_study("depth.resnet20", epochs((32, 10.0), (32, 90.0), (32, 9.0), (32, 11.0)))
-    commit_study("networks.resnet18_small", epochs((24, 1.0), (32, 63.0)))
-
-    table = networks_table("networks.resnet18_small")
-    assert cells(table, "ResNet, 18")[5] == "7.0"  # 63 over 9
+    untimed = cells(table, "ResNet, 18")
+    assert untimed[1] == "64" and untimed[5] == "–" and untimed[-1] == "a card"
 
 
 @pytest.mark.parametrize("asked", ["depth tiny_imagenet", "networks tiny_imagenet_quick"])

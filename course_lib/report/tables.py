@@ -11,7 +11,7 @@ import torch
 from course_lib.experiments import STUDIES, Recipe, find_recipe
 from course_lib.experiments import record as records
 from course_lib.experiments.session1 import IN_WORDS
-from course_lib.files import CourseError
+from course_lib.files import CourseError, read_json
 from course_lib.models import Summary, summary
 from course_lib.report.numbers import by_machine, mean, measured
 
@@ -28,9 +28,6 @@ LOGGED = {
         "Tesla T4",
     )
 }
-
-# Its picture is the unit of time in the table of networks.
-UNIT_OF_TIME = "depth.resnet20"
 
 
 def table(asked: str) -> str:
@@ -108,16 +105,17 @@ def depth_table(*studies: str) -> str:
 
 def networks_table(*studies: str) -> str:
     """What each network of a study costs, by count and by clock, and what it reaches."""
-    costs = ("picture, px", "parameters", "million multiply-adds", "epochs", "time, ResNet-20 = 1")
+    costs = ("picture, px", "parameters", "million multiply-adds", "epochs", "step, ResNet-20 = 1")
+    times = _step_times()
     rows = [("network", *costs, "tune top-1", "n", "machine")]
 
     for name in studies:
         sizes, counted = _study(name).sizes, _counted(name)
         multiply_adds = f"{counted.multiply_adds / 1e6:,.1f}"
+        time = f"{times[name]:.1f}" if name in times else "–"
         counts = sizes[-1], f"{counted.parameters:,}", multiply_adds, len(sizes)
 
         for machine, group in by_machine(measured(f"studies/{name}")).items():
-            time = _against_the_unit(group, machine)
             rows.append((IN_WORDS[name], *counts, time, mean(group, "tune"), len(group), machine))
     return _markdown(rows)
 
@@ -138,24 +136,10 @@ def _counted(study: str) -> Summary:
     return summary(model, recipe.sizes[-1])
 
 
-def _against_the_unit(runs: list[dict], machine: str) -> str:
-    """Seconds for a training picture, over those of the unit on that machine; – where it lacks."""
-    unit = by_machine(measured(f"studies/{UNIT_OF_TIME}")).get(machine)
-    if not unit:
-        return "–"
-
-    return f"{_seconds_a_picture(runs) / _seconds_a_picture(unit):.1f}"
-
-
-def _seconds_a_picture(runs: list[dict]) -> float:
-    """At the last size, in the fastest epoch, which other work on the machine disturbed least."""
-    seconds = []
-    for record in runs:
-        size = record["history"][-1]["picture_size"]
-        for row in record["history"]:
-            if row["picture_size"] == size:
-                seconds.append(row["seconds"] / record["train_images"])
-    return min(seconds)
+def _step_times() -> dict[str, float]:
+    """Of a training step, over ResNet-20's, as benchmarked; empty where it was not."""
+    path = records.RESULTS / "benchmarks" / "studies.json"
+    return read_json(path).get("ratio", {})
 
 
 def _ablations_of(recipe: str) -> list[str]:
