@@ -26,6 +26,7 @@ from course_lib.models.summary import Layer
 from course_lib.models.variants import NoShortcut, PadChannels
 from course_lib.plots.charts import COLOURS, INK
 from course_lib.plots.picture import POINTS, Picture, house_style, note
+from course_lib.plots.words import cut
 
 # Border of a box; inside it has a tint of the same colour.
 KINDS = {
@@ -49,9 +50,14 @@ FORK = 9  # from a box or a shape down to where the shortcut leaves
 RADIUS = 11  # of a plus
 LANE = 14  # between the main path and the shortcut
 LEAST = 240  # width of a page
+NARROWEST = 150  # of several columns on it, for their titles
 
-SHAPES = "maps: channels × height × width"
-ROOTS = "height of a box: side of the map; width: channels (square roots)"
+# Footnotes, a line each.
+SHAPES = ["maps: channels × height × width"]
+ROOTS = [
+    "maps: channels × height × width",
+    "a box is as high as the map's side, as wide as its channels (square roots)",
+]
 
 
 # --- what is drawn --------------------------------------------------------------------------------
@@ -92,11 +98,12 @@ class Layout:
     lines: list[list[tuple[float, float]]] = field(default_factory=list)
 
 
-def _draw(layouts: list[Layout], alt: str, footnote: str) -> Picture:
-    """Side by side, on one scale, with a line of text below them all."""
+def _draw(layouts: list[Layout], alt: str, footnotes: list[str]) -> Picture:
+    """Side by side, on one scale, with ``footnotes`` below them all."""
     inner = sum(layout.width for layout in layouts)
-    width = max(inner, _text_width(footnote, SMALL) + 2 * MARGIN, LEAST)
-    height = max(layout.height for layout in layouts) + 2 * LINE
+    below = max(layout.height for layout in layouts) + LINE
+    width = max(inner, LEAST)
+    height = below + LINE * len(footnotes) + MARGIN / 2
 
     figure = Figure(figsize=(width / POINTS, height / POINTS))
     ax = figure.add_axes((0, 0, 1, 1))
@@ -113,7 +120,8 @@ def _draw(layouts: list[Layout], alt: str, footnote: str) -> Picture:
             _draw_label(ax, label, left)
         left += layout.width
 
-    _draw_label(ax, Label(footnote, width / 2, height - MARGIN), 0)
+    for number, line in enumerate(footnotes):
+        _draw_label(ax, Label(line, width / 2, below + LINE * number), left=0)
     return Picture(figure, alt)
 
 
@@ -178,12 +186,8 @@ class Words:
 
 TIED = "\N{NO-BREAK SPACE}"  # never at the end of a line
 
-POOLS = {
-    nn.MaxPool2d: "max-pool",
-    nn.AvgPool2d: "average pool",
-    nn.AdaptiveMaxPool2d: "global max-pooling",
-    nn.AdaptiveAvgPool2d: "global average pooling",
-}
+POOLS = (nn.MaxPool2d, nn.AvgPool2d)
+ADAPTIVE_POOLS = (nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d)
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.ReLU6, nn.Sigmoid, nn.Hardswish)
 
@@ -212,9 +216,8 @@ def _layer_words(layer: nn.Module) -> Words:
         return Words("norm", "norm")
     if isinstance(layer, ACTIVATIONS):
         return Words("activation", type(layer).__name__)
-    for kind, name in POOLS.items():
-        if isinstance(layer, kind):
-            return _pool_words(layer, name)
+    if isinstance(layer, POOLS + ADAPTIVE_POOLS):
+        return _pool_words(layer)
     return Words("other", _class_words(layer))
 
 
@@ -233,19 +236,27 @@ def _conv_words(conv: nn.Conv2d) -> Words:
     return Words("conv", f"{kernel}{TIED}conv", tuple(details), said)
 
 
-def _pool_words(layer: nn.Module, name: str) -> Words:
-    if name.startswith("global"):
-        return Words("pool", name)
+def _pool_words(pool: nn.Module) -> Words:
+    name = "max-pool" if "Max" in type(pool).__name__ else "average pool"
+    if isinstance(pool, ADAPTIVE_POOLS):
+        side = pool.output_size
+        return Words("pool", f"global {name}ing" if side in (1, (1, 1)) else f"{name} to {side}")
 
-    size = layer.kernel_size
-    height, width = (size, size) if isinstance(size, int) else size
-    return Words("pool", f"{height}×{width}{TIED}{name}")
+    side, stride = pool.kernel_size, pool.stride
+    if isinstance(side, int):
+        side = (side, side)
+    words = Words("pool", f"{side[0]}×{side[1]}{TIED}{name}")
+
+    if stride in (side, side[0]):
+        return words
+    return replace(words, details=(f"stride {stride}",), said=f"{words.name} with stride {stride}")
 
 
 def _class_words(layer: nn.Module) -> str:
     """``ResidualPair`` → "residual pair"."""
     name = type(layer).__name__.removeprefix("General").replace("PreAct", "Pre-activation")
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).lower()
+    parts = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).split()
+    return " ".join(part if part.isupper() else part.lower() for part in parts)
 
 
 def _nth(number: int) -> str:
@@ -258,9 +269,9 @@ FUNCTIONS = {
     "add": Words("sum", "+", said="both are added"),
     "iadd": Words("sum", "+", said="both are added"),
     "add_": Words("sum", "+", said="both are added"),
-    "mul": Words("other", "×", said="multiplied"),
+    "mul": Words("other", "×", said="both are multiplied"),
     "cat": Words("other", "join channels", said="both are joined"),
-    "pad": Words("other", "zeros for new channels"),
+    "pad": Words("other", "padded with zeros"),
     "max_pool2d": Words("pool", "max-pool"),
     "avg_pool2d": Words("pool", "average pool"),
     "adaptive_avg_pool2d": Words("pool", "global average pooling"),
@@ -278,7 +289,12 @@ def _function_words(node: fx.Node) -> Words:
         steps = [each.step for each in node.args[1] if isinstance(each, slice) and each.step]
         if steps:
             return Words("other", f"every {_nth(steps[-1])} pixel")
-    return FUNCTIONS.get(name, Words("other", name.strip("_").replace("_", " ")))
+
+    words = FUNCTIONS.get(name, Words("other", name.strip("_").replace("_", " ")))
+    constants = [each for each in node.args if isinstance(each, int | float)]
+    if words.name in ("+", "×") and constants:
+        return Words("other", f"{words.name} {constants[0]:g}")
+    return words
 
 
 # --- a block as it is wired -----------------------------------------------------------------------
@@ -301,6 +317,7 @@ class Side:
     start: int
     end: int
     parts: list[Part]
+    name: str
     lane: int  # the column it stands in, counted from the main path
 
 
@@ -354,7 +371,8 @@ def _wiring(block: nn.Module, shape: tuple[int, int, int]) -> Wiring:
     for start, end, nodes in sorted(off_path, key=lambda each: each[1] - each[0]):
         taken = {side.lane for side in sides if side.start < end and start < side.end}
         lane = next(lane for lane in range(len(off_path)) if lane not in taken)
-        sides.append(Side(start, end, parts(nodes), lane))
+        name = "shortcut" if _part(graph, path[end], []).kind == "sum" else "side path"
+        sides.append(Side(start, end, parts(nodes), name, lane))
 
     given, given_back = _shape_words(shape), _shape_words(last.meta["shape"])
     first = Part("map", ("input", given), given)
@@ -384,7 +402,7 @@ def _inputs(graph: fx.GraphModule) -> tuple[dict[fx.Node, list[fx.Node]], fx.Nod
         sources = list(
             dict.fromkeys(stands_for[n] for n in node.all_input_nodes if n in stands_for)
         )
-        if node.op == "output" and sources:
+        if node.op == "output" and len(sources) == 1:
             return inputs, sources[0]
 
         if node.op == "placeholder":
@@ -396,7 +414,7 @@ def _inputs(graph: fx.GraphModule) -> tuple[dict[fx.Node, list[fx.Node]], fx.Nod
         else:
             inputs[node], stands_for[node] = sources, node
 
-    raise ValueError("what comes out does not depend on what goes in")
+    raise ValueError("expected one map that comes out, made from the one that goes in")
 
 
 def _module(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
@@ -466,21 +484,21 @@ def _shape_words(shape: tuple[int, ...]) -> str:
 def _wiring_words(name: str, wiring: Wiring) -> str:
     """The text of the picture, along the main path."""
     first, *layers, output = wiring.main
-    said = f"{name}, {first.said} → {output.said}: "
+    said = f"{name[0].upper()}{name[1:]}, {first.said} → {output.said}: "
     before = ""  # what stands between two parts
 
     for index, part in enumerate(layers, start=1):
         for side in wiring.sides:
             if side.end == index:
-                leaves = wiring.main[side.start].said
-                along = ", ".join(each.said for each in side.parts) or "nothing done to it"
-                source = "the input" if side.start == 0 else f"what the {leaves} gives"
-                said += f"; the shortcut, from {source}: {along}"
+                behind = wiring.main[side.start].said
+                source = "the input" if side.start == 0 else f"what comes out of {behind}"
+                along = ", ".join(part.said for part in side.parts)
+                said += f"; the {side.name}: {source}, {along or 'unchanged'}"
                 before = "; "
 
         said += before + part.said
         before = ", then " if part.kind == "sum" else ", "
-    return said
+    return said if layers else f"{said}unchanged"
 
 
 # --- a block on the page --------------------------------------------------------------------------
@@ -506,7 +524,7 @@ def block_diagrams(blocks: dict[str, tuple[nn.Module, tuple[int, int, int]]]) ->
 
     layouts, texts = [], []
     for title, (block, shape) in blocks.items():
-        name = title or _class_words(block).capitalize()
+        name = title or _layer_words(block).name
         try:
             wiring = _wiring(block, shape)
         except Exception as error:  # whatever the reader's own code raises
@@ -531,16 +549,18 @@ def _no_diagram(block: nn.Module, shape: tuple[int, ...], error: Exception) -> P
     sentence = (
         f"No diagram of {type(block).__name__} for a map of {_shape_words(shape)}: {reason[0]}"
     )
-    return note(fill(sentence, 70))
+    return note(fill(cut(sentence, 200), 70))
 
 
 def _block_layout(wiring: Wiring, title: str) -> Layout:
     layout = Layout()
     main_width = max(map(_width, wiring.main))
     lanes = _lane_widths(wiring.sides)
-    layout.width = 2 * MARGIN + main_width + sum(LANE + width for width in lanes)
+    inner = main_width + sum(LANE + width for width in lanes)
+    layout.width = max(inner + 2 * MARGIN, NARROWEST)
 
-    x = MARGIN + main_width / 2
+    left = (layout.width - inner) / 2
+    x = left + main_width / 2
     y = _place_title(layout, title)
     above = y  # lower edge of the box before
     forks: dict[int, float] = {}  # where side paths leave, by the part they leave behind
@@ -558,7 +578,7 @@ def _block_layout(wiring: Wiring, title: str) -> Layout:
         layout.boxes.append(Box(part.kind, part.lines, x, middle, width, height))
 
         for side in returning:
-            side_x = MARGIN + main_width + sum(LANE + width for width in lanes[: side.lane])
+            side_x = left + main_width + sum(LANE + width for width in lanes[: side.lane])
             side_x += LANE + lanes[side.lane] / 2
             fork, joint = (x, forks[side.start]), (x + width / 2, middle)
             _place_side(layout, side, side_x, fork, joint)
@@ -580,7 +600,7 @@ def _place_title(layout: Layout, title: str) -> float:
     if not title:
         return y
 
-    for line in wrap(title, max(int(layout.width / 8), 10)):
+    for line in wrap(title, int(layout.width / 8), break_on_hyphens=False):
         layout.labels.append(Label(line, layout.width / 2, y + 8, size=FONT, weight="bold"))
         y += LINE + 2
     return y + 8
@@ -602,7 +622,7 @@ def _place_side(
     layout.lines.append([fork, (x, top), (x, bottom), joint])
 
     y = top + (bottom - top - _side_height(side)) / 2 + FORK
-    layout.labels.append(Label("shortcut", x, y + LABEL / 2))
+    layout.labels.append(Label(side.name, x, y + LABEL / 2))
     y += LABEL
 
     width = max(map(_width, side.parts), default=0)
@@ -626,7 +646,7 @@ def _side_height(side: Side) -> float:
 def _lane_widths(sides: list[Side]) -> list[float]:
     widths = [0.0] * len({side.lane for side in sides})
     for side in sides:
-        own = [_text_width("shortcut", SMALL), *map(_width, side.parts)]
+        own = [_text_width(side.name, SMALL), *map(_width, side.parts)]
         widths[side.lane] = max(widths[side.lane], *own)
     return widths
 
@@ -698,6 +718,9 @@ def _rows(model: nn.Module, size: int) -> list[Row]:
         if kind == "linear" and len(rows[-1].shape) == 3 and rows[-1].kind != "pool":
             rows.append(Row("pool", "pooling", "from a map to a vector", (module.in_features,)))
         rows.append(Row(kind, layer.name, _inside(module), layer.shape, layer.parameters))
+
+    if rows[-1].kind == "linear":
+        rows[-1] = replace(rows[-1], inside="linear layer: a logit for each class")
     return rows
 
 
@@ -772,7 +795,7 @@ def _network_layout(rows: list[Row], title: str) -> Layout:
         height = max(TALLEST * sqrt(side / tallest), THINNEST)
 
         numbers = _row_words(replace(row, inside=""))
-        words = [*wrap(row.inside, 40, break_on_hyphens=False), ", ".join(numbers)]
+        words = [*wrap(row.inside, 40, break_on_hyphens=False), " · ".join(numbers)]
         text_height = LINE * (1 + len(words))
         room = max(height, text_height)
         middle = y + room / 2
