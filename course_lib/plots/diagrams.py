@@ -21,6 +21,7 @@ from torch import fx, nn
 from torchvision.ops import SqueezeExcitation, StochasticDepth
 
 from course_lib.models import LambdaLayer, summary
+from course_lib.models.checks import check_whole
 from course_lib.models.modes import in_eval_mode
 from course_lib.models.summary import Layer
 from course_lib.models.variants import NoShortcut, PadChannels
@@ -358,6 +359,11 @@ def _wiring(block: nn.Module, shape: tuple[int, int, int]) -> Wiring:
     def parts(nodes: list[fx.Node]) -> list[Part]:
         return [_part(graph, node, inputs[node]) for node in nodes]
 
+    given, given_back = _shape_words(shape), _shape_words(last.meta["shape"])
+    first = Part("map", ("input", given), given)
+    output = Part("map", ("output", given_back), given_back)
+    main = [first, *parts(path[1:]), output]
+
     off_path = []  # where it starts, where it ends, what lies between
     for end, node in enumerate(path[1:], start=1):
         for source in inputs[node]:
@@ -371,13 +377,9 @@ def _wiring(block: nn.Module, shape: tuple[int, int, int]) -> Wiring:
     for start, end, nodes in sorted(off_path, key=lambda each: each[1] - each[0]):
         taken = {side.lane for side in sides if side.start < end and start < side.end}
         lane = next(lane for lane in range(len(off_path)) if lane not in taken)
-        name = "shortcut" if _part(graph, path[end], []).kind == "sum" else "side path"
+        name = "shortcut" if main[end].kind == "sum" else "side path"
         sides.append(Side(start, end, parts(nodes), name, lane))
-
-    given, given_back = _shape_words(shape), _shape_words(last.meta["shape"])
-    first = Part("map", ("input", given), given)
-    output = Part("map", ("output", given_back), given_back)
-    return Wiring([first, *parts(path[1:]), output], sides)
+    return Wiring(main, sides)
 
 
 def _recorded(block: nn.Module, shape: tuple[int, int, int]) -> fx.GraphModule:
@@ -478,7 +480,7 @@ def _part(graph: fx.GraphModule, node: fx.Node, sources: list[fx.Node]) -> Part:
 
 
 def _shape_words(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape)) if len(shape) > 1 else f"{shape[0]} numbers"
+    return f"{shape[0]} numbers" if len(shape) == 1 else "×".join(map(str, shape))
 
 
 def _wiring_words(name: str, wiring: Wiring) -> str:
@@ -690,9 +692,11 @@ def network_diagram(model: nn.Module, size: int) -> Picture:
     are what holds several blocks. One that does not run is answered by a sentence. Raises
     ValueError for a size below 1, and for a network without a convolution.
     """
+    check_whole(size=size)
+    picture = Row("map", "picture", "", (_channels(model), size, size))
     try:
-        rows = _rows(model, size)
-    except RuntimeError as error:
+        rows = [picture, *_rows(model, size)]
+    except Exception as error:  # whatever the reader's own code raises
         return _no_diagram(model, (size, size), error)
 
     total = sum(parameter.numel() for parameter in model.parameters())
@@ -702,20 +706,21 @@ def network_diagram(model: nn.Module, size: int) -> Picture:
 
 
 def _rows(model: nn.Module, size: int) -> list[Row]:
+    """Stem, stages, and what follows them."""
     layers = summary(model, size).layers
     children = dict(model.named_children())
     stages = getattr(model, "stages", None) or _stages_of(children)
 
-    rows = [Row("map", "picture", "", (_channels(model), size, size))]
     names = [layer.name for layer in layers]
     first = min((names.index(name) for name in stages if name in names), default=0)
+    rows = []
     if first > 0:
         rows.append(_stem(layers[:first], children, next(iter(stages))))
 
     for layer in layers[first:]:
         module = children[layer.name]
         kind = "conv" if layer.name in stages else _layer_words(module).kind
-        if kind == "linear" and len(rows[-1].shape) == 3 and rows[-1].kind != "pool":
+        if kind == "linear" and rows and rows[-1].kind == "conv":
             rows.append(Row("pool", "pooling", "from a map to a vector", (module.in_features,)))
         rows.append(Row(kind, layer.name, _inside(module), layer.shape, layer.parameters))
 
