@@ -15,8 +15,9 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Circle, FancyBboxPatch
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 from torch import fx, nn
 from torchvision.ops import SqueezeExcitation, StochasticDepth
 
@@ -171,7 +172,9 @@ def _tint(colour: str) -> tuple[float, ...]:
 
 
 def _text_width(text: str, size: float = FONT) -> float:
-    return TextPath((0, 0), text, prop={"family": "DejaVu Sans", "size": size}).get_extents().x1
+    font = FontProperties(size=size)
+    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return width
 
 
 # --- words of a layer -----------------------------------------------------------------------------
