@@ -95,10 +95,16 @@ def block_picture(name):
     return plots.block_diagram(block, shape)
 
 
+def network(name):
+    """On the device meta, where nothing is computed; and the size of its pictures."""
+    options, size = NETWORKS[name]
+    with torch.device("meta"):
+        return create_model(name, 10, **options), size
+
+
 @cache
 def network_picture(name):
-    options, size = NETWORKS[name]
-    return plots.network_diagram(create_model(name, 10, **options), size)
+    return plots.network_diagram(*network(name))
 
 
 def texts(drawn):
@@ -326,9 +332,8 @@ def test_drawing_leaves_the_block_as_it_was():
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_stage_of_a_network_has_a_row_with_its_shape_and_parameters(name):
-    options, size = NETWORKS[name]
-    model = create_model(name, 10, **options)
-    drawn = plots.network_diagram(model, size)
+    model, size = network(name)
+    drawn = network_picture(name)
 
     shown = re.findall(r"([\d,]+) parameters", drawn.alt)
     total, *parts = [int(each.replace(",", "")) for each in shown]
@@ -339,7 +344,7 @@ def test_every_stage_of_a_network_has_a_row_with_its_shape_and_parameters(name):
         module.register_forward_hook(
             lambda module, inputs, output, stage=stage: shapes.update({stage: output.shape[1:]})
         )
-    model.eval()(torch.zeros(1, 3, size, size))
+    model.eval()(torch.zeros(1, 3, size, size, device="meta"))
     for stage, shape in shapes.items():
         described = re.search(rf"; {stage}: ([^;]+)", drawn.alt).group(1)
         assert "×".join(map(str, shape)) in described
@@ -429,23 +434,19 @@ def page(name):
 PAGES = [*BLOCKS, *NETWORKS, "three", "long titles"]
 
 
-def words_on(drawn):
-    """Each text with its rectangle on the page: left, top, right, bottom, in pixels."""
-    ax = drawn.figure.axes[0]
-    to_page = ax.transData.inverted()
+def on_page(drawn, box):
+    """A rectangle in pixels of the page: left, top, right, bottom."""
+    (left, bottom), (right, top) = drawn.figure.axes[0].transData.inverted().transform(box)
+    return left, top, right, bottom
 
-    for text in ax.texts:
-        if text.get_text():
-            (left, bottom), (right, top) = to_page.transform(text.get_window_extent())
-            yield text.get_text(), (left, top, right, bottom)
+
+def words_on(drawn):
+    texts = [text for text in drawn.figure.axes[0].texts if text.get_text()]
+    return [(text.get_text(), on_page(drawn, text.get_window_extent())) for text in texts]
 
 
 def frames_on(drawn):
-    for patch in drawn.figure.axes[0].patches:
-        (left, top), (right, bottom) = (
-            patch.get_extents().transformed(drawn.figure.axes[0].transData.inverted()).get_points()
-        )
-        yield min(left, right), min(top, bottom), max(left, right), max(top, bottom)
+    return [on_page(drawn, patch.get_window_extent()) for patch in drawn.figure.axes[0].patches]
 
 
 def apart(one, other):
@@ -464,15 +465,15 @@ def inside(inner, outer, margin):
 def test_words_keep_clear_of_each_other_of_frames_and_of_the_edge(name):
     drawn = page(name)
     width, height = (72 * inches for inches in drawn.figure.get_size_inches())
-    labels = list(words_on(drawn))
+    labels, frames = words_on(drawn), frames_on(drawn)
 
     for text, place in labels:
         assert inside(place, (0, 0, width, height), margin=5), text
-        for frame in frames_on(drawn):
+        for frame in frames:
             assert apart(place, frame) or inside(place, frame, margin=3), text
     for (text, place), (other, elsewhere) in combinations(labels, 2):
         assert apart(place, elsewhere), (text, other)
-    for one, other in combinations(frames_on(drawn), 2):
+    for one, other in combinations(frames, 2):
         assert apart(one, other)
 
 
@@ -508,7 +509,7 @@ def test_blocks_side_by_side_keep_their_scale_and_their_titles():
     assert {*THREE} <= {*texts(beside)}
 
     def first_frame(drawn):
-        left, top, right, bottom = next(frames_on(drawn))
+        left, top, right, bottom = frames_on(drawn)[0]
         return right - left, bottom - top
 
     assert first_frame(beside) == pytest.approx(first_frame(alone))
