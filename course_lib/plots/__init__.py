@@ -4,6 +4,7 @@ Each function returns a :class:`Picture`, which carries a text of what it shows,
 numbers themselves. pyplot is never touched: no figure stays open, and none appears twice.
 
 - ``charts.py``: curves and bars
+- ``diagrams.py``: blocks and networks, from the modules themselves
 - ``galleries.py``: pictures of pictures
 - ``picture.py``: the style, and the PNG with its text
 - ``words.py``: numbers and names as they are written
@@ -19,6 +20,7 @@ from course_lib.plots.charts import (
     per_class,
     schedules,
 )
+from course_lib.plots.diagrams import block_diagram, block_diagrams, network_diagram
 from course_lib.plots.galleries import augmentation_gallery, cam_grid, gallery, wrong
 from course_lib.plots.picture import Picture
 
@@ -26,6 +28,8 @@ __all__ = [
     "Picture",
     "accuracy_by_price",
     "augmentation_gallery",
+    "block_diagram",
+    "block_diagrams",
     "cam_grid",
     "confusions",
     "depth",
@@ -33,6 +37,7 @@ __all__ = [
     "gradient_norms",
     "history",
     "lr_range",
+    "network_diagram",
     "per_class",
     "schedules",
     "wrong",
