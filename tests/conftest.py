@@ -1,6 +1,7 @@
 """What holds for every test: one thread, no windows, and no network."""
 
 import os
+import signal
 import socket
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors; two threads wait for each other
@@ -10,6 +11,7 @@ import pytest  # noqa: E402
 
 from course_lib.data.download import find  # noqa: E402
 from course_lib.data.tiny_imagenet import TINY_IMAGENET  # noqa: E402
+from course_lib.runtime import seed_everything  # noqa: E402
 
 HERE = {None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0"}
 
@@ -26,6 +28,21 @@ def no_network(monkeypatch):
         return look_up(host, *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", local_only)
+
+
+@pytest.fixture
+def same_start():
+    """Random numbers as in every other test, and Ctrl-C: a shell's background jobs ignore it."""
+    seed_everything(0)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where a training is kept."""
+    return tmp_path / "runs" / "training.pt"
 
 
 def pytest_collection_modifyitems(items):
