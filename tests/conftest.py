@@ -1,4 +1,4 @@
-"""What holds for every test: one thread, no windows, and no network."""
+"""What holds for every test: one thread, no windows, no network, no waiting for the disk."""
 
 import os
 import signal
@@ -28,6 +28,12 @@ def no_network(monkeypatch):
         return look_up(host, *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", local_only)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    """Only a power cut would tell the difference; a thousand saves wait 10 ms each for it."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture
