@@ -4,14 +4,12 @@ import os
 import signal
 import socket
 
+import pytest
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors; two threads wait for each other
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-import pytest  # noqa: E402
-
-from course_lib.data.download import find  # noqa: E402
-from course_lib.data.tiny_imagenet import TINY_IMAGENET  # noqa: E402
-from course_lib.runtime import seed_everything  # noqa: E402
+# What takes seconds to import is imported below: xdist's first process needs none of it.
 
 HERE = {None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0"}
 
@@ -39,6 +37,8 @@ def no_waiting_for_the_disk(monkeypatch):
 @pytest.fixture
 def same_start():
     """Random numbers as in every other test, and Ctrl-C: a shell's background jobs ignore it."""
+    from course_lib.runtime import seed_everything
+
     seed_everything(0)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
@@ -52,6 +52,9 @@ def path(tmp_path):
 
 
 def pytest_collection_modifyitems(items):
+    from course_lib.data.download import find
+    from course_lib.data.tiny_imagenet import TINY_IMAGENET
+
     waiting = [item for item in items if item.get_closest_marker("real_data")]
     if waiting and find(TINY_IMAGENET) is None:
         for item in waiting:
