@@ -21,7 +21,6 @@ from toy_training import (
     SCHEDULES,
     assert_same_training,
     batch_loader,
-    ctrl_c_as_a_terminal_has_it,
     held_out,
     small_net,
     toys,
@@ -44,16 +43,7 @@ from course_lib.training import (
     schedules,
 )
 
-
-@pytest.fixture(autouse=True)
-def same_start():
-    seed_everything(0)
-    yield from ctrl_c_as_a_terminal_has_it()
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "runs" / "training.pt"
+pytestmark = pytest.mark.usefixtures("same_start")
 
 
 # --- where it is ----------------------------------------------------------------------------------

@@ -26,7 +26,6 @@ from toy_training import (
     assert_same_training,
     assert_same_weights,
     batch_loader,
-    ctrl_c_as_a_terminal_has_it,
     held_out,
     no_norm,
     press_ctrl_c,
@@ -60,16 +59,7 @@ from course_lib.training import (
     train_one_epoch,
 )
 
-
-@pytest.fixture(autouse=True)
-def same_start():
-    seed_everything(0)
-    yield from ctrl_c_as_a_terminal_has_it()
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "runs" / "training.pt"
+pytestmark = pytest.mark.usefixtures("same_start")
 
 
 def forbid_steps(monkeypatch):

@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from made_up import commit_results, record
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -31,40 +32,6 @@ from course_lib.report.tables import (
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def record(top1=0.5, seconds=2000.0, rate=50.0, **changes):
-    """A made-up record of two epochs; top-1 on tune is 0.02 below that on the official set."""
-    rows = [
-        {
-            "epoch": epoch,
-            "picture_size": 32,
-            "train_loss": 3.0,
-            "train_top1": 0.3,
-            "val_loss": 2.5,
-            "val_top1": tune,
-            "lr": 0.1,
-            "seconds": 0.4 * seconds,
-            "eval_seconds": 1.0,
-        }
-        for epoch, tune in ((1, top1 / 2), (2, top1 - 0.02))
-    ]
-    return {
-        "recipe": "tiny_imagenet",
-        "seed": 0,
-        "profile": "cpu",
-        "dataset": "TinyImageNet",
-        "is_real": True,
-        "settings": {"about": "ten epochs"},
-        "train_images": 95_000,
-        "device": "a laptop",
-        "processes": 1,
-        "epochs": 2,
-        "seconds": seconds,
-        "reference_rate": rate,
-        "history": rows,
-        "final": {"val_loss": 2.5, "val_top1": top1, "val_top5": top1 + 0.2},
-    } | changes
-
-
 @pytest.fixture(autouse=True)
 def repository(tmp_path, monkeypatch):
     """An empty one, in which everything is read and written."""
@@ -73,13 +40,6 @@ def repository(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "RESULTS", tmp_path / "figures" / "results")
     (tmp_path / "figures").mkdir()
     return tmp_path
-
-
-def commit_results(name, *runs):
-    """As if these runs lay in figures/results."""
-    for seed, content in enumerate(runs):
-        profile = content.get("profile", "cpu")
-        write_json(records.RESULTS / name / f"{profile}-seed{seed}.json", content)
 
 
 def cells(table, start):

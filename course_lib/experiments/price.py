@@ -90,7 +90,10 @@ def took(name: str, profile: str) -> str:
     if not seconds:
         return f"{name}: no run measured yet, so no forecast"
 
-    said = [f"{np.mean(each) / 60:,.0f} minutes on {device}" for device, each in seconds.items()]
+    # the run that other work on the machine disturbed least
+    said = [
+        f"{min(each) / 60:,.0f} minutes at best on {device}" for device, each in seconds.items()
+    ]
     return f"{name}: took {' and '.join(said)}"
 
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from course_lib.checks import check_whole
 from course_lib.models.blocks import conv3x3
-from course_lib.models.checks import check_whole
 from course_lib.models.classifier import Classifier, check_classes
 from course_lib.models.variants import PLAIN, BlockOptions, GeneralBlock, PreActBlock, general_form
 

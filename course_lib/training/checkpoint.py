@@ -42,14 +42,21 @@ class Checkpoint:
 
 @runtime_checkable
 class Resumable(Protocol):
-    """A loader whose batches follow from (seed, epoch, batch): an epoch can go on at any batch."""
+    """A loader whose batches follow from (seed, epoch, batch), as those of ``course_lib.data`` do.
 
+    With it a training that was stopped inside an epoch goes on with exactly the batches that were
+    left.
+    """
+
+    # set before each pass:
+    epoch: int  # from 0
+    first_batch: int  # where the pass begins; 0 but for the rest of a broken epoch
+
+    # two runs in which one of these differs are not the same training:
     store: object  # with name, split and classes
     images: int  # in one epoch
     batch_size: int
     seed: int
-    epoch: int  # of the next pass
-    first_batch: int  # where that pass begins
 
 
 # --- the checkpoint of one training -------------------------------------------------------------

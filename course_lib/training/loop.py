@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from course_lib.checks import expect
 from course_lib.files import CourseError
 from course_lib.models.modes import in_eval_mode
 from course_lib.runtime import Precision, progress_bar
 from course_lib.training import processes, schedules
 from course_lib.training.checkpoint import Checkpoint, Resumable, Saver
-from course_lib.training.checks import expect
 from course_lib.training.history import EpochSoFar, History
 from course_lib.training.interrupts import StopAfterBatch
 from course_lib.training.losses import CrossEntropy

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from rules import ROOT, read
-from torch import nn
+from toy_training import small_net
 
 from course_lib.runtime import Precision
 from course_lib.training import CrossEntropy, Trainer, optim, schedules
@@ -31,14 +31,7 @@ def train_for(precision):
 def test_the_loop_that_the_notebook_writes_makes_the_librarys_steps(dtype):
     precision = Precision(torch.device("cpu"), dtype)
     torch.manual_seed(0)
-    theirs = nn.Sequential(
-        nn.Conv2d(3, 8, 3, stride=2),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(2),
-        nn.Flatten(),
-        nn.Linear(32, 10),
-    )
+    theirs = small_net()
     ours = copy.deepcopy(theirs)
     batches = [(torch.randn(8, 3, 16, 16), torch.randint(10, (8,))) for _ in range(5)]
 
