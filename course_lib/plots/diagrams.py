@@ -21,8 +21,8 @@ from matplotlib.textpath import text_to_path
 from torch import fx, nn
 from torchvision.ops import SqueezeExcitation, StochasticDepth
 
-from course_lib.models import LambdaLayer, summary
 from course_lib.checks import check_whole
+from course_lib.models import LambdaLayer, summary
 from course_lib.models.modes import in_eval_mode
 from course_lib.models.summary import Layer
 from course_lib.models.variants import NoShortcut, PadChannels
