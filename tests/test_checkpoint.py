@@ -134,6 +134,13 @@ def straight(optimizer, total):
 
 
 LR_SCHEDULER = torch.optim.lr_scheduler
+
+
+def behind_a_warm_up(optimizer, schedule):
+    up = LR_SCHEDULER.LinearLR(optimizer, 0.1, total_iters=3)
+    return LR_SCHEDULER.SequentialLR(optimizer, [up, schedule], [3])
+
+
 FORMS = {
     "anneal": [
         lambda each: schedules.one_cycle(each, 0.1, 18),
@@ -184,6 +191,18 @@ FORMS = {
         lambda each: LR_SCHEDULER.LambdaLR(each, functools.partial(partly, total=18)),
         lambda each: LR_SCHEDULER.LambdaLR(each, functools.partial(partly, total=24)),
     ],
+    "functions in a sequence": [
+        lambda each: behind_a_warm_up(each, straight(each, 18)),
+        lambda each: behind_a_warm_up(each, straight(each, 24)),
+    ],
+    "functions in a sequence in a chain": [
+        lambda each: LR_SCHEDULER.ChainedScheduler([behind_a_warm_up(each, straight(each, 18))]),
+        lambda each: LR_SCHEDULER.ChainedScheduler([behind_a_warm_up(each, straight(each, 24))]),
+    ],
+    "functions that multiply": [
+        lambda each: LR_SCHEDULER.MultiplicativeLR(each, lambda step: 0.95),
+        lambda each: LR_SCHEDULER.MultiplicativeLR(each, lambda step: 0.9),
+    ],
 }
 
 
@@ -212,6 +231,7 @@ TORCHS = {
     "function": lambda each: straight(each, 18),
     "sequence": lambda each: schedules.cosine(each, 3, 6, 1),
     "chain": lambda each: schedules.steps(each, (1, 2), 6, 1),
+    "function in a sequence": lambda each: behind_a_warm_up(each, straight(each, 18)),
 }
 
 

@@ -353,7 +353,6 @@ def test_networks_have_plain_blocks_unless_an_option_is_asked_for():
 
     assert blocks_of("resnet18") == {BasicBlock}
     assert blocks_of("lambda_resnet18") == {GeneralBasicBlock}  # they start as the identity
-    assert blocks_of("lambda_resnet18", zero_init_residual=False) == {BasicBlock}
     assert blocks_of("resnet50") == blocks_of("resnet164") == {Bottleneck}
     assert blocks_of("preact_resnet18") == {PreActBasicBlock}
     assert blocks_of("preact_resnet50") == {PreActBottleneck}

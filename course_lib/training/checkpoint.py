@@ -344,9 +344,18 @@ def _schedule(scheduler: LRScheduler) -> dict:
 
 def _factors(scheduler: LRScheduler, epochs: int, batches: int) -> list[list[float]]:
     """Of a LambdaLR, whose functions have no settings: their values as each epoch begins."""
-    functions = getattr(scheduler, "lr_lambdas", [])
+    functions = _functions(scheduler)
     steps = range(0, epochs * batches, batches)
     return [[float(function(step)) for function in functions] for step in steps]
+
+
+def _functions(scheduler: LRScheduler) -> list[Callable[[int], float]]:
+    """Those of a LambdaLR, alone or as a part of other schedules."""
+    functions = list(getattr(scheduler, "lr_lambdas", []))
+
+    for part in getattr(scheduler, "_schedulers", []):
+        functions += _functions(part)
+    return functions
 
 
 def _name(function: Callable) -> str:
