@@ -444,6 +444,8 @@ SMALL = {
     "bottleneck": lambda: ResNet(Bottleneck, (1, 1), 16, 10),
     "preact": lambda: ResNet(PreActBasicBlock, (1, 1), 16, 10, stem="small", width=2),
     "se": lambda: ResNet(BasicBlock, (1, 1), 16, 10, se=True),
+    "plain": lambda: ResNet(BasicBlock, (1, 1), 16, 10, stem="small", shortcut="none"),
+    "padded": lambda: ResNet(BasicBlock, (1, 1), 16, 10, stem="small", shortcut="A"),
     "lambda": lambda: LambdaResNet(BasicBlock, (1, 1, 1, 1), 10, lambda_stages=("c5",)),
 }
 PARTS = {
