@@ -36,7 +36,7 @@ SMOKE_BY_DEFAULT = [
     "imagenette_resnet18",
     "imagenette_lambda_resnet18",
     "cifar10_resnet20",
-    "depth.plain56",
+    "depth.plain20",
 ]
 
 
