@@ -423,8 +423,8 @@ def _bound(attempt: Attempt, number: int) -> dict[str, Any]:
 def _same_argument(one: Any, other: Any) -> bool:
     if isinstance(one, torch.Tensor):
         return one.shape == other.shape and torch.equal(one, other)
-    if isinstance(one, list | tuple) and len(one) == len(other):
-        return all(map(_same_argument, one, other))
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_same_argument, one, other))
     return one == other
 
 

@@ -1,6 +1,7 @@
 """Networks beside each other: the same weights, the same pictures, and what comes out."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -18,15 +19,17 @@ def reader(build: Callable[..., nn.Module], pictures: Callable[..., torch.Tensor
     names and shapes are looked at, and the pictures (B, C, H, W) that the answer's is tried on.
     """
 
+    @lru_cache(maxsize=8)
+    def state(*args) -> dict[str, torch.Tensor]:
+        with torch.device("meta"):  # names and shapes alone
+            return random_state(build(*args))
+
     def read(module: Any, args: list) -> dict[str, torch.Tensor]:
         if not isinstance(module, nn.Module):
             kind = "a class" if isinstance(module, type) else f"a {type(module).__name__}"
             raise Unreadable(f"it makes {kind}, expected an nn.Module")
 
-        with torch.device("meta"):  # no memory, and no time
-            expected = build(*args)
-
-        load(module, random_state(expected))
+        load(module, state(*args))
         return behaviour(module, pictures(*args))
 
     return read
@@ -34,11 +37,11 @@ def reader(build: Callable[..., nn.Module], pictures: Callable[..., torch.Tensor
 
 def random_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """Weights and running statistics, the same at every call, with no zeros and ones among them."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator("cpu").manual_seed(0)
     state = {}
 
     for name, like in model.state_dict().items():
-        values = torch.randn(like.shape, generator=generator)
+        values = torch.randn(like.shape, generator=generator, device="cpu")
 
         if like.ndim > 1:  # weights of a convolution or a linear layer: keep the size of the map
             state[name] = values * (2 / like[0].numel()) ** 0.5

@@ -637,11 +637,6 @@ def _(logits, labels):
     return logits.argmax(dim=0) == labels
 
 
-@_wrong_hit("the largest logit is sought down the batch (dim=0), not along the classes (dim=1)")
-def _(logits, labels):
-    return (logits.argmax(dim=0)[: len(labels), None] == labels[:3, None])[:, 0]
-
-
 @_wrong_hit("argmax() without dim=1 looks for one place in the whole batch")
 def _(logits, labels):
     return logits.argmax() == labels
@@ -749,7 +744,13 @@ _read_module = modules.reader(ResidualBlock, _maps)
 
 
 def _read_block(block, args: list) -> dict[str, torch.Tensor]:
-    found = _read_module(block, args)
+    try:
+        found = _read_module(block, args)
+    except RuntimeError as error:
+        if "must match the size" not in str(error):
+            raise
+        raise Unreadable(_why_sizes_differ(block, *args)) from error
+
     out_channels, channels = getattr(block, "out_channels", None), args[1]
 
     if out_channels is None:
@@ -757,6 +758,22 @@ def _read_block(block, args: list) -> dict[str, torch.Tensor]:
     if out_channels != channels:
         raise Unreadable(f"its out_channels are {out_channels}, expected channels, {channels}")
     return found
+
+
+def _why_sizes_differ(block: nn.Module, in_channels: int, channels: int, stride: int = 1) -> str:
+    """Between branch and shortcut, where the names of the layers are right."""
+    layers = dict(block.named_modules())
+    strides = {name: layer.stride[0] for name, layer in layers.items() if hasattr(layer, "stride")}
+
+    if any(layers[name].padding in (0, (0, 0)) for name in ("conv1", "conv2")):
+        return "the convolutions are not padded; with 3×3, padding=1 keeps the size"
+    if strides["conv1"] != stride:
+        return "the stride is missing in the branch; it belongs to the first convolution"
+    if strides["conv2"] != 1:
+        return "the stride is in both convolutions; it belongs to the first alone"
+    if strides.get("downsample.0", stride) != stride:
+        return "the stride is missing in the shortcut; the 1×1 convolution needs it, too"
+    return "branch and shortcut have different sizes, so that they cannot be added"
 
 
 BLOCK = Exercise(
@@ -849,6 +866,13 @@ def _(block, x):
     return block.relu(block.downsample(x).detach() + _branch(block, x))
 
 
+@_wrong_forward("no gradient passes the shortcut: no_grad or detach cuts it off")
+def _(block, x):
+    with torch.no_grad():
+        shortcut = block.downsample(x)  # in x itself the gradient stays
+    return block.relu(shortcut + _branch(block, x))
+
+
 @_wrong_forward("there is one norm in two places; each convolution has a norm of its own")
 def _(block, x):
     branch = block.bn1(block.conv2(block.relu(block.bn1(block.conv1(x)))))
@@ -885,27 +909,6 @@ def _projection(in_channels: int, channels: int, stride: int, bias: bool = False
 @_wrong_layers("the stride is in the second convolution; it belongs to the first")
 def _(block, in_channels, channels, stride):
     block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
-
-
-@_wrong_layers("the stride is in both convolutions; it belongs to the first alone")
-def _(block, in_channels, channels, stride):
-    block.conv2.stride = block.conv1.stride
-
-
-@_wrong_layers("the stride is missing in the branch; it belongs to the first convolution")
-def _(block, in_channels, channels, stride):
-    block.conv1.stride = 1, 1
-
-
-@_wrong_layers("the stride is missing in the shortcut; the 1×1 convolution needs it, too")
-def _(block, in_channels, channels, stride):
-    if isinstance(block.downsample, nn.Sequential):
-        block.downsample[0].stride = 1, 1
-
-
-@_wrong_layers("the convolutions are not padded; with 3×3, padding=1 keeps the size")
-def _(block, in_channels, channels, stride):
-    block.conv1.padding = block.conv2.padding = 0, 0
 
 
 @_wrong_layers("there is one norm in two places; each convolution has a norm of its own")

@@ -632,20 +632,6 @@ def errors(model, batches):
 
 
 @wrong("accuracy", "dim=0")
-def down_the_batch_dimension(model, batches):
-    mode = model.training
-    model.eval()
-    hits, pictures = 0, 0
-    for x, y in batches:
-        best = model(x).argmax(0)
-        n = min(len(best), len(y))
-        hits += (best[:n] == y[:n]).sum().item()
-        pictures += len(y)
-    model.train(mode)
-    return hits / pictures
-
-
-@wrong("accuracy", "dim=0")
 def dim_0(model, batches):
     return share(model, batches, hit=lambda logits, y: logits.argmax(0) == y)
 
