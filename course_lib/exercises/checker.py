@@ -271,7 +271,9 @@ def _dtypes_differ(expected: Outcome, got: Outcome) -> bool:
 def _values_differ(expected: Any, got: Any) -> bool:
     """Floats need not agree to the last digit, nor in dtype."""
     if isinstance(expected, dict):
-        return any(_values_differ(value, got.get(name)) for name, value in expected.items())
+        return expected.keys() != got.keys() or any(
+            _values_differ(value, got[name]) for name, value in expected.items()
+        )
     if isinstance(expected, float):
         return not math.isclose(expected, got, abs_tol=1e-5)
     if not isinstance(expected, torch.Tensor):
@@ -519,13 +521,24 @@ def _show(value: Any) -> str:
     if isinstance(value, torch.optim.Optimizer):
         return _show_optimizer(value)
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_show(entry)}" for name, entry in value.items())
+        return _show_named(value)
     if isinstance(value, list | tuple):
         shown = ", ".join(map(_show, value))
         return f"[{shown}]" if isinstance(value, list) else f"({shown})"
     if inspect.isclass(value):
         return value.__name__
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _show_named(values: dict[str, Any]) -> str:
+    """The first, which is what was asked for, and of the others those that are short."""
+    first = next(iter(values))
+    short = {
+        name: value
+        for name, value in values.items()
+        if name == first or not isinstance(value, torch.Tensor) or value.numel() <= SHOWN
+    }
+    return ", ".join(f"{name} {_show(value)}" for name, value in short.items())
 
 
 def _show_tensor(tensor: torch.Tensor) -> str:
@@ -546,6 +559,9 @@ def _show_layers(model: nn.Module) -> str:
 
 
 def _show_optimizer(optimizer: torch.optim.Optimizer) -> str:
+    """By the name that torch has for it, "SGD(lr=0.5, momentum=0.9)"."""
+    bases = [base for base in type(optimizer).__mro__ if base.__module__.startswith("torch.optim")]
     settings = {name: optimizer.defaults.get(name) for name in ("lr", "momentum")}
+
     shown = ", ".join(f"{name}={value:g}" for name, value in settings.items() if value)
-    return f"{type(optimizer).__name__}({shown})"
+    return f"{bases[0].__name__}({shown})"

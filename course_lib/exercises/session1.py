@@ -1,6 +1,7 @@
 """The exercises of session 1, ResNet from scratch.
 
-For each: the solution, the inputs it is tried on, and the usual mistakes with their names.
+For each: the solution, the inputs it is tried on, and the usual mistakes with their names. The
+solutions stand as they do in the notebook, so that they can be read one after the other.
 """
 
 import math
@@ -779,7 +780,7 @@ def _why_sizes_differ(block: nn.Module, in_channels: int, channels: int, stride:
 BLOCK = Exercise(
     reference=ResidualBlock,
     name="residual_block",
-    hint="keep x for the shortcut, send a copy of the name through the branch, add, then ReLU.",
+    hint="shortcut and branch both begin with the same x; the last ReLU comes after their sum.",
     cases=_block_cases,
     read=_read_block,
 )
