@@ -1439,9 +1439,8 @@ class SmallBottleneck(SmallBlock):
 
 def _resnet_cases() -> list[tuple]:
     return [
-        ("each stage has one block", SmallBlock, (1, 1, 1, 1), 2),
-        ("the third stage has three blocks", SmallBlock, (1, 1, 3, 1), 3),
-        ("the stages have different numbers of blocks", SmallBlock, (3, 2, 1, 2), 2),
+        ("the third stage has two blocks", SmallBlock, (1, 1, 2, 1), 2),
+        ("the first stage has three blocks", SmallBlock, (3, 2, 1, 2), 3),
         (
             "a block gives more channels than it is told, as a bottleneck does",
             SmallBottleneck,
@@ -1625,6 +1624,18 @@ def _(block, counts, num_classes):
 @RESNET.mistake("each stage has one block less than counts tells")
 def _(block, counts, num_classes):
     return resnet(block, [max(count - 1, 1) for count in counts], num_classes)
+
+
+@RESNET.mistake(
+    "the first block of a stage is told its own channels as in_channels; what it is given comes "
+    "from the stage before"
+)
+def _(block, counts, num_classes):
+    network = resnet(block, counts, num_classes)
+    for stage in (1, 2, 3):
+        channels = 64 * 2**stage
+        getattr(network, f"layer{stage + 1}")[0] = block(channels, channels, 2)
+    return network
 
 
 class _EndsInSoftmax(nn.Sequential):
