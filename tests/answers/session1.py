@@ -203,7 +203,7 @@ def gradients_by_hand(net, opt, x, y):
         p.grad = g
     opt.step()
     opt.zero_grad()
-    return float(loss)
+    return float(loss.detach())
 
 
 @wrong("training_step", "left over from before")
