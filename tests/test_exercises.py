@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 import re
+import sys
 
 import answers
 import numpy as np
@@ -12,7 +13,7 @@ from answers import RIGHT, WRONG
 from torch import nn
 
 from course_lib.exercises import EXERCISES, _by_name, exercise, is_yours, whose
-from course_lib.exercises.checker import WIDTH
+from course_lib.exercises.checker import WIDTH, check
 from course_lib.exercises.session1 import (
     ResidualBlock,
     accuracy,
@@ -544,3 +545,33 @@ def test_the_words_are_the_same_in_every_run(capsys):
         texts.append(capsys.readouterr().out)
 
     assert texts[0] == texts[1]
+
+
+# --- answers without an end -----------------------------------------------------------------------
+
+
+def test_an_answer_that_does_not_come_to_an_end_is_stopped_and_told_so():
+    def endless(logits, labels, k):
+        hits = 0
+        while hits < k:
+            logits = logits + 0
+        return hits
+
+    said = check(EXERCISES["top_k_accuracy"], endless)
+    assert not said.right and "does not come to an end" in " ".join(said.text.split())
+
+
+def test_what_watches_an_answer_is_gone_afterwards_and_a_debugger_stays():
+    before = sys.gettrace()
+    check(EXERCISES["top_k_accuracy"], EXERCISES["top_k_accuracy"].reference)
+    assert sys.gettrace() is before
+
+    def debugger(frame, event, argument):
+        return None
+
+    sys.settrace(debugger)
+    try:
+        check(EXERCISES["top_k_accuracy"], EXERCISES["top_k_accuracy"].reference)
+        assert sys.gettrace() is debugger
+    finally:
+        sys.settrace(before)

@@ -10,12 +10,14 @@ import inspect
 import io
 import math
 import re
+import sys
 import textwrap
 import traceback
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from itertools import combinations
+from types import FrameType
 from typing import Any
 
 import torch
@@ -23,12 +25,17 @@ from torch import nn
 
 WIDTH = 88  # columns of a verdict
 SHOWN = 24  # values; a larger tensor is described
+MOST_LINES = 50_000  # of an answer in one call; a right one runs through a few hundred
 
 GREEN, YELLOW, RED, PLAIN = "\033[32m", "\033[33m", "\033[31m", "\033[0m"
 
 
 class Unreadable(Exception):
     """A result that cannot be compared; the message ends the sentence "Cause: …"."""
+
+
+class Endless(Exception):
+    """An answer that runs on and on."""
 
 
 def read_number(result: Any, args: list) -> float:
@@ -150,10 +157,13 @@ def _outcome(task: Exercise, function: Callable, args: list) -> Outcome:
 
     try:
         with redirect_stdout(output):
-            result = function(*args)
+            result = _call(function, args)
             value = None if result is None or result is ... else task.read(result, args)
     except Unreadable as unreadable:
         return Outcome(problem=str(unreadable), printed=output.getvalue())
+    except Endless:
+        problem = "it does not come to an end: does every turn of the loop bring it nearer to one?"
+        return Outcome(problem=problem, printed=output.getvalue())
     except Exception as error:  # in the call, or in a module that it made
         return Outcome(
             problem=_in_words(error),
@@ -167,6 +177,30 @@ def _outcome(task: Exercise, function: Callable, args: list) -> Outcome:
         problem = "it returns nothing for this input: a return is missing"
         return Outcome(problem=problem, printed=printed, blank=_is_stub(function))
     return Outcome(value, printed=printed)
+
+
+def _call(function: Callable, args: list) -> Any:
+    """Raises Endless where the answer runs through too many lines of its own."""
+    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    lines = 0
+
+    def count(frame: FrameType, event: str, argument: Any) -> Callable | None:
+        nonlocal lines
+        if frame.f_code.co_filename != file:
+            return None  # a library's code is not looked into
+
+        lines += 1
+        if lines > MOST_LINES:
+            raise Endless
+        return count
+
+    before = sys.gettrace()
+    if before is None:  # a debugger, or a measurement of coverage, goes first
+        sys.settrace(count)
+    try:
+        return function(*args)
+    finally:
+        sys.settrace(before)
 
 
 def _copied(args: list) -> list:
