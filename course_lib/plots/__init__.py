@@ -16,6 +16,7 @@ from course_lib.plots.charts import (
     lr_range,
     per_class,
     schedules,
+    training_curves,
 )
 from course_lib.plots.galleries import augmentation_gallery, cam_grid, gallery, wrong
 from course_lib.plots.picture import Picture
@@ -31,5 +32,6 @@ __all__ = [
     "lr_range",
     "per_class",
     "schedules",
+    "training_curves",
     "wrong",
 ]
