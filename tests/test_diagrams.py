@@ -1,0 +1,512 @@
+"""Diagrams: they show what the module does, say it in words, and can be read on a narrow page."""
+
+import io
+import re
+from itertools import combinations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+plt = pytest.importorskip("matplotlib.pyplot")
+
+from course_lib import plots  # noqa: E402
+from course_lib.models import LambdaLayer, create_model  # noqa: E402
+from course_lib.models.blocks import BasicBlock, Bottleneck  # noqa: E402
+from course_lib.models.session_resnet import ResidualPair  # noqa: E402
+from course_lib.models.variants import (  # noqa: E402
+    BlockOptions,
+    GeneralBasicBlock,
+    GeneralBottleneck,
+    PreActBasicBlock,
+    PreActBottleneck,
+)
+
+
+def general(**options):
+    return GeneralBasicBlock(16, 32, 2, BlockOptions(**options))
+
+
+# Name: the block, and the shape that it is given.
+BLOCKS = {
+    "basic": lambda: (BasicBlock(16, 16), (16, 8, 8)),
+    "basic, stride 2": lambda: (BasicBlock(16, 32, 2), (16, 8, 8)),
+    "bottleneck": lambda: (Bottleneck(64, 16), (64, 8, 8)),
+    "bottleneck, stride 2": lambda: (Bottleneck(64, 32, 2), (64, 9, 9)),
+    "pre-activation": lambda: (PreActBasicBlock(16, 16), (16, 8, 8)),
+    "pre-activation, stride 2": lambda: (PreActBottleneck(64, 32, 2), (64, 8, 8)),
+    "option A": lambda: (general(shortcut="A"), (16, 8, 8)),
+    "option C": lambda: (
+        GeneralBottleneck(64, 16, 1, BlockOptions(shortcut="C")),
+        (64, 8, 8),
+    ),
+    "option D": lambda: (general(shortcut="D"), (16, 9, 9)),
+    "no shortcut": lambda: (general(shortcut="none"), (16, 8, 8)),
+    "all options": lambda: (general(se=True, drop_rate=0.3, drop_path=0.1), (16, 8, 8)),
+    "residual pair": lambda: (ResidualPair(16), (16, 8, 8)),
+    "lambda layer": lambda: (create_model("lambda_resnet18", 10).layer3[0], (128, 4, 4)),
+    "two blocks": lambda: (nn.Sequential(BasicBlock(8, 8), BasicBlock(8, 16, 2)), (8, 8, 8)),
+    "a long shortcut": lambda: (LongShortcut(), (8, 8, 8)),
+    "one layer": lambda: (nn.ReLU(), (8, 8, 8)),
+}
+
+NETWORKS = {
+    "session_resnet": (dict(stem="strided"), 64),
+    "resnet18": ({}, 64),
+    "resnet50": ({}, 224),
+    "resnet56": ({}, 32),
+    "preact_resnet20": ({}, 32),
+    "se_resnet18": ({}, 64),
+    "lambda_resnet18": ({}, 64),
+}
+
+
+class LongShortcut(nn.Module):
+    """More boxes beside the main path than fit between its ends."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(8, 8, 1, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.relu = nn.ReLU()
+        self.downsample = nn.Sequential(nn.Conv2d(8, 8, 3, padding=2), nn.Dropout(0.5))
+
+    def forward(self, x):
+        return self.relu(self.norm(self.conv(x))) * 0.5 + self.downsample(x)
+
+
+def block_picture(name):
+    block, shape = BLOCKS[name]()
+    return plots.block_diagram(block, shape)
+
+
+def network_picture(name):
+    options, size = NETWORKS[name]
+    return plots.network_diagram(create_model(name, 10, **options), size)
+
+
+def texts(picture):
+    return [text.get_text() for text in picture.figure.axes[0].texts if text.get_text()]
+
+
+def side_paths(picture):
+    """Lines with two bends: out of the main path, down, and back."""
+    return [line for line in picture.figure.axes[0].lines if len(line.get_xdata()) == 4]
+
+
+# --- the picture is that of the module ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_every_layer_of_a_block_has_one_box_and_the_shapes_are_those_of_a_forward_pass(name):
+    block, shape = BLOCKS[name]()
+    picture = plots.block_diagram(block, shape)
+
+    given_back = block.eval()(torch.zeros(1, *shape)).shape[1:]
+    assert "input\n" + "×".join(map(str, shape)) in texts(picture)
+    assert "output\n" + "×".join(map(str, given_back)) in texts(picture)
+
+    inside = list(block.modules())
+    whole = [each for each in inside if isinstance(each, LambdaLayer)]
+    hidden = {part for each in whole for part in each.modules()}
+    hidden |= {
+        part
+        for each in inside
+        if type(each).__name__ == "SqueezeExcitation"
+        for part in each.modules()
+    }
+
+    convolutions = []
+    for each in inside:
+        if isinstance(each, nn.Conv2d) and each not in hidden:
+            sides = "×".join(map(str, each.kernel_size))
+            convolutions.append(f"{sides} conv {each.in_channels} → {each.out_channels}")
+
+    boxes = [re.sub(r"\s", " ", text) for text in texts(picture)]
+    drawn = [box.split(" stride")[0] for box in boxes if " conv" in box]
+    assert sorted(drawn) == sorted(convolutions)
+
+    norms = [each for each in inside if isinstance(each, nn.BatchNorm2d) and each not in hidden]
+    assert boxes.count("norm") == len(norms)
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        (
+            "basic",
+            "Basic block, 16×8×8 → 16×8×8: 3×3 convolution from 16 to 16 channels, norm, ReLU, "
+            "3×3 convolution from 16 to 16 channels, norm; the shortcut: the input, unchanged; "
+            "both are added, then ReLU",
+        ),
+        (
+            "basic, stride 2",
+            "Basic block, 16×8×8 → 32×4×4: 3×3 convolution from 16 to 32 channels with stride 2, "
+            "norm, ReLU, 3×3 convolution from 32 to 32 channels, norm; the shortcut: the input, "
+            "1×1 convolution from 16 to 32 channels with stride 2, norm; both are added, then ReLU",
+        ),
+        (
+            "pre-activation, stride 2",
+            "channels; the shortcut: what comes out of ReLU, 1×1 convolution from 64 to 128 "
+            "channels with stride 2; both are added",
+        ),
+        ("pre-activation", "channels; the shortcut: the input, unchanged; both are added"),
+        ("option A", "the shortcut: the input, every 2nd pixel, zeros for new channels; both"),
+        ("option D", "the shortcut: the input, 2×2 average pool, 1×1 convolution"),
+        ("all options", "dropout with p = 0.3, 3×3 convolution"),
+        ("all options", "norm, squeeze and excitation, drop path with p = 0.1; the shortcut"),
+        ("lambda layer", "ReLU, lambda layer, r = 23"),
+        ("a long shortcut", "norm, ReLU, × 0.5; the shortcut: the input, 3×3 convolution"),
+    ],
+)
+def test_a_block_is_described_along_its_main_path(name, said):
+    assert said in block_picture(name).alt
+
+
+def test_pre_activation_has_nothing_behind_the_sum():
+    assert block_picture("pre-activation").alt.endswith("both are added")
+
+
+@pytest.mark.parametrize("name, number", [("basic", 1), ("two blocks", 2), ("no shortcut", 0)])
+def test_each_shortcut_is_a_line_beside_the_main_path(name, number):
+    picture = block_picture(name)
+    assert len(side_paths(picture)) == number
+    assert texts(picture).count("+") == picture.alt.count("shortcut") == number
+
+
+def test_a_shortcut_leaves_above_the_branch_and_comes_back_at_the_plus():
+    picture = block_picture("basic")
+    plus = next(t for t in picture.figure.axes[0].texts if t.get_text() == "+").get_position()
+    first = min(t.get_position()[1] for t in picture.figure.axes[0].texts if "conv" in t.get_text())
+
+    ((_, leaves), *_, (arrives_x, arrives_y)) = side_paths(picture)[0].get_xydata()
+    assert leaves < first < arrives_y == plus[1]
+    assert 0 < arrives_x - plus[0] < 20
+
+
+# --- the reader's own blocks ----------------------------------------------------------------------
+
+
+class Functional(nn.Module):
+    """A block as students write it: functions, ``+=``, and option A by hand."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(16, 32, 3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(32)
+        self.conv2 = nn.Conv2d(32, 32, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(32)
+        self.downsample = nn.Sequential()
+
+    def forward(self, x):
+        shortcut = self.downsample(x)[:, :, ::2, ::2]
+        shortcut = torch.cat([shortcut, torch.zeros_like(shortcut)], dim=1)
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        out += shortcut
+        return torch.relu(out)
+
+
+class Padded(Functional):
+    def forward(self, x):
+        shortcut = x[:, :, ::2, ::2]
+        missing = self.conv2.out_channels - shortcut.shape[1]
+        shortcut = F.pad(shortcut, (0, 0, 0, 0, 0, missing))
+        out = self.bn1(self.conv1(x)).relu()
+        return torch.add(self.bn2(self.conv2(out)), shortcut).relu_()
+
+
+class Forgotten(Functional):
+    def forward(self, x):
+        out = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(out)))
+
+
+class Gated(nn.Module):
+    """Squeeze and excitation by hand."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.pool = nn.Conv2d(8, 8, 3, padding=1), nn.AdaptiveAvgPool2d(1)
+        self.down, self.up = nn.Conv2d(8, 2, 1), nn.Conv2d(2, 8, 1)
+
+    def forward(self, x):
+        out = self.conv(x)
+        gate = torch.sigmoid(self.up(torch.relu(self.down(self.pool(out)))))
+        return x + out * gate
+
+
+@pytest.mark.parametrize("block", [Functional, Padded])
+def test_a_block_written_with_functions_is_read_as_one_written_with_layers(block):
+    own = plots.block_diagram(block(), (16, 8, 8), "Block")
+    ours = plots.block_diagram(general(shortcut="A"), (16, 8, 8), "Block")
+
+    by_hand = "every 2nd pixel, padded with zeros"
+    assert own.alt == ours.alt.replace("every 2nd pixel, zeros for new channels", by_hand)
+    assert len(side_paths(own)) == 1
+
+
+def test_a_forgotten_shortcut_is_missing_in_the_picture():
+    assert side_paths(plots.block_diagram(Forgotten(), (16, 8, 8))) == []
+
+
+def test_a_gate_is_no_shortcut():
+    alt = plots.block_diagram(Gated(), (8, 8, 8)).alt
+    assert "the side path: what comes out of 3×3 convolution from 8 to 8 channels" in alt
+    assert alt.endswith("both are multiplied; the shortcut: the input, unchanged; both are added")
+
+
+class Branching(nn.Module):
+    def forward(self, x):
+        return x if x.sum() > 0 else -x
+
+
+class Nested(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.long = nn.Sequential(nn.ReLU(), nn.Tanh(), nn.ReLU(), nn.Tanh())
+        self.short = ResidualPair(4).body[0]
+
+    def forward(self, x):
+        short = F.relu(x)
+        return self.long(x) + (short + torch.tanh(short))
+
+
+class Broken(nn.Module):
+    def forward(self, x):
+        return x.no_such_method()
+
+
+@pytest.mark.parametrize(
+    "block, said",
+    [
+        (Branching(), "control flow"),
+        (Nested(), "divides once more"),
+        (Broken(), "no_such_method"),
+        (BasicBlock(8, 8), "expected input.* to have 8 channels"),
+    ],
+)
+def test_a_block_that_cannot_be_drawn_is_answered_by_a_sentence(block, said, capsys):
+    picture = plots.block_diagram(block, (9, 4, 4))
+    assert re.match(
+        f"No diagram of {type(block).__name__} for a map of 9×4×4: .*{said}", picture.alt
+    )
+    assert capsys.readouterr() == ("", "")
+
+
+def test_drawing_leaves_the_block_as_it_was():
+    block = general(drop_rate=0.3)
+    block.bn1.eval()
+    modes = [module.training for module in block.modules()]
+    state = {name: value.clone() for name, value in block.state_dict().items()}
+    random = torch.get_rng_state()
+
+    plots.block_diagram(block, (16, 8, 8))
+    assert [module.training for module in block.modules()] == modes
+    assert all(torch.equal(value, state[name]) for name, value in block.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+# --- networks -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_stage_of_a_network_has_a_row_with_its_shape_and_parameters(name):
+    options, size = NETWORKS[name]
+    model = create_model(name, 10, **options)
+    picture = plots.network_diagram(model, size)
+
+    shown = re.findall(r"([\d,]+) parameters", picture.alt)
+    total, *parts = [int(each.replace(",", "")) for each in shown]
+    assert total == sum(parts) == sum(p.numel() for p in model.parameters())
+
+    shapes = {}
+    for stage, module in model.stages.items():
+        module.register_forward_hook(
+            lambda module, inputs, output, stage=stage: shapes.update({stage: output.shape[1:]})
+        )
+    model.eval()(torch.zeros(1, 3, size, size))
+    for stage, shape in shapes.items():
+        described = re.search(rf"; {stage}: ([^;]+)", picture.alt).group(1)
+        assert "×".join(map(str, shape)) in described
+        assert stage in texts(picture)
+
+
+def test_the_box_of_a_stage_has_the_height_of_its_map_and_the_width_of_its_channels():
+    patches = network_picture("resnet56").figure.axes[0].patches
+    _, stem, first, second, third, *_ = [patch.get_bbox() for patch in patches]
+
+    assert stem.width == first.width and stem.height == first.height
+    for before, after in ((first, second), (second, third)):
+        assert after.width / before.width == pytest.approx(2**0.5)
+        assert abs(after.height / before.height) == pytest.approx(0.5**0.5)
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("session_resnet", "stem: 3×3 conv with stride 2, norm, ReLU, 64×32×32"),
+        ("session_resnet", "stage1: 3×3 conv, 2×2 max-pool, norm, ReLU, residual pair, 128×16×16"),
+        ("resnet18", "stem: 7×7 conv with stride 2, norm, ReLU, 3×3 max-pool with stride 2"),
+        ("resnet50", "layer3: 6 × bottleneck, 1024×14×14"),
+        ("resnet56", "layer2: 9 × basic block, 32×16×16"),
+        ("preact_resnet20", "layer1: 3 × pre-activation basic block"),
+        ("se_resnet18", "layer4: 2 × basic block with squeeze and excitation"),
+        ("lambda_resnet18", "layer2: 2 × basic block, 128×8×8"),
+        ("lambda_resnet18", "layer4: 2 × basic block with lambda layer"),
+        ("resnet18", "fc: linear layer: a logit for each class, 10 numbers, 5,130 parameters"),
+    ],
+)
+def test_a_row_tells_what_is_inside(name, said):
+    assert said in network_picture(name).alt
+
+
+class OwnNetwork(nn.Module):
+    """torchvision's names, without ``stages``, and pooled by a function."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.relu = nn.ReLU()
+        self.layer1 = nn.Sequential(BasicBlock(8, 8), BasicBlock(8, 8))
+        self.layer2 = nn.Sequential(BasicBlock(8, 16, 2), BasicBlock(16, 16))
+        self.fc = nn.Linear(16, 5)
+
+    def forward(self, x):
+        x = self.layer2(self.layer1(self.relu(self.bn1(self.conv1(x)))))
+        return self.fc(x.mean(dim=(2, 3)))
+
+
+def test_a_network_of_the_reader_needs_no_stages():
+    alt = plots.network_diagram(OwnNetwork(), 16).alt
+    steps = re.findall(r"[.;] (\w+):", alt)
+    assert steps == ["picture", "stem", "layer1", "layer2", "pooling", "fc"]
+    assert "layer2: 2 × basic block, 16×8×8" in alt
+
+
+def test_a_network_that_does_not_run_is_answered_by_a_sentence():
+    model = OwnNetwork()
+    model.fc = nn.Linear(15, 5)
+    assert plots.network_diagram(model, 16).alt.startswith("No diagram of OwnNetwork")
+
+
+# --- on the page ----------------------------------------------------------------------------------
+
+THREE = {
+    "Basic block": (BasicBlock(64, 128, 2), (64, 56, 56)),
+    "Bottleneck": (Bottleneck(256, 128, 2), (256, 56, 56)),
+    "Pre-activation": (PreActBasicBlock(64, 128, 2), (64, 56, 56)),
+}
+PICTURES = {
+    **{name: lambda name=name: block_picture(name) for name in BLOCKS},
+    **{name: lambda name=name: network_picture(name) for name in NETWORKS},
+    "three": lambda: plots.block_diagrams(THREE),
+    "a long title": lambda: plots.block_diagrams(
+        {
+            "Plain, without a shortcut at all": (nn.ReLU(), (8, 4, 4)),
+            "GeneralBottleneck": THREE["Bottleneck"],
+        }
+    ),
+}
+
+
+def boxes_on_the_page(picture):
+    """Of words and of frames: (left, top, right, bottom) in pixels of the page, and a name."""
+    ax = picture.figure.axes[0]
+    renderer = picture.figure.canvas.get_renderer()
+    height = picture.figure.get_figheight() * 72
+
+    labels = []
+    for text in ax.texts:
+        if text.get_text():
+            box = text.get_window_extent(renderer)
+            scale = 72 / picture.figure.dpi
+            left, right = box.x0 * scale, box.x1 * scale
+            labels.append(
+                (left, height - box.y1 * scale, right, height - box.y0 * scale, text.get_text())
+            )
+    return labels
+
+
+@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.filterwarnings("error")
+def test_no_words_lie_on_others_or_leave_the_page(name):
+    picture = PICTURES[name]()
+    width = picture.figure.get_figwidth() * 72
+    height = picture.figure.get_figheight() * 72
+    labels = boxes_on_the_page(picture)
+
+    for left, top, right, bottom, text in labels:
+        assert left >= 2 and top >= 2 and right <= width - 2 and bottom <= height - 2, text
+
+    for one, other in combinations(labels, 2):
+        beside = one[2] <= other[0] or other[2] <= one[0]
+        above = one[3] <= other[1] + 1 or other[3] <= one[1] + 1
+        assert beside or above, (one, other)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_words_in_a_box_leave_its_border_free(name):
+    picture = PICTURES[name]()
+    ax = picture.figure.axes[0]
+    frames = [patch for patch in ax.patches if hasattr(patch, "get_boxstyle")]
+    labels = boxes_on_the_page(picture)
+
+    for frame in frames:
+        box = frame.get_bbox()
+        for left, top, right, bottom, text in labels:
+            x, y = (left + right) / 2, (top + bottom) / 2
+            if box.x0 < x < box.x1 and min(box.y0, box.y1) < y < max(box.y0, box.y1):
+                assert box.x0 + 3 <= left and right <= box.x1 - 3, text
+                assert min(box.y0, box.y1) <= top and bottom <= max(box.y0, box.y1), text
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_words_are_legible_where_the_page_is_400_pixels_wide(name):
+    picture = PICTURES[name]()
+    shrunk = min(1, 400 / (picture.figure.get_figwidth() * 72))
+    sizes = [text.get_fontsize() for text in picture.figure.axes[0].texts if text.get_text()]
+    assert shrunk * min(sizes) >= 7
+
+
+@pytest.mark.parametrize("name", ["basic", "resnet18", "three"])
+def test_a_diagram_is_light_and_its_own_style(name):
+    before = plt.get_fignums(), dict(plt.rcParams)
+    with plt.style.context("dark_background"):
+        picture = PICTURES[name]()
+    assert (plt.get_fignums(), dict(plt.rcParams)) == before
+
+    assert len(picture.png) < 100_000
+    page = Image.open(io.BytesIO(picture.png)).convert("RGB")
+    assert page.getpixel((0, 0)) == (255, 255, 255)
+    assert 450 <= page.width <= 1696
+
+
+def test_two_blocks_side_by_side_keep_their_scale_and_their_titles():
+    alone = plots.block_diagram(*THREE["Basic block"])
+    beside = plots.block_diagrams(THREE)
+    assert {*THREE} <= {*texts(beside)}
+
+    def first_frame(picture):
+        box = picture.figure.axes[0].patches[0].get_bbox()
+        return box.width, box.height
+
+    assert first_frame(beside) == pytest.approx(first_frame(alone))
+
+
+@pytest.mark.parametrize(
+    "draw, said",
+    [
+        (lambda: plots.block_diagrams({}), "at least one block"),
+        (lambda: plots.block_diagram(BasicBlock, (8, 4, 4)), "no nn.Module"),
+        (lambda: plots.block_diagram(nn.ReLU(), (8, 4)), r"shape is \(8, 4\), expected"),
+        (lambda: plots.block_diagram(nn.ReLU(), (8, 0, 4)), "expected .channels, height, width"),
+        (lambda: plots.network_diagram(OwnNetwork(), 0), "size is 0"),
+        (lambda: plots.network_diagram(nn.Sequential(nn.Linear(2, 2)), 2), "no convolution"),
+    ],
+)
+def test_wrong_input_is_refused_in_words(draw, said):
+    with pytest.raises(ValueError, match=said):
+        draw()
