@@ -127,7 +127,7 @@ def training_curves(runs: Mapping[str, list], held_out: str = "tune") -> Picture
     ValueError for no run, and for an empty history.
     """
     if not runs:
-        raise ValueError("training_curves(): expected at least one run")
+        raise ValueError("training_curves(): expected at least one training")
     tables = {name: _table(run) for name, run in runs.items()}
 
     figure = Figure(figsize=(480 / POINTS, (30 + 118 * len(tables)) / POINTS), layout="constrained")
@@ -140,7 +140,9 @@ def training_curves(runs: Mapping[str, list], held_out: str = "tune") -> Picture
                 values = table[prefix + column]
                 epochs = np.arange(1, len(values) + 1)
                 ax.plot(epochs, values, **_line(index, len(values)))
-        row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=14, weight="bold")
+        row[0].set_ylabel(
+            words.cut(name, 12), rotation=0, ha="right", va="center", fontsize=14, weight="bold"
+        )
         said.append(_last_values(name, table, held_out))
 
     loss, top1 = grid[0]

@@ -1,7 +1,7 @@
 """Numbers in prose: those of a run are drawn from its record, the others are known facts.
 
-The facts of a page stand in ``facts/readme.py``, ``facts/trials.py``, ``facts/session2.py`` and so on, with their
-reason: phrases, word for word but without `code`, so that each fits one place only.
+The facts of a page stand in ``facts/readme.py``, ``facts/trials.py``, ``facts/session2.py`` and so
+on, with their reason: phrases, word for word but without `code`, so that each fits one place only.
 """
 
 import re
