@@ -130,7 +130,7 @@ def training_curves(runs: Mapping[str, list], held_out: str = "tune") -> Picture
         raise ValueError("training_curves(): expected at least one training")
     tables = {name: _table(run) for name, run in runs.items()}
 
-    figure = Figure(figsize=(480 / POINTS, (30 + 118 * len(tables)) / POINTS), layout="constrained")
+    figure = Figure(figsize=(480 / POINTS, (55 + 118 * len(tables)) / POINTS), layout="constrained")
     grid = figure.subplots(len(tables), 2, sharex=True, sharey="col", squeeze=False)
     said = []
 
@@ -148,10 +148,10 @@ def training_curves(runs: Mapping[str, list], held_out: str = "tune") -> Picture
     loss, top1 = grid[0]
     loss.set(title="Loss (log scale)", yscale="log")
     top1.set(title="Accuracy, %", ylim=(0, 100))
-    top1.legend(top1.lines, ["train", held_out], loc="lower right")
     for ax in grid[-1]:
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    figure.legend(top1.lines, ["train", held_out], loc="outside lower center", ncols=2)
 
     count = words.count(tables, "training")
     return Picture(figure, f"Loss and accuracy per epoch of {count}. {'; '.join(said)}")
