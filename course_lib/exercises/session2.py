@@ -372,11 +372,20 @@ def epoch_sizes(cost: dict[int, int], budget: int) -> list[int]:
     return sorted(sizes)  # small pictures first
 
 
+class _Costs(dict):
+    """Knows what it began with: an answer may use up the dict that it is given."""
+
+    def __init__(self, costs: dict[int, int]) -> None:
+        super().__init__(costs)
+        self.at_first = dict(costs)
+
+
 def _size_cases() -> list[tuple]:
-    two = {32: 1, 64: 4}
-    three = {32: 2, 48: 5, 64: 8}
-    downwards = {64: 8, 48: 5, 32: 2}
-    session = {32: 84, 40: 127, 48: 197, 56: 258, 64: 379}  # million multiply-adds a picture
+    two = _Costs({32: 1, 64: 4})
+    three = _Costs({32: 2, 48: 5, 64: 8})
+    downwards = _Costs({64: 8, 48: 5, 32: 2})
+    # million multiply-adds a picture
+    session = _Costs({32: 84, 40: 127, 48: 197, 56: 258, 64: 379})
 
     return [
         ("the budget is one epoch at the largest size", two, 4),
@@ -398,7 +407,7 @@ SIZES_ARE_RIGHT = "sizes that use the budget up, from small to large, the larges
 
 def _read_sizes(result, args: list) -> str:
     """The same words for every right plan, for there are many; Unreadable for every other."""
-    cost, budget = args
+    cost, budget = args[0].at_first, args[1]
     largest, smallest = max(cost), min(cost)
     sizes = _list_of_sizes(result, cost)
 

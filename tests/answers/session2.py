@@ -351,6 +351,17 @@ def as_many_large_ones_as_fit(cost, budget):
 
 
 @right("epoch_sizes")
+def until_nothing_is_left_of_the_dict(cost, budget):
+    plan = []
+    while cost:
+        size = max(cost)
+        price = cost.pop(size)
+        plan = [size] * (budget // price) + plan
+        budget %= price
+    return plan
+
+
+@right("epoch_sizes")
 def round_and_round(prices, money):
     def spent():
         return sum(prices[size] for size in plan)
