@@ -102,6 +102,15 @@ EVERY = {
             "residual <34>: from 15.0 % to 95.0 %",
         ],
     ),
+    "training_curves": (
+        lambda: plots.training_curves({"A": run(), "<B>": run(2, val_loss=900.0).rows}),
+        [
+            "2 trainings",
+            "A: train loss from 4.9 to 2.9, accuracy from 10.0 % to 50.0 %, tune loss",
+            "<B>: train loss from 4.9 to 3.9",
+            "tune loss from 900 to 900",
+        ],
+    ),
     "accuracy_by_price": (
         lambda: plots.accuracy_by_price(
             {
@@ -299,6 +308,8 @@ ODD = {
     "many epochs": lambda: plots.history(run(20, steps=False)),
     "no loss": lambda: plots.history(run(val_loss=DIVERGED, train_loss=None)),
     "a run without an end": lambda: plots.history({"a": run(val_loss=DIVERGED), LONG: run()}),
+    "trainings of one epoch": lambda: plots.training_curves({"A": run(1), LONG: run(1)}),
+    "a training that diverged": lambda: plots.training_curves({"A": run(val_loss=DIVERGED)}),
     "a loss that diverged": lambda: plots.lr_range([0.001, 0.01, 0.1], [5.0, 4.0, DIVERGED]),
     "depth of one epoch": lambda: plots.depth({"a": run(1), LONG: run(1)}),
     "a depth that diverged": lambda: plots.depth({"a": [run(train_top1=DIVERGED), run()]}),
@@ -342,6 +353,8 @@ def test_odd_input_is_drawn_without_a_warning(name):
         (lambda: plots.gradient_norms({"a": []}), "'a'.*at least one"),
         (lambda: plots.gradient_norms({"a": [0.1, -1.0]}), "'a'.*none below zero"),
         (lambda: plots.gradient_norms({"a": 0.1}), "'a'.*a list"),
+        (lambda: plots.training_curves({}), "at least one training"),
+        (lambda: plots.training_curves({"A": run(0)}), "at least one epoch"),
         (lambda: plots.lr_range([0.1, 0.2], [1.0]), "as many of both"),
         (lambda: plots.lr_range([0.1], [float("nan")]), "NaN"),
         (lambda: plots.lr_range([0.0], [1.0]), "above zero"),

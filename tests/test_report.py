@@ -433,6 +433,15 @@ def test_what_was_redrawn_passes_the_check_and_stays_as_it_is(out_of_date, capsy
     assert texts(out_of_date) == after and not capsys.readouterr().out
 
 
+def test_the_log_of_trials_is_a_page_too(out_of_date, capsys):
+    page = out_of_date / "figures" / "results" / "trials.md"
+    page.write_text("It is <!-- run: tiny_imagenet top1 -->old<!-- end -->.\n", encoding="utf-8")
+
+    assert pages.main([]) == 0
+    assert "redrawn: figures/results/trials.md" in capsys.readouterr().out
+    assert ">50.0 %<" in page.read_text(encoding="utf-8")
+
+
 # --- whole or not at all, and in a sentence -------------------------------------------------------
 
 

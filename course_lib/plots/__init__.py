@@ -19,6 +19,7 @@ from course_lib.plots.charts import (
     lr_range,
     per_class,
     schedules,
+    training_curves,
 )
 from course_lib.plots.diagrams import block_diagram, block_diagrams, network_diagram
 from course_lib.plots.galleries import augmentation_gallery, cam_grid, gallery, wrong
@@ -40,5 +41,6 @@ __all__ = [
     "network_diagram",
     "per_class",
     "schedules",
+    "training_curves",
     "wrong",
 ]

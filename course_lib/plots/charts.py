@@ -6,10 +6,11 @@ from math import ceil
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from course_lib.plots import words
-from course_lib.plots.picture import Picture, charts, house_style, note
+from course_lib.plots.picture import POINTS, Picture, charts, house_style, note
 
 # Told apart by eyes of every kind (Petroff 2021, arXiv:2107.02270; matplotlib's "petroff10"), the
 # dark ones first.
@@ -116,6 +117,53 @@ def _compare(tables: dict[str, dict], held_out: str) -> Picture:
 
     count = words.count(tables, "run")
     return Picture(figure, f"{split} accuracy and loss per epoch, {count}. {'; '.join(runs)}")
+
+
+@house_style
+def training_curves(runs: Mapping[str, list], held_out: str = "tune") -> Picture:
+    """A row for each training: its loss at the left, its accuracy at the right, both splits.
+
+    runs: name → a History, or its rows. The losses of all share one scale, and so do the
+    accuracies; the loss is on a logarithmic one, so that a huge one hides no other. Raises
+    ValueError for no run, and for an empty history.
+    """
+    if not runs:
+        raise ValueError("training_curves(): expected at least one training")
+    tables = {name: _table(run) for name, run in runs.items()}
+
+    figure = Figure(figsize=(480 / POINTS, (55 + 118 * len(tables)) / POINTS), layout="constrained")
+    grid = figure.subplots(len(tables), 2, sharex=True, sharey="col", squeeze=False)
+    said = []
+
+    for row, (name, table) in zip(grid, tables.items(), strict=True):
+        for ax, column in zip(row, ("loss", "top1"), strict=True):
+            for index, prefix in enumerate(("train_", "val_")):
+                values = table[prefix + column]
+                epochs = np.arange(1, len(values) + 1)
+                ax.plot(epochs, values, **_line(index, len(values)))
+        row[0].set_ylabel(
+            words.cut(name, 12), rotation=0, ha="right", va="center", fontsize=14, weight="bold"
+        )
+        said.append(_last_values(name, table, held_out))
+
+    loss, top1 = grid[0]
+    loss.set(title="Loss (log scale)", yscale="log")
+    top1.set(title="Accuracy, %", ylim=(0, 100))
+    for ax in grid[-1]:
+        ax.set_xlabel("epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    figure.legend(top1.lines, ["train", held_out], loc="outside lower center", ncols=2)
+
+    count = words.count(tables, "training")
+    return Picture(figure, f"Loss and accuracy per epoch of {count}. {'; '.join(said)}")
+
+
+def _last_values(name: str, table: dict, held_out: str) -> str:
+    parts = []
+    for split, prefix in (("train", "train_"), (held_out, "val_")):
+        loss, top1 = table[prefix + "loss"], table[prefix + "top1"]
+        parts.append(f"{split} loss {words.span(loss)}, accuracy {words.span(top1, words.percent)}")
+    return f"{name}: {', '.join(parts)}"
 
 
 @house_style

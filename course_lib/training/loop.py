@@ -244,6 +244,8 @@ def fit(
     # from the beginning, or from where an earlier call came to
     saver = Saver(checkpoint, trainer, train_loader, plan)
     history, so_far = saver.resume(callbacks.report)
+    for row in history.rows:  # trained by an earlier call, whose lines are gone
+        callbacks.report(_line(row, len(plan)))
     _check_schedule(trainer, len(plan) * len(train_loader))
 
     with StopAfterBatch(enabled=checkpoint is not None) as ctrl_c:
