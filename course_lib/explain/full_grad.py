@@ -1,7 +1,7 @@
 """FullGrad: the evidence of the input and of every bias in the network, added up in one map.
 
 Srinivas & Fleuret 2019, arXiv:1905.00780. A network of convolutions, norms and ReLUs is linear
-around each input, and its logit is, without remainder (equation 4),
+around each input, and its logit is, without remainder,
 
     logit = x · ∂logit/∂x + Σ_layers bias · ∂logit/∂bias.
 
@@ -24,7 +24,7 @@ from course_lib.models import LambdaLayer
 def full_grad(model: nn.Module, images: torch.Tensor, targets) -> tuple[torch.Tensor, torch.Tensor]:
     """The logits (B, classes), and Σ over all terms and channels of ψ(term), (B, 1, H, W).
 
-    ψ takes the absolute value, stretches it to 0..1 and enlarges it (§4 and equation 6). Raises
+    ψ takes the absolute value, stretches it to 0..1 and enlarges it. Raises
     CourseError where no bias lies on a map.
     """
     size = images.shape[2:]

@@ -61,7 +61,8 @@ def score(values: np.ndarray) -> Score:
 def pointing_game(maps: np.ndarray, where: np.ndarray) -> np.ndarray:
     """1 where the brightest pixel lies inside, else 0; of several, the share that lies inside.
 
-    Source: Zhang et al. 2016, arXiv:1608.00507, §4.2, without their margin of 15 pixels.
+    Source: Zhang et al. 2016, arXiv:1608.00507, hits / (hits + misses), without their margin of
+    15 pixels.
     """
     inside = _inside(maps, where)
     highest = maps.max(axis=(1, 2), keepdims=True)
@@ -73,7 +74,7 @@ def pointing_game(maps: np.ndarray, where: np.ndarray) -> np.ndarray:
 def energy_in_box(maps: np.ndarray, where: np.ndarray) -> np.ndarray:
     """The share of the map's sum that lies inside.
 
-    Source: Wang et al. 2020, Score-CAM, arXiv:1910.01279, §4.3.
+    Source: Wang et al. 2020, Score-CAM, arXiv:1910.01279: Σ inside / (Σ inside + Σ outside).
     """
     inside = _inside(maps, where)
     maps = maps.astype(np.float64)
@@ -84,7 +85,8 @@ def energy_in_box(maps: np.ndarray, where: np.ndarray) -> np.ndarray:
 def iou(maps: np.ndarray, where: np.ndarray, threshold: float = 0.2) -> np.ndarray:
     """Intersection over union of the object and the pixels above a share of the map's maximum.
 
-    threshold: the share, above 0 and at most 1; Zhou et al. 2016, arXiv:1512.04150, §3.2, take 0.2.
+    threshold: the share, above 0 and at most 1.
+    Source: the threshold of Zhou et al. 2016, arXiv:1512.04150 (20 % of the maximum).
     """
     if not 0 < threshold <= 1:
         raise CourseError(f"threshold: expected a share above 0 and at most 1, got {threshold}")
@@ -125,7 +127,7 @@ def deletion(
     Returns float64 (N,): the area under the curve of the class's probability over the share of
     pixels, 0..1, the lower the better. Leaves the model as it was. Raises CourseError for shapes
     that do not fit.
-    Source: Petsiuk et al. 2018, RISE, arXiv:1806.07421, algorithm 1.
+    Source: Petsiuk et al. 2018, RISE, arXiv:1806.07421.
     """
     return _area(model, images, maps, targets, steps, start=lambda x: x, end=torch.zeros_like)
 
@@ -247,7 +249,7 @@ def _with_baselines(maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _inside(maps: np.ndarray, where: np.ndarray) -> np.ndarray:
     """Boxes or masks as masks: bool (N, H, W)."""
-    _check_maps(maps, maps.shape)
+    _check_maps(maps, getattr(maps, "shape", ()))
     count, height, width = maps.shape
     where = np.asarray(where)
 
@@ -283,7 +285,7 @@ def _check_maps(maps: np.ndarray, shape: tuple[int, ...], name: str = "maps") ->
         found = getattr(maps, "shape", type(maps).__name__)
         expected = shape if len(shape) == 3 else "(N, H, W)"
         raise CourseError(f"{name}: expected an array {expected}, got {found}")
-    if not len(maps):
-        raise CourseError(f"{name}: expected at least one map")
+    if maps.size == 0 or not np.issubdtype(maps.dtype, np.floating):
+        raise CourseError(f"{name}: expected float values, got {maps.dtype} {maps.shape}")
     if not (np.isfinite(maps).all() and maps.min() >= 0):
         raise CourseError(f"{name}: expected finite values from 0 on")

@@ -111,8 +111,8 @@ FROM_GRADIENTS = {
 def score_cam(model, layer, image, a, score_of) -> torch.Tensor:
     """How sure the network is of the class where it sees only what a channel sees; softmax over C.
 
-    Wang et al. 2020, arXiv:1910.01279, algorithm 1. Their baseline is the same for all channels,
-    and softmax takes it away.
+    Wang et al. 2020, arXiv:1910.01279, algorithm 1. The baseline that they subtract is the same for
+    all channels, and softmax takes it away.
     """
     scores = []
     for channels in a.split(CHUNK):  # (n, h, w)
@@ -130,8 +130,8 @@ def score_cam(model, layer, image, a, score_of) -> torch.Tensor:
 def ablation_cam(model, layer, image, a, score_of) -> torch.Tensor:
     """How far the score falls where a channel is set to zero.
 
-    Desai & Ramaswamy 2020, doi:10.1109/WACV45572.2020.9093360, equation 3, without the division by
-    the score: it stretches the map, which is done later, and would turn it over below zero.
+    Desai & Ramaswamy 2020, doi:10.1109/WACV45572.2020.9093360: (y - y_k) / y. The division is left
+    out: it only stretches the map, which is done later, and turns it over where y is negative.
     """
     drops = []
     for channels in torch.arange(len(a), device=a.device).split(CHUNK):
@@ -155,7 +155,7 @@ FROM_MANY_PASSES = {"scorecam": score_cam, "ablationcam": ablation_cam}
 def eigen_cam(a: torch.Tensor) -> torch.Tensor:
     """The first principal component of the activations. (B, C, h, w) → (B, 1, h, w).
 
-    Muhammad & Yeasin 2020, arXiv:2008.00299, equation 4; centred, as pytorch-grad-cam has it. The
+    Muhammad & Yeasin 2020, arXiv:2008.00299: A V₁; centred, as pytorch-grad-cam has it. The
     sign of a component is arbitrary: its strongest place is taken as positive (Chung & Ying 2025,
     doi:10.3390/app15137562, equation 13).
     """
