@@ -310,3 +310,15 @@ def test_maps_that_do_not_belong_to_the_pictures_are_an_error(bright):
 def test_more_steps_than_pixels_are_an_error(bright):
     with pytest.raises(CourseError, match="steps: expected 1 to 256"):
         deletion(RedAt(0, 0), bright, np.ones((2, 16, 16), np.float32), steps=257)
+
+
+@pytest.mark.parametrize("targets", [1, [1], [1, 1, 1]])
+def test_targets_that_do_not_belong_to_the_pictures_are_an_error(bright, targets):
+    with pytest.raises(CourseError, match="expected 2 class indices, one for each picture"):
+        deletion(RedAt(0, 0), bright, np.ones((2, 16, 16), np.float32), targets)
+
+
+def test_too_many_targets_are_an_error_also_where_pictures_are_taken_in_parts(bright):
+    images, maps = bright.repeat(32, 1, 1, 1), np.ones((64, 16, 16), np.float32)
+    with pytest.raises(CourseError, match="expected 64 class indices"):
+        deletion(RedAt(0, 0), images, maps, [1] * 70)

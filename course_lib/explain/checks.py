@@ -93,12 +93,16 @@ def check_finite(*numbers: torch.Tensor) -> None:
         )
 
 
-def _check_classes(classes: torch.Tensor, count: int, available: int) -> None:
-    if classes.shape != (count,):
+def check_targets(targets: torch.Tensor, count: int) -> None:
+    if targets.shape != (count,):
         raise CourseError(
             f"targets: expected {count} class indices, one for each picture, "
-            f"got shape {tuple(classes.shape)}"
+            f"got shape {tuple(targets.shape)}"
         )
+
+
+def _check_classes(classes: torch.Tensor, count: int, available: int) -> None:
+    check_targets(classes, count)
 
     if classes.is_floating_point() or classes.dtype == torch.bool or (classes < 0).any():
         raise CourseError(

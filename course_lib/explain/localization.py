@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torchvision.transforms.functional import gaussian_blur
 
-from course_lib.explain.checks import check_finite, check_input, find_classes
+from course_lib.explain.checks import check_finite, check_input, check_targets, find_classes
 from course_lib.files import CourseError
 from course_lib.models.modes import in_eval_mode
 
@@ -77,9 +77,9 @@ def energy_in_box(maps: np.ndarray, where: np.ndarray) -> np.ndarray:
     Source: Wang et al. 2020, Score-CAM, arXiv:1910.01279: Σ inside / (Σ inside + Σ outside).
     """
     inside = _inside(maps, where)
-    maps = maps.astype(np.float64)
+    energy = (maps * inside).sum((1, 2), dtype=np.float64)
 
-    return _share((maps * inside).sum((1, 2)), maps.sum((1, 2)))
+    return _share(energy, maps.sum((1, 2), dtype=np.float64))
 
 
 def iou(maps: np.ndarray, where: np.ndarray, threshold: float = 0.2) -> np.ndarray:
@@ -179,15 +179,18 @@ def _area(
     pixels = maps[0].size
     if not 1 <= steps <= pixels:
         raise CourseError(f"steps: expected 1 to {pixels}, as many as pixels, got {steps}")
+    if targets is not None:
+        targets = torch.as_tensor(targets)
+        check_targets(targets, len(images))
 
-    turns = torch.from_numpy(_turns(maps))
+    rng = np.random.default_rng(0)
     areas = []
 
     with in_eval_mode(model), torch.no_grad(), torch.autocast(device.type, enabled=False):
         for first in range(0, len(images), BATCH):
             part = slice(first, first + BATCH)
             x = images[part].to(device, torch.float32)  # (B, 3, H, W)
-            turn = turns[part, None].to(device)  # (B, 1, H, W)
+            turn = torch.from_numpy(_turns(maps[part], rng))[:, None].to(device)  # (B, 1, H, W)
 
             asked = None if targets is None else targets[part]
             classes = find_classes(model(x), asked)
@@ -206,10 +209,9 @@ def _area(
     return np.concatenate(areas)
 
 
-def _turns(maps: np.ndarray) -> np.ndarray:
+def _turns(maps: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """When each pixel's turn comes, 0 for the brightest: int64 (N, H, W). Ties at random."""
     flat = maps.reshape(len(maps), -1)
-    rng = np.random.default_rng(0)
     shuffled = rng.permuted(np.broadcast_to(np.arange(flat.shape[1]), flat.shape), axis=1)
 
     # Brightest first; a stable sort leaves equals in their shuffled order.

@@ -54,9 +54,9 @@ def explain(
     device = check_input(model, images)
 
     with _borrowed(model, device):
-        x = images.detach().to(device, torch.float32, copy=True)
-        if device.type == "cpu":
-            x = x.contiguous(memory_format=torch.channels_last)  # see _pooling_channels_last
+        # Channels-last suits the stem as it suits the pooling, see ``_pooling_channels_last``.
+        layout = torch.channels_last if device.type == "cpu" else torch.preserve_format
+        x = images.detach().to(device, torch.float32, copy=True, memory_format=layout)
 
         if method == "fullgrad":
             logits, maps = full_grad(model, x, targets)
