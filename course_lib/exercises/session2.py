@@ -874,16 +874,16 @@ def _(activations, gradients):
 
 
 @CAM.mistake(
-    "the gradients are multiplied with the activations place by place. That is HiResCAM; Grad-CAM "
-    "averages them over the places first"
+    "the gradients are multiplied with the activations position by position. That is HiResCAM; "
+    "Grad-CAM averages them over the positions first"
 )
 def _(activations, gradients):
     return _weighted(activations, gradients)
 
 
 @CAM.mistake(
-    "the positive gradients are multiplied with the activations place by place. That is LayerCAM; "
-    "Grad-CAM averages all of them over the places first"
+    "the positive gradients are multiplied with the activations position by position. That is "
+    "LayerCAM; Grad-CAM averages all of them over the positions first"
 )
 def _(activations, gradients):
     return _weighted(activations, gradients.relu())

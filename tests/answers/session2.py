@@ -448,6 +448,14 @@ def one_small_epoch_too_few(cost, budget):
     return plan[1:] if len(plan) > 1 else plan
 
 
+@wrong("epoch_sizes", "does not come to an end")
+def nothing_is_subtracted(cost, budget):
+    plan, left = [max(cost)], budget - cost[max(cost)]
+    while cost[min(cost)] <= left:
+        plan.append(min(cost))
+    return sorted(plan)
+
+
 @wrong("epoch_sizes", "returns a dict, expected a list of sizes")
 def how_many_of_each(cost, budget):
     plan = smallest_ones_and_one_largest(cost, budget)

@@ -28,12 +28,15 @@ FACTS = {
     # settings of the recipe
     "The recipes' peak is 0.4": "experiments/tiny_imagenet.py",
     "8 · 0.4 = 3.2": "experiments/tiny_imagenet.py: bias_lr times lr",
+    "near the 0.1 of the constant runs": "the learning rate of section 6, set in the notebook",
     "a peak of 0.4: at which step": "an example",
     "0.4 / 25 = 0.016": "arithmetic",
     # how sure a share of right answers is
     "A network that says 80 % should": "an example",
     "at 50 %, one standard error is 7 points": "√(½ · ½ / 50)",
-    "With 250 pictures one standard error is about 3 points": "√(½ · ½ / 250)",
+    "With the 250 pictures of the real data one standard error is about 3 points": (
+        "√(½ · ½ / 250)"
+    ),
     "one standard error: 1.6 points": "√(0.57 · 0.43 / 1,000)",
     "one standard error is 1.6 points there": "√(0.57 · 0.43 / 1,000)",
     "5,000 out, for 0.7 points": "√(0.52 · 0.48 / 5,000)",
