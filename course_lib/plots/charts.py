@@ -270,7 +270,7 @@ def _training_errors(name: str, seeds) -> np.ndarray:
 
 @house_style
 def gradient_norms(norms: Mapping[str, list[float]]) -> Picture:
-    """Norm of the loss's gradient for each convolution, on a log scale: a line for each network.
+    """Length of the loss's gradient for each convolution, on a log scale, a line for each network.
 
     norms: name → one for each convolution, from the first to the last; names that begin with
     "plain" are dashed. A line leaves out zeros and what is not finite, and its label counts them.
@@ -303,9 +303,9 @@ def gradient_norms(norms: Mapping[str, list[float]]) -> Picture:
     ax.set_yscale("log")
     columns = 2 if max(map(len, labels)) <= 30 else 1
     figure.legend(loc="outside lower center", ncols=columns)
-    _label(ax, "How much of the gradient arrives", "convolution", "norm of its gradient", True)
+    _label(ax, "How much of the gradient arrives", "convolution", "length of its gradient", True)
 
-    return Picture(figure, f"Norm of each convolution's gradient, log scale. {'; '.join(said)}")
+    return Picture(figure, f"Length of each convolution's gradient, log scale. {'; '.join(said)}")
 
 
 def _plain_or_not(index: int, name: str, points: int) -> dict:

@@ -126,10 +126,10 @@ def test_the_way_through_a_resnet18_sees_435_pixels(solutions):
 # --- gradients ------------------------------------------------------------------------------------
 
 
-def test_gradient_norms_are_those_of_every_3x3_convolution():
+def test_gradient_lengths_are_those_of_every_3x3_convolution():
     model = create_model("resnet20", 10)
     x, labels = torch.randn(4, 3, 32, 32), torch.randint(10, (4,))
-    found = shown("def gradient_norms(")["gradient_norms"](model, x, labels)
+    found = shown("def gradient_lengths(")["gradient_lengths"](model, x, labels)
 
     wanted = [p for p in model.parameters() if p.shape[2:] == (3, 3)]
     loss = F.cross_entropy(model.train()(x), labels)
@@ -138,7 +138,7 @@ def test_gradient_norms_are_those_of_every_3x3_convolution():
 
 
 def test_without_norms_nothing_else_goes():
-    names = shown("def gradient_norms(")
+    names = shown("def gradient_lengths(")
     model = create_model("resnet20", 10)
     convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
     names["without_norms"](model)
@@ -171,9 +171,57 @@ def test_what_we_saw_of_the_gradients_stands_in_the_outputs():
     before, after = 0, -1
     assert losses["ResNet, no norms"][before] > 1000, "in the thousands"
     assert math.isnan(losses["ResNet, no norms"][after])
-    assert losses["ResNet"][after] < losses["ResNet"][before]
-    for name in ("plain", "plain, no norms"):
-        assert losses[name][after] == pytest.approx(math.log(25), abs=0.15), "that of guessing"
+    assert losses["ResNet"][before] == pytest.approx(4.2, abs=0.05)
+
+    said = {"ResNet": 3.4, "plain": 3.3, "plain, no norms": 3.2}
+    for name, loss in said.items():
+        assert losses[name][after] == pytest.approx(loss, abs=0.05), name
+
+
+def spans_drawn(text):
+    """Network → how many times the gradient of its first convolution is that of its last."""
+    (cell,) = [cell for cell in read(NOTEBOOK).cells if text in cell.source]
+    found = re.findall(
+        r"([\w, -]+): \d+ convolutions, from ([\d.e-]+) to ([\d.e-]*\d)",
+        "".join(output_texts(cell)),
+    )
+    return {name.strip(): float(first) / float(last) for name, first, last in found}
+
+
+def test_what_we_saw_of_the_gradients_later_stands_in_the_pictures():
+    later = spans_drawn("finite = {name: values")
+    assert 150 < 1 / later["plain"] < 200, "nearly 200 times below it"
+    assert 1 / later["ResNet"] == pytest.approx(14, abs=0.5), "about 14 times below"
+
+    trained = spans_drawn("trained = {name: result.model")
+    assert 1 / trained["plain-56"] == pytest.approx(6, abs=0.5), "to a sixth"
+
+
+def numbers_after(words, text):
+    """The numbers that follow these words in the committed output of that cell."""
+    (cell,) = [cell for cell in read(NOTEBOOK).cells if text in cell.source]
+    said = "".join(output_texts(cell))
+    return [float(number) for number in re.findall(rf"{words} +([\d.]+)", said)]
+
+
+def test_first_losses_are_those_that_the_words_name():
+    cell = 'for name in ("resnet20", "resnet56", "resnet110")'
+    assert numbers_after("as usual", cell) == [3.62, 4.07, 5.06]
+    assert numbers_after("with zero_init_residual", cell) == [3.28, 3.29, 3.26]
+
+
+def test_no_error_shows_in_the_last_loss():
+    last = numbers_after("last", "whole = BatchLoader")
+    assert len(last) == 5 and (min(last), max(last)) == (3.17, 3.32)
+    assert last[0] == max(last), "the right network's was the highest"
+
+
+def test_a_resnet50_does_little_more_work_than_a_resnet34():
+    work = {
+        depth: summary(getattr(torchvision.models, f"resnet{depth}")(), 224).multiply_adds / 1e9
+        for depth in (34, 50)
+    }
+    assert {depth: round(billions, 1) for depth, billions in work.items()} == {34: 3.7, 50: 4.1}
 
 
 # --- errors made on purpose -----------------------------------------------------------------------
@@ -181,7 +229,7 @@ def test_what_we_saw_of_the_gradients_stands_in_the_outputs():
 
 @pytest.fixture
 def errors():
-    return shown("def gradient_norms(", "class ShortcutForgotten")
+    return shown("def gradient_lengths(", "class ShortcutForgotten")
 
 
 def same_weights(block):
