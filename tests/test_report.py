@@ -216,13 +216,13 @@ def test_networks_show_what_they_cost_and_their_time_against_resnet20():
     table = networks_table("depth.resnet20", "networks.resnet56", "networks.resnet18")
     unit = cells(table, "ResNet, 20")
     assert unit[:2] + unit[3:] == [
-        *("ResNet, 20 layers", "32", millions, "10", "1.0"),
+        *("ResNet, 20 layers", "32", millions, "1.0", "10", "1.0"),
         *("30.0 %", "2", "a laptop"),
     ]
-    assert cells(table, "ResNet, 56")[5] == "2.5"
+    assert cells(table, "ResNet, 56")[4:7] == ["2.5", "4", "1.0"]  # four epochs of 2.54
 
     untimed = cells(table, "ResNet, 18")
-    assert untimed[1] == "64" and untimed[5] == "–" and untimed[-1] == "a card"
+    assert untimed[1] == "64" and untimed[4] == untimed[6] == "–" and untimed[-1] == "a card"
 
 
 @pytest.mark.parametrize("asked", ["depth tiny_imagenet", "networks tiny_imagenet_quick"])

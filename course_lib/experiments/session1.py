@@ -1,7 +1,7 @@
 """What session 1 compares: depth with and without shortcuts, and networks side by side.
 
-Short trainings on a part of TinyImageNet, judged on its tune split alone, three seeds each. A new
-network is entered in DEPTH or in NETWORKS, and under its name in IN_WORDS.
+Short trainings on a part of TinyImageNet, judged on its tune split alone. A new network
+is entered in DEPTH or in NETWORKS, and under its name in IN_WORDS.
 """
 
 from course_lib.data import Augment
@@ -14,8 +14,9 @@ DEPTH = {  # name: network and its options
     "resnet56": ("resnet56", {}),
 }
 
-# As many epochs as fit into the five minutes that depth.resnet20 takes on one CPU core, at the
-# picture size that the first layers were made for: ImageNet's halve the sides twice, CIFAR's never.
+# Epochs for about the time that depth.resnet20 takes for its ten (the table tells how nearly), at
+# the picture size that the first layers were made for: ImageNet's halve the sides twice, CIFAR's
+# never.
 NETWORKS = {  # name: network, its options, the picture size of each epoch
     "session_resnet": ("session_resnet", {"stem": "strided"}, (32,) * 9),
     "resnet56": ("resnet56", {}, (32,) * 4),

@@ -29,6 +29,8 @@ LOGGED = {
     )
 }
 
+UNIT_EPOCHS = 10  # of ResNet-20, whose training is the unit of the others' time
+
 
 def table(asked: str) -> str:
     """A table by its name, and the recipes that it is of. Raises CourseError for unknown ones."""
@@ -104,20 +106,33 @@ def depth_table(*studies: str) -> str:
 
 
 def networks_table(*studies: str) -> str:
-    """What each network of a study costs, by count and by clock, and what it reaches."""
-    costs = ("picture, px", "parameters", "million multiply-adds", "epochs", "step, ResNet-20 = 1")
+    """What each network of a study costs, by count and by clock, and what it reaches.
+
+    Step and training are times over those of ResNet-20.
+    """
+    costs = ("picture, px", "parameters", "million multiply-adds", "step", "epochs", "training")
     times = _step_times()
     rows = [("network", *costs, "tune top-1", "n", "machine")]
 
     for name in studies:
         sizes, counted = _study(name).sizes, _counted(name)
         multiply_adds = f"{counted.multiply_adds / 1e6:,.1f}"
-        time = f"{times[name]:.1f}" if name in times else "–"
-        counts = sizes[-1], f"{counted.parameters:,}", multiply_adds, len(sizes)
+        counts = sizes[-1], f"{counted.parameters:,}", multiply_adds
+
+        step = training = "–"
+        if name in times:
+            step = f"{times[name]:.1f}"
+            training = f"{times[name] * _epochs_at_the_last_size(sizes) / UNIT_EPOCHS:.1f}"
 
         for machine, group in by_machine(measured(f"studies/{name}")).items():
-            rows.append((IN_WORDS[name], *counts, time, mean(group, "tune"), len(group), machine))
+            reached = mean(group, "tune"), len(group), machine
+            rows.append((IN_WORDS[name], *counts, step, len(sizes), training, *reached))
     return _markdown(rows)
+
+
+def _epochs_at_the_last_size(sizes: tuple[int, ...]) -> float:
+    """As many of those would take the same time: work goes with the area."""
+    return sum((size / sizes[-1]) ** 2 for size in sizes)
 
 
 def _study(name: str) -> Recipe:
@@ -130,9 +145,7 @@ def _study(name: str) -> Recipe:
 def _counted(study: str) -> Summary:
     """Parameters, and multiply-adds of a picture of the last epoch."""
     recipe = _study(study)
-    meta = torch.device("meta")  # shapes alone: nothing is computed
-    with meta:
-        model = recipe.build_model(recipe.data_options["classes"], meta)
+    model = recipe.build_model(recipe.data_options["classes"], torch.device("cpu"))
     return summary(model, recipe.sizes[-1])
 
 
