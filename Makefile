@@ -9,8 +9,8 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip
-UNIT := $(PY) -m pytest -n auto --dist loadfile --ignore=tests/benchmarks tests
-NBVAL := COURSE_PROFILE=smoke $(PY) -m pytest --nbval --nbval-current-env notebooks
+UNIT := $(PY) -m pytest -n auto --dist worksteal --ignore=tests/benchmarks tests
+NBVAL := COURSE_PROFILE=smoke $(PY) -m pytest -n auto --dist loadscope --nbval --nbval-current-env notebooks
 
 # A missing, half-made or unfit environment is made again; a whole one is left alone.
 CHECK := import pip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
@@ -25,11 +25,9 @@ run: $(VENV)/run.stamp
 lab: $(VENV)/run.stamp
 	$(PY) -m jupyterlab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)  # root: a container
 
-test: $(VENV)/test.stamp
-	$(PY) -m ruff check .
-	$(PY) -m ruff format --check .
-	$(UNIT)
-	$(NBVAL)
+# The tests wait now and then, for processes and the disk; the notebooks compute in the meantime.
+test: lint
+	@$(MAKE) --no-print-directory --jobs=2 unit nbval
 
 lint: $(VENV)/test.stamp
 	$(PY) -m ruff check .

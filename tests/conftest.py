@@ -1,15 +1,15 @@
-"""What holds for every test: one thread, no windows, and no network."""
+"""What holds for every test: one thread, no windows, no network, no waiting for the disk."""
 
 import os
+import signal
 import socket
+
+import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors; two threads wait for each other
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-import pytest  # noqa: E402
-
-from course_lib.data.download import find  # noqa: E402
-from course_lib.data.tiny_imagenet import TINY_IMAGENET  # noqa: E402
+# What takes seconds to import is imported below: xdist's first process needs none of it.
 
 HERE = {None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0"}
 
@@ -28,7 +28,33 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", local_only)
 
 
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    """Only a power cut would tell the difference; a thousand saves wait 10 ms each for it."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture
+def same_start():
+    """Random numbers as in every other test, and Ctrl-C: a shell's background jobs ignore it."""
+    from course_lib.runtime import seed_everything
+
+    seed_everything(0)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where a training is kept."""
+    return tmp_path / "runs" / "training.pt"
+
+
 def pytest_collection_modifyitems(items):
+    from course_lib.data.download import find
+    from course_lib.data.tiny_imagenet import TINY_IMAGENET
+
     waiting = [item for item in items if item.get_closest_marker("real_data")]
     if waiting and find(TINY_IMAGENET) is None:
         for item in waiting:

@@ -21,7 +21,6 @@ from toy_training import (
     SCHEDULES,
     assert_same_training,
     batch_loader,
-    ctrl_c_as_a_terminal_has_it,
     held_out,
     small_net,
     toys,
@@ -44,16 +43,7 @@ from course_lib.training import (
     schedules,
 )
 
-
-@pytest.fixture(autouse=True)
-def same_start():
-    seed_everything(0)
-    yield from ctrl_c_as_a_terminal_has_it()
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "runs" / "training.pt"
+pytestmark = pytest.mark.usefixtures("same_start")
 
 
 # --- where it is ----------------------------------------------------------------------------------
@@ -76,6 +66,26 @@ def test_a_place_may_be_a_string(path, as_given):
 
     call()
     assert path.is_file() and "already finished" in call()[0]
+
+
+def test_a_finished_training_tells_its_epochs_again(path):
+    def call():
+        model, lines = small_net(), []
+        fit(
+            model,
+            batch_loader(toys().train, 20, 0),
+            held_out(),
+            sizes=(16, 12),
+            optimizer=optim.sgd(model, 0.1),
+            checkpoint=path,
+            callbacks=Callbacks(report=lines.append),
+        )
+        return lines
+
+    trained = call()
+    reused, *told = call()
+    assert len(trained) == 2 and "already finished" in reused
+    assert told == trained
 
 
 # --- of which training ----------------------------------------------------------------------------
@@ -134,6 +144,13 @@ def straight(optimizer, total):
 
 
 LR_SCHEDULER = torch.optim.lr_scheduler
+
+
+def behind_a_warm_up(optimizer, schedule):
+    up = LR_SCHEDULER.LinearLR(optimizer, 0.1, total_iters=3)
+    return LR_SCHEDULER.SequentialLR(optimizer, [up, schedule], [3])
+
+
 FORMS = {
     "anneal": [
         lambda each: schedules.one_cycle(each, 0.1, 18),
@@ -184,6 +201,18 @@ FORMS = {
         lambda each: LR_SCHEDULER.LambdaLR(each, functools.partial(partly, total=18)),
         lambda each: LR_SCHEDULER.LambdaLR(each, functools.partial(partly, total=24)),
     ],
+    "functions in a sequence": [
+        lambda each: behind_a_warm_up(each, straight(each, 18)),
+        lambda each: behind_a_warm_up(each, straight(each, 24)),
+    ],
+    "functions in a sequence in a chain": [
+        lambda each: LR_SCHEDULER.ChainedScheduler([behind_a_warm_up(each, straight(each, 18))]),
+        lambda each: LR_SCHEDULER.ChainedScheduler([behind_a_warm_up(each, straight(each, 24))]),
+    ],
+    "functions that multiply": [
+        lambda each: LR_SCHEDULER.MultiplicativeLR(each, lambda step: 0.95),
+        lambda each: LR_SCHEDULER.MultiplicativeLR(each, lambda step: 0.9),
+    ],
 }
 
 
@@ -212,6 +241,7 @@ TORCHS = {
     "function": lambda each: straight(each, 18),
     "sequence": lambda each: schedules.cosine(each, 3, 6, 1),
     "chain": lambda each: schedules.steps(each, (1, 2), 6, 1),
+    "function in a sequence": lambda each: behind_a_warm_up(each, straight(each, 18)),
 }
 
 
@@ -237,7 +267,7 @@ def test_a_second_call_with_the_same_objects_knows_its_training_again(path, make
             checkpoint=path,
             callbacks=Callbacks(report=lines.append),
         )
-    assert "already finished" in lines[-1]
+    assert "already finished" in lines[3], "behind the lines of its three epochs"
 
 
 @pytest.mark.parametrize(

@@ -227,6 +227,16 @@ def test_a_file_that_lost_bytes_is_an_error_with_a_cure(form, put):
         form.load("train")
 
 
+def test_a_file_that_lost_bytes_hides_no_whole_copy(form, published, put):
+    path = put() / form.train[0]
+    path.write_bytes(path.read_bytes()[:-9])
+    put("data/" + form.folder)  # searched after COURSE_DATA itself
+
+    _, written = published
+    found, expected = form.load("train"), rows(written, *form.train)
+    assert found.is_real and {image.tobytes() for image in found.images} <= expected.keys()
+
+
 def test_a_file_that_cannot_be_read_is_an_error_with_its_cause(form, put, monkeypatch):
     put()
     denied = PermissionError(13, "Permission denied", form.meta)

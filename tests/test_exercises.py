@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 import re
+import sys
 
 import answers
 import numpy as np
@@ -12,7 +13,17 @@ from answers import RIGHT, WRONG
 from torch import nn
 
 from course_lib.exercises import EXERCISES, _by_name, exercise, is_yours, whose
-from course_lib.exercises.checker import WIDTH
+from course_lib.exercises.checker import WIDTH, check
+from course_lib.exercises.session1 import (
+    ResidualBlock,
+    accuracy,
+    block_parameters,
+    conv_cost,
+    receptive_field,
+    resnet,
+    shortcut_a,
+    training_step,
+)
 from course_lib.exercises.session2 import (
     grad_cam_map,
     one_cycle_lr,
@@ -21,12 +32,104 @@ from course_lib.exercises.session2 import (
     weight_decay_groups,
 )
 from course_lib.files import CourseError
+from course_lib.models.blocks import Bottleneck
 
 for _module in pkgutil.iter_modules(answers.__path__):
     importlib.import_module(f"answers.{_module.name}")
 
 
 # --- the references, against other implementations ----------------------------------------------
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 7])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_conv_cost_is_that_of_a_layer(kernel, stride):
+    layer = nn.Conv2d(5, 6, kernel, stride, padding=kernel // 2, bias=False)
+    height, width = layer(torch.zeros(1, 5, 11, 8)).shape[2:]
+
+    weights = layer.weight.numel()
+
+    assert conv_cost(5, 6, kernel, stride, 11, 8) == (weights, weights * height * width)
+
+
+def test_conv_cost_of_the_stem_at_224_px():
+    assert conv_cost(3, 64, 7, 2, 224, 224) == (9_408, 118_013_952)  # 64 · 3 · 49, times 112²
+
+
+def test_training_step_by_the_gradient_on_paper():
+    """Of softmax regression: (softmax(Wx) - one-hot) xᵀ, a mean over the batch."""
+    x, labels = torch.randn(4, 1, 1, 3), torch.tensor([0, 1, 1, 0])
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3, 2, bias=False)).eval()
+    weight = model[1].weight.detach().clone()
+    model[1].weight.grad = torch.ones(2, 3)  # left over
+
+    loss = training_step(model, torch.optim.SGD(model.parameters(), lr=0.5), x, labels)
+
+    x = x.flatten(1)
+    chances = (x @ weight.T).softmax(dim=1)
+    gradient = (chances - nn.functional.one_hot(labels, 2)).T @ x / 4
+    torch.testing.assert_close(model[1].weight.detach(), weight - 0.5 * gradient)
+    assert loss == pytest.approx(-chances[range(4), labels].log().mean().item())
+    assert model.training
+
+
+def test_accuracy_by_arithmetic():
+    logits = torch.eye(3)[[0, 1, 2, 0]]  # (4, 3)
+    batches = [(logits, torch.tensor([0, 1, 2, 2])), (logits[:1], torch.tensor([1]))]
+
+    for model in (nn.Sequential(), nn.Sequential().eval()):
+        before = model.training
+        assert accuracy(model, batches) == 3 / 5
+        assert model.training == before
+
+
+@pytest.mark.parametrize(("in_channels", "channels", "stride"), [(4, 4, 1), (4, 6, 1), (4, 4, 2)])
+def test_residual_block_is_torchvisions(in_channels, channels, stride):
+    theirs = pytest.importorskip("torchvision").models.resnet.BasicBlock(
+        in_channels,
+        channels,
+        stride,
+        downsample=ResidualBlock(in_channels, channels, stride).downsample,
+    )
+    ours = ResidualBlock(in_channels, channels, stride)
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(2, in_channels, 8, 8)
+
+    torch.testing.assert_close(ours(x), theirs(x))
+    assert block_parameters(in_channels, channels, stride) == sum(
+        p.numel() for p in theirs.parameters()
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "block", "counts"),
+    [("resnet18", ResidualBlock, (2, 2, 2, 2)), ("resnet50", Bottleneck, (3, 4, 6, 3))],
+)
+def test_resnet_takes_torchvisions_state_dict_and_gives_its_logits(name, block, counts):
+    theirs = getattr(pytest.importorskip("torchvision").models, name)(num_classes=7).eval()
+    ours = resnet(block, counts, 7).eval()
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(1, 3, 64, 64)
+
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-5)
+
+
+def test_shortcut_a_agrees_with_numpy():
+    x = torch.randn(2, 3, 5, 7)
+
+    skipped = x.numpy()[:, :, ::2, ::2]
+    expected = np.pad(skipped, ((0, 0), (0, 4), (0, 0), (0, 0)))
+
+    np.testing.assert_array_equal(shortcut_a(x, 7, 2).numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    ("layers", "field"),
+    [([(3, 1)] * 2, 5), ([(3, 1)] * 3, 7), ([(7, 2), (3, 2)], 11), ([(5, 2), (3, 1)], 9)],
+)
+def test_receptive_field_by_counting_pixels(layers, field):
+    assert receptive_field(layers) == field
 
 
 def test_top_k_accuracy_by_arithmetic():
@@ -42,7 +145,12 @@ def test_top_k_accuracy_by_arithmetic():
 def test_one_cycle_lr_is_torchs_schedule_step_by_step(total_steps, warm_up, start_div):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=0.4, total_steps=total_steps, pct_start=warm_up, div_factor=start_div
+        optimizer,
+        max_lr=0.4,
+        total_steps=total_steps,
+        pct_start=warm_up,
+        div_factor=start_div,
+        anneal_strategy="linear",
     )
 
     for step in range(total_steps):
@@ -184,6 +292,78 @@ def test_a_stub_is_not_attempted_and_gets_no_hint(name, answer, capsys):
     assert text == f"– {name}: not attempted yet, so the reference is used."
 
 
+class OnlyADocstring(nn.Module):
+    """A docstring."""
+
+
+class NotEvenAModule:
+    """A docstring."""
+
+
+class InitRaises(nn.Module):
+    def __init__(self, in_channels, channels, stride=1):
+        super().__init__()
+        self.out_channels = channels
+        raise NotImplementedError
+
+    def forward(self, x):
+        raise NotImplementedError
+
+
+class ForwardRaises(ResidualBlock):
+    def forward(self, x):
+        """A docstring."""
+        raise NotImplementedError
+
+
+class InitPasses(nn.Module):
+    def __init__(self, in_channels, channels, stride=1):
+        pass
+
+    def forward(self, x): ...
+
+
+class ForwardPasses(ResidualBlock):
+    def forward(self, x):
+        """A docstring."""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [OnlyADocstring, NotEvenAModule, InitRaises, ForwardRaises, InitPasses, ForwardPasses],
+)
+def test_the_stub_of_a_class_is_not_attempted(answer, capsys):
+    text = told("residual_block", answer, capsys)
+    assert text == "– residual_block: not attempted yet, so the reference is used."
+
+
+def test_an_object_in_place_of_its_class_is_told_as_such(capsys):
+    text = told("residual_block", ResidualBlock(2, 2), capsys)
+    assert "Cause: it is a ResidualBlock already made, expected the class. Hint: " in text
+
+
+def test_what_a_forward_raises_is_told_with_its_line(capsys):
+    class Block(ResidualBlock):
+        def forward(self, x):
+            return self.relu(self.bn2(self.conv_2(x)) + x)
+
+    text = refused("residual_block", Block, capsys)
+
+    assert cause_in(text).startswith("it raises AttributeError: ")
+    assert "In the line: return self.relu(self.bn2(self.conv_2(x)) + x)" in text
+
+
+def test_other_arguments_of_an_init_are_named(capsys):
+    class Block(ResidualBlock):
+        def __init__(self, channels, stride=1):
+            super().__init__(channels, channels, stride)
+
+    text = told("residual_block", Block, capsys)
+
+    expected = "(in_channels, channels, stride=1)"
+    assert f"Cause: it takes (channels, stride=1), expected {expected}. Hint: " in text
+
+
 def forgets_to_return(*args):
     result = list(args)
     result.reverse()
@@ -300,8 +480,8 @@ def test_what_is_printed_belongs_to_the_input_that_is_shown(capsys):
     exercise("one_cycle_lr", answer)
 
     printed, *verdict = plain(capsys.readouterr().out).splitlines()
-    assert printed == "at step 2"
-    assert "step=2, total_steps=10" in " ".join(verdict)
+    assert printed == "at step 1"
+    assert "step=1, total_steps=10" in " ".join(verdict)
 
 
 def test_whose_code_runs_can_be_asked(capsys):
@@ -315,7 +495,7 @@ def test_whose_code_runs_can_be_asked(capsys):
 
 
 def test_unknown_exercise_lists_the_names():
-    words = "unknown exercise 'top_5', expected one of top_k_accuracy, "
+    words = "unknown exercise 'top_5', expected one of .*top_k_accuracy, "
     with pytest.raises(CourseError, match=words):
         exercise("top_5", top_k_accuracy)
 
@@ -370,3 +550,33 @@ def test_the_words_are_the_same_in_every_run(capsys):
         texts.append(capsys.readouterr().out)
 
     assert texts[0] == texts[1]
+
+
+# --- answers without an end -----------------------------------------------------------------------
+
+
+def test_an_answer_that_does_not_come_to_an_end_is_stopped_and_told_so():
+    def endless(logits, labels, k):
+        hits = 0
+        while hits < k:
+            logits = logits + 0
+        return hits
+
+    said = check(EXERCISES["top_k_accuracy"], endless)
+    assert not said.right and "does not come to an end" in " ".join(said.text.split())
+
+
+def test_what_watches_an_answer_is_gone_afterwards_and_a_debugger_stays():
+    before = sys.gettrace()
+    check(EXERCISES["top_k_accuracy"], EXERCISES["top_k_accuracy"].reference)
+    assert sys.gettrace() is before
+
+    def debugger(frame, event, argument):
+        return None
+
+    sys.settrace(debugger)
+    try:
+        check(EXERCISES["top_k_accuracy"], EXERCISES["top_k_accuracy"].reference)
+        assert sys.gettrace() is debugger
+    finally:
+        sys.settrace(before)

@@ -421,7 +421,7 @@ OPTIONS = [
     {"in_channels": 1},
     {"r": None, "size": (40, 33)},
     {"shortcut": "D", "drop_rate": 0.1, "drop_path": 0.1, "se": True},
-    {"zero_init_residual": False},
+    {"zero_init_residual": True},
     {"stem": "small", "r": 3},
 ]
 

@@ -20,7 +20,6 @@ from course_lib.data import (
     Augment,
     BatchLoader,
     ImageStore,
-    ResumableLoader,
     pictures_per_second,
     pipelines,
 )
@@ -34,6 +33,7 @@ from course_lib.data.augment import (
     resize_boxes,
 )
 from course_lib.files import CourseError
+from course_lib.training import Resumable
 
 MEAN, STD = (0.48, 0.45, 0.40), (0.28, 0.27, 0.29)
 SCALE = 1 / (255 * torch.tensor(STD))
@@ -385,12 +385,13 @@ def test_ctrl_c_is_the_parents_business():
 
 @every_way
 def test_our_loaders_can_be_resumed_and_their_pictures_grow(way):
-    assert isinstance(build(way, make_store(noise(8))), ResumableLoader)
+    loader = build(way, make_store(noise(8)))
+    assert isinstance(loader, Resumable) and loader.picture_size is None
 
 
 def test_a_plain_loader_is_told_from_them():
     plain = DataLoader(TensorDataset(torch.zeros(4, 3, 8, 8), torch.zeros(4)))
-    assert not isinstance(plain, ResumableLoader)
+    assert not isinstance(plain, Resumable)
 
 
 class Timed:

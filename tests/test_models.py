@@ -147,6 +147,10 @@ def test_a_name_like_no_other_is_answered_with_all():
         ("session_resnet", {"block": "bottleneck"}, "block 'bottleneck'.*pair, basic"),
         ("session_resnet", {"residual_in": (0,)}, r"residual_in is \(0,\): expected stages"),
         ("session_resnet", {"zero_init_residual": True}, "zero_init_residual needs block='basic'"),
+        ("lambda_resnet50", {"zero_init_residual": False}, "lambda networks start as the identity"),
+        ("lambda_resnet18", {"shortcut": "none"}, "without a shortcut no block can start"),
+        ("resnet1001", {"zero_init_residual": False}, "333 blocks.*zero_init_residual=True"),
+        ("preact_resnet1202", {"zero_init_residual": False}, "600 blocks.*zero_init_residual=True"),
     ],
 )
 def test_an_option_that_cannot_be_is_named_with_what_can(name, option, expected):
@@ -326,14 +330,17 @@ def assert_runs_in_channels_last(model, x, logits):
     assert model.features(x).is_contiguous(memory_format=torch.channels_last)
 
 
+def is_deep(name):
+    digits = "".join(filter(str.isdigit, name))
+    return bool(digits) and int(digits) > 100
+
+
 def from_the_identity_on(name):
     """How deep networks start here.
 
     Else, in batches of a few pixels, their first gradients are too large for a small step to show.
     """
-    digits = "".join(filter(str.isdigit, name))
-    deep = digits and int(digits) > 100
-    return {"zero_init_residual": True} if deep else {}
+    return {"zero_init_residual": True} if is_deep(name) else {}
 
 
 @pytest.mark.parametrize("name", DEFAULT)
@@ -351,6 +358,7 @@ TOO_DEEP_BUT_FOR_THE_IDENTITY = [
     pytest.param("resnet1202", marks=pytest.mark.slow),
     pytest.param("preact_resnet1202", marks=pytest.mark.slow),
 ]
+LAMBDA = [name for name in NAMES if name.startswith("lambda")]
 
 
 @pytest.mark.parametrize("name", TOO_DEEP_BUT_FOR_THE_IDENTITY)
@@ -360,6 +368,20 @@ def test_the_deepest_have_finite_logits_from_the_start(name):
     assert_finite_when_fresh(build(name), pictures(size=smallest(name)))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("name", LAMBDA)
+def test_lambda_networks_have_finite_logits_from_the_start_with_any_weights(name, seed):
+    torch.manual_seed(seed)
+    assert_finite_when_fresh(create_model(name, 10), pictures(2, size=64))
+
+
+def test_without_shortcuts_a_thousand_layers_need_no_identity():
+    """Nothing is summed, so nothing grows."""
+    model = build("preact_resnet1001", shortcut="none", zero_init_residual=False)
+    assert_finite_when_fresh(model, pictures(size=8))
+
+
 @pytest.mark.parametrize("name", DEEP)
 def test_deep_networks_learn(name):
     model = build(name, **from_the_identity_on(name))
@@ -367,8 +389,13 @@ def test_deep_networks_learn(name):
 
 
 def options_of(name):
-    known = set(model_options(name))
-    return [{}, *(each for each in OPTIONS + OF_LAMBDA if set(each) <= known)]
+    """Those that it takes: where every block starts as the identity, there are shortcuts."""
+    known = model_options(name)
+    options = [{}, *(each for each in OPTIONS + OF_LAMBDA if each.keys() <= known.keys())]
+
+    if known["zero_init_residual"]:
+        options.remove({"shortcut": "none"})
+    return options
 
 
 @pytest.mark.slow
@@ -382,9 +409,15 @@ def test_every_network_lives_with_every_option(name, options):
     size = 32 if "size" in options else smallest(name, **options)
     start = from_the_identity_on(name)
 
+    if is_deep(name) and options.get("shortcut") == "none":
+        # it cannot start as the identity, and is not expected to learn
+        assert_finite_when_fresh(build(name, **options), pictures(4, size))
+        return
+
     live(lambda: create_model(name, 10, **options | start), channels, size)
 
-    if start:  # without it their gradients are large, but must stay finite
+    # without it their gradients are large, but must stay finite
+    if start:
         x, labels = pictures(4, size, channels), torch.tensor([0, 1, 2, 0])
         assert_runs_in_bf16(build(name, **options), x, labels)
 
@@ -411,6 +444,8 @@ SMALL = {
     "bottleneck": lambda: ResNet(Bottleneck, (1, 1), 16, 10),
     "preact": lambda: ResNet(PreActBasicBlock, (1, 1), 16, 10, stem="small", width=2),
     "se": lambda: ResNet(BasicBlock, (1, 1), 16, 10, se=True),
+    "plain": lambda: ResNet(BasicBlock, (1, 1), 16, 10, stem="small", shortcut="none"),
+    "padded": lambda: ResNet(BasicBlock, (1, 1), 16, 10, stem="small", shortcut="A"),
     "lambda": lambda: LambdaResNet(BasicBlock, (1, 1, 1, 1), 10, lambda_stages=("c5",)),
 }
 PARTS = {
@@ -443,10 +478,14 @@ def test_what_we_wrote_ourselves_compiles_with_its_backward_pass(kind):
     torch.testing.assert_close(compiled, plain, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("size", [16, 96])
-@pytest.mark.parametrize("kind", SMALL)
+SIZE_DECIDES = ["session", "lambda"]  # which convolution is trimmed, which path is taken
+
+
+@pytest.mark.parametrize(
+    "kind, size", [(kind, 16) for kind in SMALL] + [(kind, 96) for kind in SIZE_DECIDES]
+)
 def test_an_exported_network_takes_batches_of_any_size(kind, size):
-    """On maps of 3×3 and less, where convolutions are trimmed, and on larger ones."""
+    """On maps of 3×3 and less, and on larger ones where that changes what is computed."""
     torch.manual_seed(0)
     model = SMALL[kind]().eval()
     any_batch = {0: torch.export.Dim.DYNAMIC}

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -101,6 +102,15 @@ EVERY = {
             "residual <34>: from 15.0 % to 95.0 %",
         ],
     ),
+    "training_curves": (
+        lambda: plots.training_curves({"A": run(), "<B>": run(2, val_loss=900.0).rows}),
+        [
+            "2 trainings",
+            "A: train loss from 4.9 to 2.9, accuracy from 10.0 % to 50.0 %, tune loss",
+            "<B>: train loss from 4.9 to 3.9",
+            "tune loss from 900 to 900",
+        ],
+    ),
     "accuracy_by_price": (
         lambda: plots.accuracy_by_price(
             {
@@ -111,6 +121,17 @@ EVERY = {
         [
             "plain, n = 2: from 25.0 % to 55.0 %, at a price of 0.40",
             "one <seed>, n = 1: 40.0 %, at a price of 0.20",
+        ],
+    ),
+    "depth": (
+        lambda: plots.depth({"plain, 56": [run().rows, run(train_top1=0.3)], "ResNet <56>": run()}),
+        ["plain, 56, n = 2: from 80.0 % to 60.0 %", "ResNet <56>, n = 1: from 90.0 % to 50.0 %"],
+    ),
+    "gradient_norms": (
+        lambda: plots.gradient_norms({"plain": [1e-5, 0.02, 0.3], "ResNet <56>": [0.5, 0.0]}),
+        [
+            "plain: 3 convolutions, from 1e-5 to 0.3",
+            "ResNet <56>, 1 of them zero or NaN: 2 convolutions, from 0.5 to 0",
         ],
     ),
     "lr_range": (
@@ -225,6 +246,55 @@ def test_cam_overlay_is_half_picture_half_colour_map():
     assert np.allclose(overlay, violet, atol=2)
 
 
+def test_depth_takes_one_history_its_rows_or_those_of_several_seeds():
+    once = plots.depth({"a": run()}).alt
+    for same in (run().rows, [run()], [run().rows]):
+        assert plots.depth({"a": same}).alt == once
+    assert "n = 2: from 90.0 % to 50.0 %" in plots.depth({"a": [run(), run()]}).alt
+
+
+def test_depth_draws_the_mean_of_the_seeds_in_a_band_from_the_lowest_to_the_highest():
+    seeds = [run(train_top1=top1) for top1 in (0.1, 0.2, 0.6)]
+    ax = plots.depth({"several": seeds, "one": run()}).figure.axes[0]
+
+    assert np.allclose(ax.lines[0].get_ydata(), 70) and len(ax.collections) == 1
+    band = ax.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == (pytest.approx(40), pytest.approx(90))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda names: plots.depth({name: run() for name in names}),
+        lambda names: plots.gradient_norms({name: [0.1, 0.2] for name in names}),
+    ],
+)
+def test_networks_differ_in_colour_and_those_without_shortcuts_are_dashed(draw):
+    lines = draw(["plain, 20 layers", "plain56", "ResNet, 20 layers"]).figure.axes[0].lines
+    assert [line.get_linestyle() for line in lines] == ["--", "--", "-"]
+    assert len({line.get_color() for line in lines}) == 3
+
+
+def test_names_at_the_ends_of_lines_do_not_run_into_each_other():
+    """Though four lines end at one point."""
+    figure = plots.depth({f"ResNet, {layers} layers": run() for layers in (20, 32, 44, 56)}).figure
+    # of the words alone: an annotation's own extent has its arrow in it
+    boxes = [Text.get_window_extent(text) for text in figure.axes[0].texts]
+    boxes.sort(key=lambda box: box.y0)
+
+    assert len(boxes) == 4
+    assert all(low.y1 <= high.y0 for low, high in zip(boxes, boxes[1:], strict=False))
+    assert all(0 <= box.x0 and box.x1 <= figure.bbox.width for box in boxes)
+
+
+def test_gradient_norms_of_nets_of_different_depth_stand_at_their_convolutions():
+    ax = plots.gradient_norms({"plain": [0.1] * 19, "ResNet": [0.0, 0.2, DIVERGED, 0.4]}).figure
+    lines = ax.axes[0].lines
+    assert list(lines[0].get_xdata()) == list(range(1, 20))
+    assert list(lines[1].get_xdata()) == [2, 4] and list(lines[1].get_ydata()) == [0.2, 0.4]
+    assert ax.axes[0].get_yscale() == "log"
+
+
 NO_CLASS = np.full((1, 64, 64), np.nan)  # a map of a class that nothing speaks for
 EMPTY_AND_FULL = np.stack([np.zeros((64, 64), bool), np.ones((64, 64), bool)])
 DIVERGED = float("nan")
@@ -238,7 +308,13 @@ ODD = {
     "many epochs": lambda: plots.history(run(20, steps=False)),
     "no loss": lambda: plots.history(run(val_loss=DIVERGED, train_loss=None)),
     "a run without an end": lambda: plots.history({"a": run(val_loss=DIVERGED), LONG: run()}),
+    "trainings of one epoch": lambda: plots.training_curves({"A": run(1), LONG: run(1)}),
+    "a training that diverged": lambda: plots.training_curves({"A": run(val_loss=DIVERGED)}),
     "a loss that diverged": lambda: plots.lr_range([0.001, 0.01, 0.1], [5.0, 4.0, DIVERGED]),
+    "depth of one epoch": lambda: plots.depth({"a": run(1), LONG: run(1)}),
+    "a depth that diverged": lambda: plots.depth({"a": [run(train_top1=DIVERGED), run()]}),
+    "one convolution": lambda: plots.gradient_norms({LONG: [0.1]}),
+    "no gradient": lambda: plots.gradient_norms({"a": [0.0, 0.0], "b": [DIVERGED]}),
     "one rate": lambda: plots.lr_range([0.1], [2.0], 0.1, 0.1),
     "one step": lambda: plots.schedules({"one step": [0.1]}),
     "one class": lambda: plots.per_class([0.5], ["only"]),
@@ -269,6 +345,16 @@ def test_odd_input_is_drawn_without_a_warning(name):
         (lambda: plots.history(run(0)), "at least one epoch"),
         (lambda: plots.history({}), "at least one epoch"),
         (lambda: plots.history({"rows": 3}), "History"),
+        (lambda: plots.depth({}), "at least one run"),
+        (lambda: plots.depth({"a": []}), "'a'.*at least one seed"),
+        (lambda: plots.depth({"a": run(0)}), r"depth\(\).*at least one epoch"),
+        (lambda: plots.depth({"a": [run(2), run(3)]}), r"'a' has seeds of \[2, 3\] epochs"),
+        (lambda: plots.gradient_norms({}), "at least one network"),
+        (lambda: plots.gradient_norms({"a": []}), "'a'.*at least one"),
+        (lambda: plots.gradient_norms({"a": [0.1, -1.0]}), "'a'.*none below zero"),
+        (lambda: plots.gradient_norms({"a": 0.1}), "'a'.*a list"),
+        (lambda: plots.training_curves({}), "at least one training"),
+        (lambda: plots.training_curves({"A": run(0)}), "at least one epoch"),
         (lambda: plots.lr_range([0.1, 0.2], [1.0]), "as many of both"),
         (lambda: plots.lr_range([0.1], [float("nan")]), "NaN"),
         (lambda: plots.lr_range([0.0], [1.0]), "above zero"),

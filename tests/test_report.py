@@ -9,51 +9,27 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from made_up import commit_results, record
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from course_lib import files
+from course_lib.experiments import STUDIES
 from course_lib.experiments import record as records
+from course_lib.experiments.session1 import IN_WORDS
 from course_lib.files import CourseError, write_json
 from course_lib.report import figures, pages
 from course_lib.report.numbers import number
-from course_lib.report.tables import TABLES, ablations_table, minutes_table, runs_table
+from course_lib.report.tables import (
+    TABLES,
+    ablations_table,
+    depth_table,
+    minutes_table,
+    networks_table,
+    runs_table,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def record(top1=0.5, seconds=2000.0, rate=50.0, **changes):
-    """A made-up record of two epochs; top-1 on tune is 0.02 below that on the official set."""
-    rows = [
-        {
-            "epoch": epoch,
-            "picture_size": 32,
-            "train_loss": 3.0,
-            "train_top1": 0.3,
-            "val_loss": 2.5,
-            "val_top1": tune,
-            "lr": 0.1,
-            "seconds": 0.4 * seconds,
-            "eval_seconds": 1.0,
-        }
-        for epoch, tune in ((1, top1 / 2), (2, top1 - 0.02))
-    ]
-    return {
-        "recipe": "tiny_imagenet",
-        "seed": 0,
-        "profile": "cpu",
-        "dataset": "TinyImageNet",
-        "is_real": True,
-        "settings": {"about": "ten epochs"},
-        "train_images": 95_000,
-        "device": "a laptop",
-        "processes": 1,
-        "epochs": 2,
-        "seconds": seconds,
-        "reference_rate": rate,
-        "history": rows,
-        "final": {"val_loss": 2.5, "val_top1": top1, "val_top5": top1 + 0.2},
-    } | changes
 
 
 @pytest.fixture(autouse=True)
@@ -64,13 +40,6 @@ def repository(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "RESULTS", tmp_path / "figures" / "results")
     (tmp_path / "figures").mkdir()
     return tmp_path
-
-
-def commit_results(name, *runs):
-    """As if these runs lay in figures/results."""
-    for seed, content in enumerate(runs):
-        profile = content.get("profile", "cpu")
-        write_json(records.RESULTS / name / f"{profile}-seed{seed}.json", content)
 
 
 def cells(table, start):
@@ -162,6 +131,108 @@ def test_nothing_measured_on_toy_shapes_in_smoke_or_without_a_rate_is_shown(chan
     assert "a laptop" not in minutes_table("tiny_imagenet")
     with pytest.raises(CourseError, match="found none"):
         number("tiny_imagenet top1")
+
+
+# --- studies --------------------------------------------------------------------------------------
+
+
+def study(name, train_top1=0.4, loss=2.0, seconds=11.875, size=32, **changes):
+    """A made-up record: three epochs at ``size`` of so many seconds, judged on tune alone."""
+    rows = [
+        {
+            "epoch": epoch,
+            "picture_size": size,
+            "train_loss": loss + 3 - epoch,
+            "train_top1": epoch * train_top1 / 3,
+            "val_loss": 2.5,
+            "val_top1": epoch * 0.1,
+            "lr": 0.1,
+            "seconds": seconds,
+            "eval_seconds": 1.0,
+        }
+        for epoch in (1, 2, 3)
+    ]
+    settings = {"about": "a study"}
+    made = record(rate=None, recipe=name, train_images=11_875, epochs=3, settings=settings)
+    return made | {"history": rows, "final": None} | changes
+
+
+def commit_study(name, *runs):
+    commit_results(f"studies/{name}", *[study(name, **changes) for changes in runs])
+
+
+def test_a_study_is_shown_without_a_price_and_nothing_else_is():
+    commit_study("depth.plain20", {"train_top1": 0.987})
+    assert number("studies/depth.plain20 train_error") == "1.3 %"
+
+    commit_results("tiny_imagenet", study("tiny_imagenet", train_top1=0.987))
+    with pytest.raises(CourseError, match="found none"):
+        number("tiny_imagenet train_error")
+
+
+@pytest.mark.parametrize("change", [{"is_real": False}, {"profile": "smoke"}])
+def test_a_study_on_toy_shapes_or_in_smoke_is_not_shown(change):
+    commit_study("depth.plain20", change)
+    assert "plain" not in depth_table("depth.plain20")
+
+
+def test_depth_is_judged_by_training_error_and_loss_of_the_last_epoch():
+    """Parameters by hand: a 3×3 stem, six convolutions a stage, their norms, a head for 25; and
+    where the shape changes, a shortcut of 1×1 and its norm."""
+    stem, head = 3 * 16 * 9, 64 * 25 + 25
+    stages = 9 * (6 * 16**2 + 16 * 32 + 5 * 32**2 + 32 * 64 + 5 * 64**2)
+    norms = 2 * (7 * 16 + 6 * 32 + 6 * 64)
+    plain = stem + stages + norms + head
+    shortcuts = 16 * 32 + 2 * 32 + 32 * 64 + 2 * 64
+
+    commit_study("depth.plain20", {"train_top1": 0.40, "loss": 2.0}, {"train_top1": 0.46})
+    commit_study("depth.resnet20", {"train_top1": 0.50, "loss": 1.5, "device": "a card"})
+
+    table = pages.fill(PAGE.format("depth depth.plain20 depth.plain56 depth.resnet20", ""))
+    error = f"{spread([60, 54], 1)} %"
+    assert cells(table, "plain") == [
+        *("plain, 20 layers", f"{plain:,}", error, "2.00", "30.0 %", "2", "a laptop")
+    ]
+    assert cells(table, "ResNet") == [
+        *("ResNet, 20 layers", f"{plain + shortcuts:,}", "50.0 %", "1.50", "30.0 %", "1", "a card")
+    ]
+    assert "56" not in table.split("-->")[1], "nothing of it was measured yet"
+
+
+def test_networks_show_what_they_cost_and_their_time_against_resnet20():
+    """Multiply-adds by hand: each convolution at every place of its output, and the head."""
+    stem, head = 3 * 16 * 9 * 32**2, 64 * 25
+    first = 9 * 6 * 16**2 * 32**2
+    second = (9 * 16 * 32 + 9 * 5 * 32**2 + 16 * 32) * 16**2  # the last: a shortcut of 1×1
+    third = (9 * 32 * 64 + 9 * 5 * 64**2 + 32 * 64) * 8**2
+    millions = f"{(stem + first + second + third + head) / 1e6:.1f}"
+
+    commit_study("depth.resnet20", {}, {})
+    commit_study("networks.resnet56", {})
+    commit_study("networks.resnet18", {"device": "a card"})
+    times = {"depth.resnet20": 1.0, "networks.resnet56": 2.54}
+    write_json(records.RESULTS / "benchmarks" / "studies.json", {"ratio": times})
+
+    table = networks_table("depth.resnet20", "networks.resnet56", "networks.resnet18")
+    unit = cells(table, "ResNet, 20")
+    assert unit[:2] + unit[3:] == [
+        *("ResNet, 20 layers", "32", millions, "1.0", "10", "1.0"),
+        *("30.0 %", "2", "a laptop"),
+    ]
+    assert cells(table, "ResNet, 56")[4:7] == ["2.5", "4", "1.0"]  # four epochs of 2.54
+
+    untimed = cells(table, "ResNet, 18")
+    assert untimed[1] == "64" and untimed[4] == untimed[6] == "–" and untimed[-1] == "a card"
+
+
+@pytest.mark.parametrize("asked", ["depth tiny_imagenet", "networks tiny_imagenet_quick"])
+def test_what_is_no_study_has_no_row_among_them(asked):
+    with pytest.raises(CourseError, match="'tiny_imagenet.*' is no study: .*depth.plain20"):
+        pages.fill(PAGE.format(asked, ""))
+
+
+def test_every_study_has_a_name_in_words():
+    assert IN_WORDS.keys() == STUDIES.keys()
 
 
 # --- numbers --------------------------------------------------------------------------------------
@@ -362,6 +433,15 @@ def test_what_was_redrawn_passes_the_check_and_stays_as_it_is(out_of_date, capsy
     assert texts(out_of_date) == after and not capsys.readouterr().out
 
 
+def test_the_log_of_trials_is_a_page_too(out_of_date, capsys):
+    page = out_of_date / "figures" / "results" / "trials.md"
+    page.write_text("It is <!-- run: tiny_imagenet top1 -->old<!-- end -->.\n", encoding="utf-8")
+
+    assert pages.main([]) == 0
+    assert "redrawn: figures/results/trials.md" in capsys.readouterr().out
+    assert ">50.0 %<" in page.read_text(encoding="utf-8")
+
+
 # --- whole or not at all, and in a sentence -------------------------------------------------------
 
 
@@ -483,6 +563,21 @@ def test_curves_end_at_the_price_of_the_whole_run_and_count_decoding_first():
     points = figures.price_and_top1(record(0.5, seconds=2000, rate=50))
     # 2000 s, of them 2 × 801 in epochs: 398 before the first; the rate of 50 makes it a price of 1
     assert points == [(pytest.approx((398 + 801) / 2000), 0.25), (pytest.approx(1.0), 0.48)]
+
+
+def test_depth_is_drawn_from_as_many_networks_and_seeds_as_there_are(repository):
+    commit_study("depth.plain56", {"train_top1": 0.3}, {"train_top1": 0.36})
+    commit_study("depth.resnet56", {"train_top1": 0.6})
+    figures.draw_figures()
+
+    assert not figures.stale_figures()
+    with Image.open(repository / "figures" / "depth.png") as image:
+        alt = image.text["Description"]
+    assert "plain, 56 layers, n = 2: from 89.0 % to 67.0 %" in alt
+    assert "ResNet, 56 layers, n = 1: from 80.0 % to 40.0 %" in alt and "20 layers" not in alt
+
+    commit_study("depth.plain20", {})
+    assert figures.stale_figures() == [repository / "figures" / "depth.png"]
 
 
 def test_where_nothing_was_measured_no_figure_is_drawn_and_none_is_missed(repository):

@@ -353,7 +353,6 @@ def test_networks_have_plain_blocks_unless_an_option_is_asked_for():
 
     assert blocks_of("resnet18") == {BasicBlock}
     assert blocks_of("lambda_resnet18") == {GeneralBasicBlock}  # they start as the identity
-    assert blocks_of("lambda_resnet18", zero_init_residual=False) == {BasicBlock}
     assert blocks_of("resnet50") == blocks_of("resnet164") == {Bottleneck}
     assert blocks_of("preact_resnet18") == {PreActBasicBlock}
     assert blocks_of("preact_resnet50") == {PreActBottleneck}
@@ -628,9 +627,15 @@ def test_the_summary_finds_the_channels_of_a_grouped_convolution():
 
 def test_the_summary_prints_a_table_with_the_totals():
     text = str(summary(on_paper("resnet50", 1000), 224)).splitlines()
-    assert text[0].split()[:4] == ["layer", "kind", "output", "parameters"]
-    assert text[-1].split() == ["sum", "25,557,032", "4,089.2"]
+    assert text[0].split() == ["layer", "kind", "output", "params", "MACs"]
+    assert text[1].split() == ["conv1", "Conv2d", "64×112×112", "9,408", "118.0M"]
+    assert text[-1].split() == ["sum", "25,557,032", "4,089.2M"]
     assert len({len(line) for line in text}) == 1
+
+
+def test_the_summary_of_every_layer_fits_into_a_narrow_window():
+    text = str(summary(on_paper("session_resnet", stem="strided"), 64, depth=9)).splitlines()
+    assert max(map(len, text)) <= 60
 
 
 # --- without shortcuts ----------------------------------------------------------------------------

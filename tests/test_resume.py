@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
-from toy_training import rows
+from toy_training import rows, small_net
 
 from course_lib.data import AlbumentationsLoader, BatchLoader, pipelines, toy_shapes
 from course_lib.runtime import seed_everything
@@ -65,15 +64,7 @@ def toy_run(folder: Path, kind: str, damage=None) -> None:
     val_loader = BatchLoader(toy_shapes("tune", size=16, count=40), 20, augment=False)
 
     generator = torch.Generator().manual_seed(5)
-    model = nn.Sequential(
-        nn.Conv2d(3, 8, 3, stride=2),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(2),
-        nn.Flatten(),
-        nn.Dropout(0.3),
-        nn.Linear(32, 10),
-    )
+    model = small_net(dropout=0.3)
     with torch.no_grad():
         for p in model.parameters():
             p.copy_(torch.randn(p.shape, generator=generator) / 5)

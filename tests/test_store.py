@@ -451,6 +451,47 @@ def test_a_list_put_back_is_enough(own):
     assert len(load("val")) == CLASSES * PER_CLASS_VAL
 
 
+@pytest.fixture
+def elsewhere(truth, tmp_path):
+    """A whole copy in the place that is searched after COURSE_DATA."""
+    place = tmp_path / "repo" / "data"
+    place.mkdir()
+    (place / "tiny-imagenet-200").symlink_to(truth.root, target_is_directory=True)
+
+
+def damage(path):
+    path.write_bytes(path.read_bytes()[:200])
+
+
+ONE_OF_EACH_FILE = {file: (file, change, split) for file, change, split, _ in BROKEN_LISTS}
+
+
+@pytest.mark.parametrize("file, change, split", ONE_OF_EACH_FILE.values(), ids=ONE_OF_EACH_FILE)
+def test_a_list_that_is_not_as_published_hides_no_whole_copy(
+    own, elsewhere, truth, file, change, split
+):
+    edit(own / file, change)
+    found, names = load(split), originals(truth, split)
+    assert {image.tobytes() for image in found.images} <= names.keys() and found.is_real
+
+
+def test_a_damaged_picture_hides_no_whole_copy(own, elsewhere, truth):
+    damage(own / "val" / "images" / "val_0.JPEG")
+    assert {image.tobytes() for image in load("val").images} == originals(truth, "val").keys()
+
+
+def test_of_two_broken_copies_the_first_one_is_named(own, elsewhere, home, tmp_path):
+    place = tmp_path / "repo" / "data" / "tiny-imagenet-200"
+    place.unlink()
+    shutil.copytree(own, place)
+    damage(own / "val" / "images" / "val_0.JPEG")
+    edit(place / VAL, first_half)
+
+    with pytest.raises(DataError, match="1 of 48 pictures cannot be decoded") as caught:
+        load("val")
+    assert str(own) in str(caught.value) and left_behind(home) == []
+
+
 def with_blanks(content):
     return content.replace(b"\t", b"  ")
 

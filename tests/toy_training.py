@@ -154,13 +154,6 @@ def press_ctrl_c(loader, batch, times=1):
     loader.__class__ = Pressed
 
 
-def ctrl_c_as_a_terminal_has_it():
-    """A shell's background jobs ignore it. To be yielded from by a fixture."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def rows(history):
     """The rows, without what differs from run to run."""
     return [

@@ -11,7 +11,6 @@ from course_lib.data.imagenette import imagenette
 from course_lib.data.loader import (
     AlbumentationsLoader,
     BatchLoader,
-    ResumableLoader,
     pictures_per_second,
 )
 from course_lib.data.store import ImageStore
@@ -25,7 +24,6 @@ __all__ = [
     "BatchLoader",
     "DataError",
     "ImageStore",
-    "ResumableLoader",
     "cifar10",
     "cifar100",
     "imagenette",

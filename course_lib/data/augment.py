@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from course_lib.files import CourseError
+from course_lib.checks import expect
 
 FLIPS = ("random", "alternating")
 BORDERS = {"mirror": "reflect", "zeros": "constant"}  # as F.pad calls them
@@ -330,17 +330,11 @@ def _check(augment: Augment) -> None:
     """Raises CourseError for what is out of range."""
     least, most = augment.resized_crop or (1, 1)
 
-    _expect(augment, "flip", augment.flip in FLIPS, f"one of {', '.join(FLIPS)}")
-    _expect(augment, "border", augment.border in BORDERS, f"one of {', '.join(BORDERS)}")
-    _expect(augment, "pad", augment.pad >= 0, "0 or more pixels")
-    _expect(augment, "min_area", 0 < augment.min_area <= 1, "a share above 0, at most 1")
-    _expect(augment, "resized_crop", 0 < least <= most <= 1, "0 < least <= most <= 1")
-    _expect(augment, "cutout", 0 <= augment.cutout < 1, "a share of the side below 1")
-    _expect(augment, "brightness", augment.brightness >= 0, "a share, 0 or more")
-    _expect(augment, "contrast", augment.contrast >= 0, "a share, 0 or more")
-
-
-def _expect(augment: Augment, name: str, holds: bool, expected: str) -> None:
-    if not holds:
-        value = getattr(augment, name)
-        raise CourseError(f"Augment: {name} is {value!r}: expected {expected}")
+    expect("flip", augment.flip, augment.flip in FLIPS, f"one of {', '.join(FLIPS)}")
+    expect("border", augment.border, augment.border in BORDERS, f"one of {', '.join(BORDERS)}")
+    expect("pad", augment.pad, augment.pad >= 0, "0 or more pixels")
+    expect("min_area", augment.min_area, 0 < augment.min_area <= 1, "a share above 0, at most 1")
+    expect("resized_crop", augment.resized_crop, 0 < least <= most <= 1, "0 < least <= most <= 1")
+    expect("cutout", augment.cutout, 0 <= augment.cutout < 1, "a share of the side below 1")
+    expect("brightness", augment.brightness, augment.brightness >= 0, "a share, 0 or more")
+    expect("contrast", augment.contrast, augment.contrast >= 0, "a share, 0 or more")

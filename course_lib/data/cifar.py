@@ -9,7 +9,7 @@ import numpy as np
 from torchvision import datasets
 
 from course_lib.data.download import MEND, Source, cure_for
-from course_lib.data.splits import hold_out, load_or_draw, root_of
+from course_lib.data.splits import first_that_reads, hold_out, load_or_draw
 from course_lib.data.store import ImageStore
 from course_lib.files import DataError
 
@@ -60,7 +60,10 @@ def cifar100(split: str, *, profile: str | None = None) -> ImageStore:
 
 def _cifar(source: Source, official: type, split: str, profile: str | None) -> ImageStore:
     def load(smoke: bool) -> ImageStore:
-        published = _read(source, official, root_of(source, smoke), train=split != "val")
+        def read(root: Path) -> datasets.CIFAR10:
+            return _read(source, official, root, train=split != "val")
+
+        published = first_that_reads(source, smoke, read)
         images, labels = published.data, np.array(published.targets, np.int64)
 
         if split != "val":

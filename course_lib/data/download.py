@@ -120,8 +120,12 @@ def find(source: Source) -> Path | None:
 
     A broken copy hides no whole one, wherever it lies.
     """
-    whole = (folder for folder in _candidates(source) if not _faults(source, folder))
-    return next(whole, None)
+    return next(copies(source), None)
+
+
+def copies(source: Source) -> Iterator[Path]:
+    """Every folder that holds all of ``source``, in the order of the roots."""
+    return (folder for folder in _candidates(source) if not _faults(source, folder))
 
 
 def places() -> Iterator[Path]:

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from course_lib.checks import expect
 from course_lib.data.decode import Listing
 from course_lib.data.download import Source
 from course_lib.data.lists import check_rows, fault, read_lines
 from course_lib.data.splits import decode_part, hold_out, load_or_draw, rows_of
 from course_lib.data.store import ImageStore
-from course_lib.files import CourseError
 
 IMAGENETTE = {
     side: Source(
@@ -105,12 +105,11 @@ def imagenette(
 
 
 def _check(noise: int, size: int) -> None:
-    if noise not in NOISE:
-        known = ", ".join(map(str, NOISE))
-        raise CourseError(f"noise is {noise!r}: expected one of {known} percent")
+    known = ", ".join(map(str, NOISE))
+    expect("noise", noise, noise in NOISE, f"one of {known} percent")
 
-    if not SMALLEST <= size <= max(IMAGENETTE):
-        raise CourseError(f"size is {size!r}: expected {SMALLEST} to {max(IMAGENETTE)} pixels")
+    largest = max(IMAGENETTE)
+    expect("size", size, SMALLEST <= size <= largest, f"{SMALLEST} to {largest} pixels")
 
 
 def _pictures_of(smoke: bool) -> dict[str, int]:

@@ -10,7 +10,6 @@ import signal
 import time
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,36 +24,10 @@ Batch = tuple[torch.Tensor, torch.Tensor]  # (x, labels)
 ONE_THREAD = 30_000  # numbers at a time: what torch leaves to one thread
 
 
-@runtime_checkable
-class ResumableLoader(Protocol):
-    """What a training may ask of a loader besides ``(x, labels)`` and a length.
-
-    Pictures that grow need ``picture_size``; a run that goes on after a stop, inside an epoch, with
-    exactly the batches that were left, needs the rest. Both loaders here have it all.
-    """
-
-    # Set before a pass over the loader:
-    picture_size: int | None  # pixels a side; None: as stored
-    epoch: int  # from 0; order and augmentation follow from (seed, epoch)
-    first_batch: int  # where the pass begins; 0 but for the rest of a broken epoch
-
-    # Two runs in which one of these differs are not the same training:
-    store: ImageStore
-    batch_size: int
-    seed: int
-
-    @property
-    def images(self) -> int:
-        """Pictures in one epoch."""
-
-    def __len__(self) -> int:
-        """Batches in one epoch."""
-
-    def __iter__(self) -> Iterator[Batch]: ...
-
-
 class StoreLoader:
     """What both loaders share: the order, and the last steps on the device.
+
+    They are ``training.Resumable``: a training goes on at any batch of an epoch.
 
     ``shard`` = (rank, processes): of every batch this process takes its part. An incomplete last
     batch is dropped when shuffling, so that every step of training sees the same number of
@@ -78,9 +51,10 @@ class StoreLoader:
         self._check_store()
         self._check_batch_size()
 
-        self.picture_size: int | None = None
-        self.epoch = 0
-        self.first_batch = 0
+        # to be set before a pass over the loader
+        self.picture_size: int | None = None  # pixels a side; None: as stored
+        self.epoch = 0  # order and augmentation follow from (seed, epoch)
+        self.first_batch = 0  # where the pass begins
         self.shard = (0, 1)
 
         mean, std = torch.tensor(store.mean), torch.tensor(store.std)

@@ -1,19 +1,22 @@
 """What the published data sets share: three splits, decoding, and toys where there is nothing."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from course_lib.data.decode import Decoded, Listing, decode_once, find_store
-from course_lib.data.download import Source, locate, looked_in
+from course_lib.data.download import Source, copies, locate, looked_in
 from course_lib.data.store import ImageStore
 from course_lib.data.toy_shapes import toy_shapes
 from course_lib.files import CourseError, DataError, data_home, search_roots
 from course_lib.runtime import current_profile
 
 SPLITS = ("train", "tune", "val")
+Content = TypeVar("Content")
 
 
 class NoData(Exception):
@@ -56,6 +59,23 @@ def root_of(source: Source, smoke: bool) -> Path:
     raise NoData
 
 
+def first_that_reads(source: Source, smoke: bool, read: Callable[[Path], Content]) -> Content:
+    """``read(root)`` of the first copy of the set that is as published.
+
+    A copy has all its files; a list that was cut or a damaged picture shows only when it is read.
+    Where no other copy is better, the first one's fault is raised. Raises as ``root_of`` does.
+    """
+    root = root_of(source, smoke)
+    try:
+        return read(root)
+    except DataError:
+        others = (copy for copy in copies(source) if copy != root)
+        for other in others:
+            with suppress(DataError):
+                return read(other)
+        raise
+
+
 @cache
 def stand_in(split: str, size: int) -> ImageStore:
     """Toy shapes, drawn once in a process for all data sets that are not there."""
@@ -96,7 +116,8 @@ def decode_part(
 ) -> Decoded:
     """The array that ``split`` lies in: ``train``, with tune behind it, or ``val``.
 
-    Where it is in no place that is searched, it is built from ``make_listing(root, part, smoke)``.
+    Where it is in no place that is searched, it is built from ``make_listing(root, part, smoke)``,
+    of the first copy of the set that is as published.
     pictures: how many each part must hold. Raises NoData; DataError where the other part is there
     and real, for toys beside it would mislead.
     """
@@ -106,12 +127,14 @@ def decode_part(
     if found := find_store(stores / part, pictures[part]):
         return found
 
-    def listing() -> Listing:
-        return make_listing(root_of(source, smoke), part, smoke)
+    def decode(root: Path) -> Decoded:
+        folder = data_home() / stores / part
+        return decode_once(
+            folder, lambda: make_listing(root, part, smoke), size, fit, pictures[part]
+        )
 
     try:
-        folder = data_home() / stores / part
-        return decode_once(folder, listing, size, fit, pictures[part])
+        return first_that_reads(source, smoke, decode)
     except NoData:
         kept = find_store(stores / other, pictures[other])
         if not kept:

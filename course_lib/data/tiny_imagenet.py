@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from course_lib.checks import expect
 from course_lib.data.decode import Listing
 from course_lib.data.download import Source
 from course_lib.data.lists import check_rows, fault, read_lines, read_table
 from course_lib.data.splits import decode_part, hold_out, load_or_draw, rows_of
 from course_lib.data.store import ImageStore
-from course_lib.files import CourseError
 
 CLASSES, TRAIN_PER_CLASS, VAL_PER_CLASS = 200, 500, 50
 SIDE = 64  # pixels
@@ -57,10 +57,8 @@ def tiny_imagenet(
     downloads. Without data and network it draws toy shapes of 64 px and says so. Raises CourseError
     for an unknown split or another ``held_out``, DataError for a broken data set or a full disk.
     """
-    if not 1 <= held_out <= TUNE_PER_CLASS:
-        raise CourseError(
-            f"held_out is {held_out}: expected 1 to {TUNE_PER_CLASS} pictures of each class"
-        )
+    is_in_range = 1 <= held_out <= TUNE_PER_CLASS
+    expect("held_out", held_out, is_in_range, f"1 to {TUNE_PER_CLASS} pictures of each class")
 
     def load(smoke: bool) -> ImageStore:
         size = (SIDE, SIDE)
@@ -92,8 +90,7 @@ def tiny_imagenet_part(split: str, *, classes: int = 25, profile: str | None = N
     toy shapes. Raises CourseError for an unknown split or number of classes, and as
     ``tiny_imagenet`` does.
     """
-    if not 1 <= classes <= CLASSES:
-        raise CourseError(f"classes is {classes}: expected 1 to {CLASSES}")
+    expect("classes", classes, 1 <= classes <= CLASSES, f"1 to {CLASSES}")
 
     whole = tiny_imagenet(split, profile=profile)
     if classes >= len(whole.classes):

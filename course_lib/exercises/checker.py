@@ -10,12 +10,14 @@ import inspect
 import io
 import math
 import re
+import sys
 import textwrap
 import traceback
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from itertools import combinations
+from types import FrameType
 from typing import Any
 
 import torch
@@ -23,6 +25,7 @@ from torch import nn
 
 WIDTH = 88  # columns of a verdict
 SHOWN = 24  # values; a larger tensor is described
+MOST_LINES = 50_000  # of an answer in one call; a right one runs through a few hundred
 
 GREEN, YELLOW, RED, PLAIN = "\033[32m", "\033[33m", "\033[31m", "\033[0m"
 
@@ -31,12 +34,18 @@ class Unreadable(Exception):
     """A result that cannot be compared; the message ends the sentence "Cause: …"."""
 
 
+class Endless(Exception):
+    """An answer that runs on and on."""
+
+
 def read_number(result: Any, args: list) -> float:
     """A Python number, or anything with a single value and no axes."""
     if getattr(result, "shape", ()) != ():
         raise Unreadable(
             f"it returns values of shape {tuple(result.shape)}, expected a single number"
         )
+    if isinstance(result, torch.Tensor):
+        result = result.detach()
     try:
         return float(result)
     except (TypeError, ValueError):
@@ -53,8 +62,9 @@ def read_tensor(result: Any, args: list) -> torch.Tensor:
 class Exercise:
     """What an answer is held against.
 
-    cases: gives the inputs as (words, *args), smallest first; the words end the sentence "it goes
-    wrong when …". read: (result, args) → what is compared; raises Unreadable.
+    reference: a function, or a class. cases: gives the inputs as (words, *args), smallest first;
+    the words end the sentence "it goes wrong when …". read: (result, args) → what is compared, a
+    number, a tensor, or several by name; args are as the call left them; raises Unreadable.
     """
 
     reference: Callable
@@ -62,10 +72,14 @@ class Exercise:
     cases: Callable[[], list[tuple]]
     read: Callable[[Any, list], Any] = read_tensor
     mistakes: list[tuple[str, Callable]] = field(default_factory=list)
+    name: str = ""  # of the reference, unless given
+
+    def __post_init__(self) -> None:
+        self.name = self.name or self.reference.__name__
 
     @property
-    def name(self) -> str:
-        return self.reference.__name__
+    def kind(self) -> str:
+        return "class" if inspect.isclass(self.reference) else "function"
 
     def mistake(self, cause: str) -> Callable:
         """Decorator for a function with a usual mistake in it, and the words that name it."""
@@ -91,7 +105,12 @@ def check(task: Exercise, answer: Any) -> Verdict:
     if answer is None or answer is ...:
         return _not_attempted(task)
     if not callable(answer):
-        return _wrong(task, f"it is a {type(answer).__name__}, expected a function")
+        return _wrong(task, f"it is a {type(answer).__name__}, expected a {task.kind}")
+    if isinstance(answer, nn.Module):
+        cause = f"it is a {type(answer).__name__} already made, expected the {task.kind}"
+        return _wrong(task, cause)
+    if inspect.isclass(answer) and _is_empty_class(answer):
+        return _not_attempted(task)
 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # so that the words are the same in every run
@@ -133,13 +152,19 @@ def _outcomes(task: Exercise, function: Callable, cases: list[tuple]) -> list[Ou
 
 
 def _outcome(task: Exercise, function: Callable, args: list) -> Outcome:
-    args = copy.deepcopy(args)  # code that changes its input does not spoil the next call
+    args = _copied(args)  # code that changes its input does not spoil the next call
     output = io.StringIO()
 
     try:
         with redirect_stdout(output):
-            result = function(*args)
-    except Exception as error:
+            result = _call(function, args)
+            value = None if result is None or result is ... else task.read(result, args)
+    except Unreadable as unreadable:
+        return Outcome(problem=str(unreadable), printed=output.getvalue())
+    except Endless:
+        problem = "it does not come to an end: does every turn of the loop bring it nearer to one?"
+        return Outcome(problem=problem, printed=output.getvalue())
+    except Exception as error:  # in the call, or in a module that it made
         return Outcome(
             problem=_in_words(error),
             line=_line_of(error, function),
@@ -148,14 +173,45 @@ def _outcome(task: Exercise, function: Callable, args: list) -> Outcome:
         )
 
     printed = output.getvalue()
-    if result is None or result is ...:
+    if value is None:
         problem = "it returns nothing for this input: a return is missing"
         return Outcome(problem=problem, printed=printed, blank=_is_stub(function))
+    return Outcome(value, printed=printed)
 
+
+def _call(function: Callable, args: list) -> Any:
+    """Raises Endless where the answer runs through too many lines of its own."""
+    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    lines = 0
+
+    def count(frame: FrameType, event: str, argument: Any) -> Callable | None:
+        nonlocal lines
+        if frame.f_code.co_filename != file:
+            return None  # a library's code is not looked into
+
+        lines += 1
+        if lines > MOST_LINES:
+            raise Endless
+        return count
+
+    before = sys.gettrace()
+    if before is None:  # a debugger, or a measurement of coverage, goes first
+        sys.settrace(count)
     try:
-        return Outcome(task.read(result, args), printed=printed)
-    except Unreadable as unreadable:
-        return Outcome(problem=str(unreadable), printed=printed)
+        return function(*args)
+    finally:
+        sys.settrace(before)
+
+
+def _copied(args: list) -> list:
+    """Deep copies, the gradients of models included, which deepcopy leaves out."""
+    copies = copy.deepcopy(args)
+
+    for model, twin in zip(args, copies, strict=True):
+        if isinstance(model, nn.Module):
+            for parameter, own in zip(model.parameters(), twin.parameters(), strict=True):
+                own.grad = copy.deepcopy(parameter.grad)
+    return copies
 
 
 def _in_words(error: Exception) -> str:
@@ -165,9 +221,11 @@ def _in_words(error: Exception) -> str:
 
 def _line_of(error: Exception, function: Callable) -> str:
     """The last line of the answer's own file that the error passed through, "" if unknown."""
-    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    functions = _methods(function) if inspect.isclass(function) else [function]
+    files = {own.__code__.co_filename for own in functions if hasattr(own, "__code__")}
+
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.line for frame in frames if frame.filename == file]
+    lines = [frame.line for frame in frames if frame.filename in files]
     if not lines:
         return ""
     return lines[-1] or ""  # None where the source is not at hand
@@ -179,6 +237,19 @@ def _is_stub(function: Callable) -> bool:
         return False
     idle = {"RESUME", "NOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE"}
     return all(step.opname in idle for step in dis.get_instructions(function))
+
+
+def _is_empty_class(answer: type) -> bool:
+    """Whether its ``__init__`` or ``forward`` is a stub, or it has neither of its own."""
+    methods = _methods(answer)
+    return not methods or any(_is_stub(method) for method in methods)
+
+
+def _methods(answer: type) -> list[Callable]:
+    """``__init__`` and ``forward``, where they are not those that every module has."""
+    found = [getattr(answer, name, None) for name in ("__init__", "forward")]
+    known = (object.__init__, nn.Module.__init__, nn.Module.forward, None)
+    return [method for method in found if method not in known]
 
 
 def _takes(function: Callable, args: list) -> bool:
@@ -233,6 +304,10 @@ def _dtypes_differ(expected: Outcome, got: Outcome) -> bool:
 
 def _values_differ(expected: Any, got: Any) -> bool:
     """Floats need not agree to the last digit, nor in dtype."""
+    if isinstance(expected, dict):
+        return expected.keys() != got.keys() or any(
+            _values_differ(value, got[name]) for name, value in expected.items()
+        )
     if isinstance(expected, float):
         return not math.isclose(expected, got, abs_tol=1e-5)
     if not isinstance(expected, torch.Tensor):
@@ -312,6 +387,8 @@ def _agrees_elsewhere(answered: Outcome, mistaken: Outcome) -> bool:
 
 
 def _has_nan(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_has_nan(entry) for entry in value.values())
     if isinstance(value, torch.Tensor):
         return bool(value.isnan().any())
     return isinstance(value, float) and math.isnan(value)
@@ -382,6 +459,8 @@ def _bound(attempt: Attempt, number: int) -> dict[str, Any]:
 def _same_argument(one: Any, other: Any) -> bool:
     if isinstance(one, torch.Tensor):
         return one.shape == other.shape and torch.equal(one, other)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_same_argument, one, other))
     return one == other
 
 
@@ -441,21 +520,31 @@ def _evidence(attempt: Attempt) -> tuple[str, ...]:
 def _difference(expected: Any, outcome: Outcome) -> str:
     if outcome.problem:
         return f"Expected {_show(expected)}"
+    return _sentence(_between(expected, outcome.value))
 
-    got = outcome.value
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _between(expected: Any, got: Any) -> str:
+    """The first difference: of several values by name, or of one at its place in a tensor."""
+    if isinstance(expected, dict):
+        name = next(name for name in expected if _values_differ(expected[name], got[name]))
+        return f"{name}: {_between(expected[name], got[name])}"
     if not isinstance(expected, torch.Tensor):
-        return f"Expected {_show(expected)}, got {_show(got)}"
+        return f"expected {_show(expected)}, got {_show(got)}"
     if expected.shape != got.shape:
-        return f"Expected shape {tuple(expected.shape)}, got {tuple(got.shape)}"
+        return f"expected shape {tuple(expected.shape)}, got {tuple(got.shape)}"
 
     close = _close(expected, got)
     if close.all():
-        return f"Expected {expected.dtype}, got {got.dtype}"
+        return f"expected {expected.dtype}, got {got.dtype}"
     if expected.numel() <= SHOWN:
-        return f"Expected {_show(expected)}, got {_show(got)}"
+        return f"expected {_show(expected)}, got {_show(got)}"
 
     first = tuple((~close).nonzero()[0].tolist())
-    return f"At {list(first)} expected {_show(expected[first])}, got {_show(got[first])}"
+    return f"at {list(first)} expected {_show(expected[first])}, got {_show(got[first])}"
 
 
 def _show(value: Any) -> str:
@@ -463,7 +552,27 @@ def _show(value: Any) -> str:
         return _show_tensor(value)
     if isinstance(value, nn.Module):
         return _show_layers(value)
+    if isinstance(value, torch.optim.Optimizer):
+        return _show_optimizer(value)
+    if isinstance(value, dict):
+        return _show_named(value)
+    if isinstance(value, list | tuple):
+        shown = ", ".join(map(_show, value))
+        return f"[{shown}]" if isinstance(value, list) else f"({shown})"
+    if inspect.isclass(value):
+        return value.__name__
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _show_named(values: dict[str, Any]) -> str:
+    """The first, which is what was asked for, and of the others those that are short."""
+    first = next(iter(values))
+    short = {
+        name: value
+        for name, value in values.items()
+        if name == first or not isinstance(value, torch.Tensor) or value.numel() <= SHOWN
+    }
+    return ", ".join(f"{name} {_show(value)}" for name, value in short.items())
 
 
 def _show_tensor(tensor: torch.Tensor) -> str:
@@ -481,3 +590,12 @@ def _show_layers(model: nn.Module) -> str:
 
     names = " – ".join(type(layer).__name__ for layer in layers)
     return f"{names}, frozen" if frozen else names
+
+
+def _show_optimizer(optimizer: torch.optim.Optimizer) -> str:
+    """By the name that torch has for it, "SGD(lr=0.5, momentum=0.9)"."""
+    bases = [base for base in type(optimizer).__mro__ if base.__module__.startswith("torch.optim")]
+    settings = {name: optimizer.defaults.get(name) for name in ("lr", "momentum")}
+
+    shown = ", ".join(f"{name}={value:g}" for name, value in settings.items() if value)
+    return f"{bases[0].__name__}({shown})"

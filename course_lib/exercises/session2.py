@@ -7,6 +7,7 @@ function takes and returns stands in its stub, in the notebook.
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -149,25 +150,24 @@ def _(logits, labels, k):
 
 
 def one_cycle_lr(
-    step: int, total_steps: int, peak_lr: float, warm_up: float = 0.3, start_div: float = 25
+    step: int, total_steps: int, peak_lr: float, warm_up: float = 0.2, start_div: float = 25
 ) -> float:
-    """Half a cosine up to the peak at step warm_up · total_steps − 1, then half a cosine down.
+    """Straight up to the peak at step warm_up · total_steps − 1, then straight down.
 
-    As torch's OneCycleLR has it.
+    As torch's OneCycleLR has it with anneal_strategy="linear".
     """
-
-    def cosine(begin: float, end: float, part: float) -> float:  # part: 0 at begin, 1 at end
-        return end + (begin - end) * (1 + math.cos(math.pi * part)) / 2
-
     start_lr = peak_lr / start_div
-    end_lr = start_lr / 1e4
+    end_lr = start_lr / 10_000
 
     peak_step = warm_up * total_steps - 1
     last_step = total_steps - 1
 
     if step <= peak_step:
-        return cosine(start_lr, peak_lr, step / peak_step)
-    return cosine(peak_lr, end_lr, (step - peak_step) / (last_step - peak_step))
+        part = step / peak_step  # of the way up, 0 to 1
+        return start_lr + (peak_lr - start_lr) * part
+
+    part = (step - peak_step) / (last_step - peak_step)  # of the way down
+    return peak_lr + (end_lr - peak_lr) * part
 
 
 def _one_cycle_cases() -> list[tuple]:
@@ -176,15 +176,15 @@ def _one_cycle_cases() -> list[tuple]:
 
     return [
         ("the schedule begins", 0, 10, 1.0),
-        ("the peak is reached, at step 0.3 · 10 − 1 = 2", 2, 10, 1.0),
-        ("the peak is not 1", 2, 10, 0.5),
+        ("the peak is reached, at step 0.2 · 10 − 1 = 1", 1, 10, 1.0),
+        ("the peak is not 1", 1, 10, 0.5),
         ("the last step comes", 9, 10, 1.0),
         ("the last step comes, at a 10,000th of the first rate", 9, 10, 10.0),
         ("the rate is on its way down", 4, 10, 1.0),
         ("the rate is on its way up", 1, 20, 1.0),
         ("warm_up is not the default", 4, 10, 1.0, 0.7),
-        ("start_div is not the default", 0, 10, 1.0, 0.3, 10.0),
-        *[(between, step, 12, 0.4) for step in range(12)],
+        ("start_div is not the default", 0, 10, 1.0, 0.2, 10.0),
+        *[(between, step, 13, 0.4) for step in range(13)],
         *[(others, step, 7, 1.0, 0.5, 10.0) for step in range(7)],
         ("start_div is not the default, and the last step comes", 6, 7, 10.0, 0.5, 10.0),
     ]
@@ -192,7 +192,7 @@ def _one_cycle_cases() -> list[tuple]:
 
 ONE_CYCLE = Exercise(
     reference=one_cycle_lr,
-    hint="write one helper that goes from a to b along half a cosine, and use it twice.",
+    hint="on a straight line from a to b, a share `part` of the way lies at a + (b − a) · part.",
     cases=_one_cycle_cases,
     read=read_number,
 )
@@ -201,47 +201,31 @@ ONE_CYCLE = Exercise(
 # Shares of the way gone, after a share of the time: the right one first.
 
 
-def _half_cosine(part: float) -> float:
-    return (1 - math.cos(math.pi * part)) / 2
-
-
 def _line(part: float) -> float:
     return part
 
 
+def _half_cosine(part: float) -> float:
+    return (1 - math.cos(math.pi * part)) / 2
+
+
 def _backwards(part: float) -> float:
-    return 1 - _half_cosine(part)
+    return 1 - part
 
 
-def _slow_quarter(part: float) -> float:
-    return 1 - math.cos(math.pi / 2 * part)
-
-
-def _fast_quarter(part: float) -> float:
-    return math.sin(math.pi / 2 * part)
-
-
-def _half_of_the_way(part: float) -> float:
-    return _slow_quarter(part) / 2
-
-
-def _twice_the_way(part: float) -> float:
-    return 2 * _half_cosine(part)
-
-
-def _in_degrees(part: float) -> float:
-    return (1 - math.cos(180 * part)) / 2
+def _squared(part: float) -> float:
+    return part**2
 
 
 def _wrong_cycle(
     step: int,
     total_steps: int,
     peak_lr: float,
-    warm_up: float = 0.3,
+    warm_up: float = 0.2,
     start_div: float = 25,
     *,
-    up: Callable = _half_cosine,
-    down: Callable = _half_cosine,
+    up: Callable = _line,
+    down: Callable = _line,
     peak_late: int = 0,
     end_late: int = 0,
     rounded: Callable = float,
@@ -297,44 +281,29 @@ _WRONG_CYCLES = [
         {"rounded": round},
     ),
     (
-        "the rate is linear; it follows half a cosine on either way",
-        {"up": _line, "down": _line},
+        "the rate follows half a cosine on either way, as torch's does by default; here both ways "
+        "are straight lines",
+        {"up": _half_cosine, "down": _half_cosine},
     ),
     (
-        "the way up is linear; it follows half a cosine",
-        {"up": _line},
+        "the way up follows half a cosine; it is a straight line",
+        {"up": _half_cosine},
     ),
     (
-        "the way down is linear; it follows half a cosine",
-        {"down": _line},
+        "the way down follows half a cosine; it is a straight line",
+        {"down": _half_cosine},
     ),
     (
         "the way up is run backwards, from the peak to the starting rate",
         {"up": _backwards},
     ),
     (
-        "only a quarter of the wave is used, cos over 0..π/2; either way runs over 0..π",
-        {"up": _slow_quarter, "down": _slow_quarter},
+        "the way down is run backwards, from the last rate up to the peak",
+        {"down": _backwards},
     ),
     (
-        "only a quarter of the wave is used, sin over 0..π/2; either way runs over 0..π",
-        {"up": _fast_quarter, "down": _fast_quarter},
-    ),
-    (
-        "only a quarter of the wave is used, sin, then cos over 0..π/2; either way runs over 0..π",
-        {"up": _fast_quarter, "down": _slow_quarter},
-    ),
-    (
-        "the cosine runs over 0..π/2, so that the rate goes half of the way; it runs over 0..π",
-        {"up": _half_of_the_way, "down": _half_of_the_way},
-    ),
-    (
-        "the cosine is not halved: 1 + cos lies in 0..2, so that the rate goes twice the way",
-        {"up": _twice_the_way, "down": _twice_the_way},
-    ),
-    (
-        "the angle is in degrees; math.cos wants radians, 0..π",
-        {"up": _in_degrees, "down": _in_degrees},
+        "the share of the way is squared; on a straight line every step goes equally far",
+        {"up": _squared, "down": _squared},
     ),
 ]
 
@@ -343,30 +312,159 @@ for _cause, _difference in _WRONG_CYCLES:
 
 
 @ONE_CYCLE.mistake("the warm-up is missing: it starts at the peak")
-def _(step, total_steps, peak_lr, warm_up=0.3, start_div=25):
+def _(step, total_steps, peak_lr, warm_up=0.2, start_div=25):
     end_lr = peak_lr / start_div / 1e4
-    return peak_lr + (end_lr - peak_lr) * _half_cosine(step / (total_steps - 1))
+    return peak_lr + (end_lr - peak_lr) * step / (total_steps - 1)
 
 
 @ONE_CYCLE.mistake("the warm-up is missing: it goes from the peak to zero")
-def _(step, total_steps, peak_lr, warm_up=0.3, start_div=25):
-    return peak_lr - peak_lr * _half_cosine(step / (total_steps - 1))
+def _(step, total_steps, peak_lr, warm_up=0.2, start_div=25):
+    return peak_lr - peak_lr * step / (total_steps - 1)
 
 
 @ONE_CYCLE.mistake("it starts at zero; the first rate is peak_lr / start_div")
-def _(step, total_steps, peak_lr, warm_up=0.3, start_div=25):
+def _(step, total_steps, peak_lr, warm_up=0.2, start_div=25):
     peak_step = warm_up * total_steps - 1
     if step <= peak_step:
-        return peak_lr * _half_cosine(step / peak_step)
+        return peak_lr * step / peak_step
     return one_cycle_lr(step, total_steps, peak_lr, warm_up, start_div)
 
 
 @ONE_CYCLE.mistake("the way down is measured from step 0; it is to be counted from the peak")
-def _(step, total_steps, peak_lr, warm_up=0.3, start_div=25):
+def _(step, total_steps, peak_lr, warm_up=0.2, start_div=25):
     if step <= warm_up * total_steps - 1:
         return one_cycle_lr(step, total_steps, peak_lr, warm_up, start_div)
     end_lr = peak_lr / start_div / 1e4
-    return peak_lr + (end_lr - peak_lr) * _half_cosine(step / (total_steps - 1))
+    return peak_lr + (end_lr - peak_lr) * step / (total_steps - 1)
+
+
+@ONE_CYCLE.mistake(
+    "the rate changes by the same factor at every step; on a straight line it changes by the same "
+    "amount"
+)
+def _(step, total_steps, peak_lr, warm_up=0.2, start_div=25):
+    start_lr, peak_step = peak_lr / start_div, warm_up * total_steps - 1
+    if step <= peak_step:
+        return start_lr * start_div ** (step / peak_step)
+    part = (step - peak_step) / (total_steps - 1 - peak_step)
+    return peak_lr * (1 / start_div / 1e4) ** part
+
+
+# --- epoch_sizes --------------------------------------------------------------------------------
+
+
+def epoch_sizes(cost: dict[int, int], budget: int) -> list[int]:
+    """One epoch of each size, as far as the budget goes; the rest of it at the smallest size."""
+    largest, smallest = max(cost), min(cost)
+
+    sizes = [largest]  # the size that the network is tested at
+    left = budget - cost[largest]
+
+    for size in sorted(cost, reverse=True)[1:]:
+        if cost[size] <= left:
+            sizes.append(size)
+            left -= cost[size]
+
+    while cost[smallest] <= left:
+        sizes.append(smallest)
+        left -= cost[smallest]
+
+    return sorted(sizes)  # small pictures first
+
+
+class _Costs(dict):
+    """Knows what it began with: an answer may use up the dict that it is given."""
+
+    def __init__(self, costs: dict[int, int]) -> None:
+        super().__init__(costs)
+        self.at_first = dict(costs)
+
+
+def _size_cases() -> list[tuple]:
+    two = _Costs({32: 1, 64: 4})
+    three = _Costs({32: 2, 48: 5, 64: 8})
+    downwards = _Costs({64: 8, 48: 5, 32: 2})
+    # million multiply-adds a picture
+    session = _Costs({32: 84, 40: 127, 48: 197, 56: 258, 64: 379})
+
+    return [
+        ("the budget is one epoch at the largest size", two, 4),
+        ("one small epoch fits in besides", two, 5),
+        ("two epochs at the largest size fit in", two, 8),
+        ("three small epochs fit in besides", two, 7),
+        ("a part of the budget has to be left", three, 13),
+        ("there are several sizes", three, 20),
+        ("the largest size stands first in cost", downwards, 21),
+        ("the budget is large", two, 100),
+        ("the costs are those of the session ResNet", session, 379),
+        ("the costs are those of the session ResNet", session, 500),
+        ("the costs are those of the session ResNet", session, 2072),
+    ]
+
+
+SIZES_ARE_RIGHT = "sizes that use the budget up, from small to large, the largest last"
+
+
+def _read_sizes(result, args: list) -> str:
+    """The same words for every right plan, for there are many; Unreadable for every other."""
+    cost, budget = args[0].at_first, args[1]
+    largest, smallest = max(cost), min(cost)
+    sizes = _list_of_sizes(result, cost)
+
+    if not sizes:
+        raise Unreadable("it returns no epoch, and one at the largest size is in the budget")
+
+    for earlier, later in pairwise(sizes):
+        if later < earlier:
+            raise Unreadable(
+                f"the sizes fall, from {earlier} to {later} px; small pictures come first"
+            )
+    if sizes[-1] != largest:
+        raise Unreadable(
+            f"the last epoch is at {sizes[-1]} px; it has to be at the largest size, {largest}"
+        )
+
+    spent = sum(cost[size] for size in sizes)
+    left = budget - spent
+    if left < 0:
+        raise Unreadable(f"it spends {spent:g} of a budget of {budget:g}")
+    if left >= cost[smallest]:
+        raise Unreadable(
+            f"it leaves {left:g} of {budget:g} unspent, enough for one more epoch at {smallest} px"
+        )
+    return SIZES_ARE_RIGHT
+
+
+def _list_of_sizes(result, cost: dict) -> list:
+    if hasattr(result, "tolist"):  # of numpy or torch
+        result = result.tolist()
+    if not isinstance(result, list | tuple):
+        raise Unreadable(
+            f"it returns a {type(result).__name__}, expected a list of sizes, one for each epoch"
+        )
+
+    unknown = [entry for entry in result if not _is_in(entry, cost)]
+    if unknown and all(_is_in(entry, cost.values()) for entry in result):
+        raise Unreadable("the list holds what the epochs cost, expected their sizes")
+    if unknown:
+        known = ", ".join(map(str, sorted(cost)))
+        raise Unreadable(f"the list holds {unknown[0]}, expected picture sizes out of {known}")
+    return list(result)
+
+
+def _is_in(entry, known) -> bool:
+    try:
+        return entry in known
+    except TypeError:  # a list, or anything else that cannot be looked up
+        return False
+
+
+SIZES = Exercise(
+    reference=epoch_sizes,
+    hint="set one epoch at max(cost) aside, spend what is left, and sort at the end.",
+    cases=_size_cases,
+    read=_read_sizes,
+)
 
 
 # --- pad_crop -----------------------------------------------------------------------------------
@@ -776,16 +874,16 @@ def _(activations, gradients):
 
 
 @CAM.mistake(
-    "the gradients are multiplied with the activations place by place. That is HiResCAM; Grad-CAM "
-    "averages them over the places first"
+    "the gradients are multiplied with the activations position by position. That is HiResCAM; "
+    "Grad-CAM averages them over the positions first"
 )
 def _(activations, gradients):
     return _weighted(activations, gradients)
 
 
 @CAM.mistake(
-    "the positive gradients are multiplied with the activations place by place. That is LayerCAM; "
-    "Grad-CAM averages all of them over the places first"
+    "the positive gradients are multiplied with the activations position by position. That is "
+    "LayerCAM; Grad-CAM averages all of them over the positions first"
 )
 def _(activations, gradients):
     return _weighted(activations, gradients.relu())
@@ -825,4 +923,4 @@ def _(activations, gradients):
     return cam / cam.max()
 
 
-EXERCISES = [TOP_K, ONE_CYCLE, PAD_CROP, GROUPS, CAM]
+EXERCISES = [TOP_K, ONE_CYCLE, SIZES, PAD_CROP, GROUPS, CAM]

@@ -62,9 +62,7 @@ def forecast(name: str, profile: str, rate: float) -> str:
 
     From the mean price of its committed runs: those of this profile, if there are any.
     """
-    records = results(name) or results(f"ablations/{name}")
-    records = [record for record in records if record["profile"] == profile] or records
-    prices = [price(record) for record in records if record["reference_rate"]]
+    prices = [price(record) for record in committed(name, profile) if record["reference_rate"]]
 
     if not prices:
         return (
@@ -78,3 +76,28 @@ def forecast(name: str, profile: str, rate: float) -> str:
         f"{name}: price {mean:.2f}, at {rate:,.0f} reference pictures/s about {minutes:,.0f} "
         "minutes here"
     )
+
+
+def took(name: str, profile: str) -> str:
+    """How long the committed runs of a recipe took, and on which machine, in words.
+
+    For a run that times no rate, and so cannot tell how long it will take here.
+    """
+    seconds: dict[str, list[float]] = {}
+    for record in committed(name, profile):
+        seconds.setdefault(record["device"], []).append(record["seconds"])
+
+    if not seconds:
+        return f"{name}: no run measured yet, so no forecast"
+
+    # the run that other work on the machine disturbed least
+    said = [
+        f"{min(each) / 60:,.0f} minutes at best on {device}" for device, each in seconds.items()
+    ]
+    return f"{name}: took {' and '.join(said)}"
+
+
+def committed(name: str, profile: str) -> list[dict]:
+    """The records of a recipe, trial or study: those of the profile, if there are any, else all."""
+    records = results(name) or results(f"ablations/{name}") or results(f"studies/{name}")
+    return [record for record in records if record["profile"] == profile] or records

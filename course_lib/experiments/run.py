@@ -90,6 +90,8 @@ def run(
             rate = kept.rate_at_the_start(rt, callbacks.report)
         if rate:
             callbacks.report(price.forecast(recipe.name, rt.profile, rate))
+        elif kept.checkpoint and not record:
+            callbacks.report(price.took(recipe.name, rt.profile))
 
         runtime.seed_everything(rt.seed)  # after the timing, which draws numbers
         model = recipe.build_model(len(train.classes), rt.device)

@@ -1,7 +1,7 @@
 """What session 1 compares: depth with and without shortcuts, and networks side by side.
 
-Short trainings on a part of TinyImageNet, judged on its tune split alone, three seeds each. A new
-network is entered in DEPTH or in NETWORKS.
+Short trainings on a part of TinyImageNet, judged on its tune split alone. A new network
+is entered in DEPTH or in NETWORKS, and under its name in IN_WORDS.
 """
 
 from course_lib.data import Augment
@@ -14,8 +14,9 @@ DEPTH = {  # name: network and its options
     "resnet56": ("resnet56", {}),
 }
 
-# As many epochs as fit into the five minutes that depth.resnet20 takes on one CPU core, at the
-# picture size that the first layers were made for: ImageNet's halve the sides twice, CIFAR's never.
+# Epochs for about the time that depth.resnet20 takes for its ten (the table tells how nearly), at
+# the picture size that the first layers were made for: ImageNet's halve the sides twice, CIFAR's
+# never.
 NETWORKS = {  # name: network, its options, the picture size of each epoch
     "session_resnet": ("session_resnet", {"stem": "strided"}, (32,) * 9),
     "resnet56": ("resnet56", {}, (32,) * 4),
@@ -24,6 +25,20 @@ NETWORKS = {  # name: network, its options, the picture size of each epoch
     "resnet18": ("resnet18", {}, (64,) * 4),
     "preact_resnet18": ("preact_resnet18", {}, (64,) * 4),
     "se_resnet18": ("se_resnet18", {}, (64,) * 4),
+}
+
+IN_WORDS = {  # name: as tables and figures call it
+    "depth.plain20": "plain, 20 layers",
+    "depth.plain56": "plain, 56 layers",
+    "depth.resnet20": "ResNet, 20 layers",
+    "depth.resnet56": "ResNet, 56 layers",
+    "networks.session_resnet": "session ResNet",
+    "networks.resnet56": "ResNet, 56 layers",
+    "networks.wide_resnet16_2": "wide ResNet, 16 layers, width 2",
+    "networks.resnet18_small": "ResNet, 18 layers, 3×3 stem",
+    "networks.resnet18": "ResNet, 18 layers, ImageNet's stem",
+    "networks.preact_resnet18": "pre-activation ResNet, 18 layers",
+    "networks.se_resnet18": "squeeze-and-excitation ResNet, 18 layers",
 }
 
 

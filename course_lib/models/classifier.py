@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from course_lib.models.checks import check_whole
+from course_lib.checks import check_whole
 
 
 class Classifier(nn.Module):

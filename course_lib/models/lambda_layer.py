@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from course_lib.checks import check_whole
 from course_lib.models import lambda_paths
-from course_lib.models.checks import check_whole
 from course_lib.models.graphs import is_recorded, one_node
 from course_lib.models.lambda_paths import SafeBatchNorm2d, at_least_float32, without_autocast
 

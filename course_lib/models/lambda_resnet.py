@@ -32,11 +32,11 @@ class LambdaResNet(ResNet):
         small networks have them there.
     dim_k, heads, dim_u, r: see ``LambdaLayer``.
     size: (H, W) of the pictures, for global layers (with r=None).
-    zero_init_residual: by default each block starts as the identity. A lambda layer multiplies its
+    zero_init_residual: True alone, each block starts as the identity. A lambda layer multiplies its
         input by itself, q by λ, so that in eval mode, where norms do not follow their input, its
-        output grows with the square; of dozens in a row fresh ones would reach infinity.
-    The others: see ``ResNet``. Raises ValueError for an unknown stage, and for r and size that
-    do not fit.
+        output grows with the square. Fresh networks without it are NaN there from 34 layers on.
+    The others: see ``ResNet``. Raises ValueError for an unknown stage, for r and size that do not
+    fit, and for another start.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class LambdaResNet(ResNet):
         se: bool = False,
         zero_init_residual: bool = True,
     ) -> None:
+        _check(lambda_stages, zero_init_residual)
         super().__init__(
             block,
             counts,
@@ -72,7 +73,6 @@ class LambdaResNet(ResNet):
             se=se,
             zero_init_residual=zero_init_residual,
         )
-        _check(lambda_stages)
         check_reach(r, size)
         size = height_and_width(size)
 
@@ -102,6 +102,12 @@ class LambdaResNet(ResNet):
                 shrunk *= conv.stride[0]  # a bottleneck here
 
 
-def _check(lambda_stages: tuple[str, ...]) -> None:
+def _check(lambda_stages: tuple[str, ...], zero_init_residual: bool) -> None:
     if not set(lambda_stages) <= set(STAGES):
         raise ValueError(f"lambda_stages is {lambda_stages}: expected some of {', '.join(STAGES)}")
+
+    if not zero_init_residual:
+        raise ValueError(
+            "lambda networks start as the identity: leave zero_init_residual at True, without it "
+            "fresh ones of 34 layers and more have logits of NaN in eval mode"
+        )

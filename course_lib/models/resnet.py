@@ -10,8 +10,8 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from course_lib.checks import check_whole
 from course_lib.models.blocks import conv3x3
-from course_lib.models.checks import check_whole
 from course_lib.models.classifier import Classifier, check_classes
 from course_lib.models.variants import PLAIN, BlockOptions, GeneralBlock, PreActBlock, general_form
 
@@ -43,6 +43,9 @@ WIDE = {  # depth = 6 n + 4: n in each of three stages, and the width of the pap
 
 STEMS = ("imagenet", "small")
 
+# Blocks whose sum fits into float32 where norms change nothing: each doubles the variance of x.
+MOST_BLOCKS = 250
+
 
 class ResNet(Classifier):
     """Stem, stages of residual blocks, global average pooling, one linear layer.
@@ -55,6 +58,7 @@ class ResNet(Classifier):
     width, shortcut, drop_rate, se: see ``BlockOptions``.
     drop_path: of the last block; it grows in proportion to the depth (Huang et al. 2016, eq. 4).
     zero_init_residual: start each block as the identity (Goyal et al. 2017, arXiv:1706.02677).
+        More than 250 blocks must.
     Raises ValueError for values out of range.
     """
 
@@ -92,6 +96,7 @@ class ResNet(Classifier):
         # Where every shortcut is a convolution (C), norms make gradients grow from block to block
         # (Yang et al. 2019, arXiv:1902.08129), too large for 200 layers, unless they start shut.
         start_as_identity = zero_init_residual or shortcut == "C"
+        _check_sum(sum(counts), start_as_identity or shortcut == "none")
 
         # The plain blocks take no options: whoever asks for one gets the general form.
         options = BlockOptions(width, shortcut, drop_rate, drop_path, se)
@@ -168,3 +173,11 @@ def _check(stem: str, **rates: float) -> None:
     for name, rate in rates.items():
         if not 0 <= rate < 1:
             raise ValueError(f"{name} is {rate}: expected a probability from 0 to below 1")
+
+
+def _check_sum(blocks: int, is_bounded: bool) -> None:
+    if blocks > MOST_BLOCKS and not is_bounded:
+        raise ValueError(
+            f"{blocks} blocks need zero_init_residual=True: in eval mode, where fresh norms change "
+            "nothing, their sum would reach infinity"
+        )

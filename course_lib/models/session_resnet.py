@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from course_lib.checks import check_whole
 from course_lib.models.blocks import BasicBlock
-from course_lib.models.checks import check_whole
 from course_lib.models.classifier import Classifier, check_classes
 from course_lib.models.graphs import is_recorded, one_node
 from course_lib.models.variants import GeneralBasicBlock

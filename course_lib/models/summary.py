@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from course_lib.models.checks import check_whole
+from course_lib.checks import check_whole
 from course_lib.models.lambda_layer import LambdaLayer
 from course_lib.models.modes import in_eval_mode
 
-TITLES = ("layer", "kind", "output", "parameters", "million multiply-adds")
+TITLES = ("layer", "kind", "output", "params", "MACs")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Summary:
-    """A table of layers when printed. The totals are of the whole network, shown layers or not."""
+    """A table of layers when printed. The totals are of the whole network, shown layers or not.
+
+    MACs are multiply-adds, M a million of them. A narrow window need not break the table's lines.
+    """
 
     layers: list[Layer]
     parameters: int
@@ -35,8 +38,9 @@ class Summary:
     def __str__(self) -> str:
         rows = [TITLES]
         for each in self.layers:
-            shape = " × ".join(map(str, each.shape))
-            rows.append((each.name, each.kind, shape, *_numbers(each)))
+            kind = each.kind.removeprefix("Adaptive")  # the output tells the shape it aims at
+            shape = "×".join(map(str, each.shape))
+            rows.append((each.name, kind, shape, *_numbers(each)))
         rows.append(("sum", "", "", *_numbers(self)))
 
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -44,7 +48,7 @@ class Summary:
         for name, kind, *rest in rows:
             cells = [name.ljust(widths[0]), kind.ljust(widths[1])]
             cells += [cell.rjust(width) for cell, width in zip(rest, widths[2:], strict=True)]
-            lines.append("  ".join(cells))
+            lines.append(" ".join(cells))
         return "\n".join(lines)
 
 
@@ -144,4 +148,5 @@ def _parameters(module: nn.Module) -> int:
 
 
 def _numbers(row: Layer | Summary) -> tuple[str, str]:
-    return f"{row.parameters:,}", f"{row.multiply_adds / 1e6:,.1f}"
+    millions = f"{row.multiply_adds / 1e6:,.1f}M" if row.multiply_adds else "0"
+    return f"{row.parameters:,}", millions

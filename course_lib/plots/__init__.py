@@ -4,6 +4,7 @@ Each function returns a :class:`Picture`, which carries a text of what it shows,
 numbers themselves. pyplot is never touched: no figure stays open, and none appears twice.
 
 - ``charts.py``: curves and bars
+- ``diagrams.py``: blocks and networks, from the modules themselves
 - ``galleries.py``: pictures of pictures
 - ``picture.py``: the style, and the PNG with its text
 - ``words.py``: numbers and names as they are written
@@ -12,11 +13,15 @@ numbers themselves. pyplot is never touched: no figure stays open, and none appe
 from course_lib.plots.charts import (
     accuracy_by_price,
     confusions,
+    depth,
+    gradient_norms,
     history,
     lr_range,
     per_class,
     schedules,
+    training_curves,
 )
+from course_lib.plots.diagrams import block_diagram, block_diagrams, network_diagram
 from course_lib.plots.galleries import augmentation_gallery, cam_grid, gallery, wrong
 from course_lib.plots.picture import Picture
 
@@ -24,12 +29,18 @@ __all__ = [
     "Picture",
     "accuracy_by_price",
     "augmentation_gallery",
+    "block_diagram",
+    "block_diagrams",
     "cam_grid",
     "confusions",
+    "depth",
     "gallery",
+    "gradient_norms",
     "history",
     "lr_range",
+    "network_diagram",
     "per_class",
     "schedules",
+    "training_curves",
     "wrong",
 ]

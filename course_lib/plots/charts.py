@@ -6,10 +6,11 @@ from math import ceil
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from course_lib.plots import words
-from course_lib.plots.picture import Picture, charts, house_style, note
+from course_lib.plots.picture import POINTS, Picture, charts, house_style, note
 
 # Told apart by eyes of every kind (Petroff 2021, arXiv:2107.02270; matplotlib's "petroff10"), the
 # dark ones first.
@@ -28,6 +29,7 @@ COLOURS = [
 MARKERS = "os^DvPX*<>"
 DASHES = ("-", "--", "-.", ":")
 INK, PALE = "#222222", "#eceff3"
+NARROW = 500  # wide, for a picture that is read on a telephone, too
 
 # Columns of a History that are drawn: by how much they are multiplied (accuracies become percent).
 COLUMNS = {
@@ -118,6 +120,53 @@ def _compare(tables: dict[str, dict], held_out: str) -> Picture:
 
 
 @house_style
+def training_curves(runs: Mapping[str, list], held_out: str = "tune") -> Picture:
+    """A row for each training: its loss at the left, its accuracy at the right, both splits.
+
+    runs: name → a History, or its rows. The losses of all share one scale, and so do the
+    accuracies; the loss is on a logarithmic one, so that a huge one hides no other. Raises
+    ValueError for no run, and for an empty history.
+    """
+    if not runs:
+        raise ValueError("training_curves(): expected at least one training")
+    tables = {name: _table(run) for name, run in runs.items()}
+
+    figure = Figure(figsize=(480 / POINTS, (55 + 118 * len(tables)) / POINTS), layout="constrained")
+    grid = figure.subplots(len(tables), 2, sharex=True, sharey="col", squeeze=False)
+    said = []
+
+    for row, (name, table) in zip(grid, tables.items(), strict=True):
+        for ax, column in zip(row, ("loss", "top1"), strict=True):
+            for index, prefix in enumerate(("train_", "val_")):
+                values = table[prefix + column]
+                epochs = np.arange(1, len(values) + 1)
+                ax.plot(epochs, values, **_line(index, len(values)))
+        row[0].set_ylabel(
+            words.cut(name, 12), rotation=0, ha="right", va="center", fontsize=14, weight="bold"
+        )
+        said.append(_last_values(name, table, held_out))
+
+    loss, top1 = grid[0]
+    loss.set(title="Loss (log scale)", yscale="log")
+    top1.set(title="Accuracy, %", ylim=(0, 100))
+    for ax in grid[-1]:
+        ax.set_xlabel("epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    figure.legend(top1.lines, ["train", held_out], loc="outside lower center", ncols=2)
+
+    count = words.count(tables, "training")
+    return Picture(figure, f"Loss and accuracy per epoch of {count}. {'; '.join(said)}")
+
+
+def _last_values(name: str, table: dict, held_out: str) -> str:
+    parts = []
+    for split, prefix in (("train", "train_"), (held_out, "val_")):
+        loss, top1 = table[prefix + "loss"], table[prefix + "top1"]
+        parts.append(f"{split} loss {words.span(loss)}, accuracy {words.span(top1, words.percent)}")
+    return f"{name}: {', '.join(parts)}"
+
+
+@house_style
 def accuracy_by_price(runs: Mapping[str, list]) -> Picture:
     """Tune accuracy against what the training had cost by then, in epochs of the reference network.
 
@@ -165,6 +214,104 @@ def _seeds(name: str, seeds: list) -> np.ndarray:
     if not np.isfinite(points[..., 0]).all():
         raise ValueError(f"accuracy_by_price(): a price of {name!r} is no number")
     return points
+
+
+# --- depth --------------------------------------------------------------------------------------
+
+
+@house_style
+def depth(runs: Mapping[str, object]) -> Picture:
+    """Training error per epoch, a line for each network; names that begin with "plain" are dashed.
+
+    runs: name → one History, or a list of those of several seeds (or their rows): drawn is the
+    mean, in a band from the lowest to the highest. Raises ValueError for no run, seeds of different
+    length, and an empty history.
+    """
+    if not runs:
+        raise ValueError("depth(): expected at least one run")
+    errors = {name: _training_errors(name, seeds) for name, seeds in runs.items()}
+
+    figure, (ax,) = charts(1, 320, width=NARROW)
+    said = []
+
+    for index, (name, seeds) in enumerate(errors.items()):
+        epochs = np.arange(1, seeds.shape[1] + 1)
+        mean = seeds.mean(axis=0)  # (epochs,)
+
+        style = _plain_or_not(index, name, len(epochs))
+        ax.plot(epochs, mean, **style)
+        if len(seeds) > 1:
+            low, high = seeds.min(axis=0), seeds.max(axis=0)
+            ax.fill_between(epochs, low, high, color=style["color"], alpha=0.2, linewidth=0)
+
+        said.append(f"{name}, n = {len(seeds)}: {words.span(mean, words.percent)}")
+
+    means = {f"{name}:": seeds.mean(axis=0) for name, seeds in errors.items()}
+    _end_labels(ax, means, words.percent)
+    _label(ax, "Training error", "epoch", "training error, %", whole=True)
+
+    alt = f"Training error per epoch, mean over n seeds. {'; '.join(said)}"
+    return Picture(figure, alt)
+
+
+def _training_errors(name: str, seeds) -> np.ndarray:
+    """(seeds, epochs): in percent."""
+    is_one = hasattr(seeds, "rows") or (seeds and isinstance(seeds[0], Mapping))
+    tables = [_table(seed, "depth") for seed in ([seeds] if is_one else seeds)]
+
+    lengths = {len(table["train_top1"]) for table in tables}
+    if len(lengths) != 1:
+        raise ValueError(
+            f"depth(): {name!r} has seeds of {sorted(lengths)} epochs; expected at least one seed, "
+            "and as many epochs of each"
+        )
+    return 100 - np.array([table["train_top1"] for table in tables])
+
+
+@house_style
+def gradient_norms(norms: Mapping[str, list[float]]) -> Picture:
+    """Length of the loss's gradient for each convolution, on a log scale, a line for each network.
+
+    norms: name → one for each convolution, from the first to the last; names that begin with
+    "plain" are dashed. A line leaves out zeros and what is not finite, and its label counts them.
+    Raises ValueError for no norm, and for one below zero.
+    """
+    lines = {name: np.asarray(values, float) for name, values in norms.items()}  # (layers,) each
+    for name, values in lines.items():
+        if values.ndim != 1 or not len(values) or (values < 0).any():
+            raise ValueError(
+                f"gradient_norms(): {name!r} has norms {values}; expected a list of at least one, "
+                "none below zero"
+            )
+    if not lines:
+        raise ValueError("gradient_norms(): expected at least one network")
+
+    figure, (ax,) = charts(1, 350, width=NARROW)
+    labels, said = [], []
+
+    for index, (name, values) in enumerate(lines.items()):
+        on_a_log_scale = np.isfinite(values) & (values > 0)
+        at = np.flatnonzero(on_a_log_scale)
+
+        left_out = len(values) - len(at)
+        label = words.cut(name, 40) + (f", {left_out} of them zero or NaN" if left_out else "")
+        labels.append(label)
+
+        ax.plot(at + 1, values[at], label=label, **_plain_or_not(index, name, len(at)))
+        said.append(f"{label}: {words.count(values, 'convolution')}, {words.span(values)}")
+
+    ax.set_yscale("log")
+    columns = 2 if max(map(len, labels)) <= 30 else 1
+    figure.legend(loc="outside lower center", ncols=columns)
+    _label(ax, "How much of the gradient arrives", "convolution", "length of its gradient", True)
+
+    return Picture(figure, f"Length of each convolution's gradient, log scale. {'; '.join(said)}")
+
+
+def _plain_or_not(index: int, name: str, points: int) -> dict:
+    """A line of its own colour and marker: dashed without shortcuts, solid with them."""
+    dashes = "--" if name.startswith("plain") else "-"
+    return _line(index, max(points, 1)) | {"linestyle": dashes}
 
 
 # --- learning rates -----------------------------------------------------------------------------
@@ -450,12 +597,12 @@ def _size_bands(ax: Axes, sizes: np.ndarray, start: float) -> None:
 # --- what a History holds -----------------------------------------------------------------------
 
 
-def _table(run) -> dict[str, np.ndarray]:
+def _table(run, function: str = "history") -> dict[str, np.ndarray]:
     """The columns of a History, (epochs,) each: accuracies in percent, NaN where one is missing."""
     rows = getattr(run, "rows", run)
     if not isinstance(rows, list) or not rows or not isinstance(rows[0], Mapping):
         raise ValueError(
-            "history() needs a History with at least one epoch, or a dict name -> History; "
+            f"{function}() needs a History with at least one epoch, or a dict name -> History; "
             f"got {run!r:.80}"
         )
 

@@ -1,6 +1,6 @@
 """The figures of README and notebooks: ``<!-- figure: NAME -->`` shows ``figures/NAME.png``.
 
-A new one is a function that draws from the records of some recipes, and a line in ``FIGURES`` at
+A new one is a function that draws from the records in some folders, and a line in ``FIGURES`` at
 the end of this file.
 """
 
@@ -14,6 +14,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from course_lib.experiments.price import price
+from course_lib.experiments.session1 import DEPTH, IN_WORDS
 from course_lib.files import REPO, CourseError
 from course_lib.report.numbers import by_machine, measured
 
@@ -21,10 +22,10 @@ FOLDER = REPO / "figures"
 
 
 class Figure(NamedTuple):
-    """What it shows; it is out of date as soon as a record of its recipes changes."""
+    """What it shows; it is out of date as soon as a record in its folders changes."""
 
-    draw: Callable  # recipe → its records, to a plots.Picture, or None where there is no record
-    recipes: tuple[str, ...]
+    draw: Callable  # folder → its records, to a plots.Picture, or None where there is no record
+    folders: tuple[str, ...]  # in figures/results, one for each recipe
 
 
 def accuracy_by_price(runs: dict[str, list[dict]]):
@@ -36,6 +37,18 @@ def accuracy_by_price(runs: dict[str, list[dict]]):
         for machine, group in by_machine(records).items():
             curves[f"{recipe}, {machine}"] = [price_and_top1(record) for record in group]
     return plots.accuracy_by_price(curves) if curves else None
+
+
+def depth(runs: dict[str, list[dict]]):
+    """Training error by epoch, with shortcuts and without: a line for each network."""
+    from course_lib import plots
+
+    lines = {}
+    for folder, records in runs.items():
+        if records:
+            name = folder.removeprefix("studies/")
+            lines[IN_WORDS[name]] = [record["history"] for record in records]
+    return plots.depth(lines) if lines else None
 
 
 def price_and_top1(record: dict) -> list[tuple[float, float]]:
@@ -85,7 +98,7 @@ def stale_figures() -> list[Path]:
 
 
 def _records(name: str) -> dict[str, list[dict]]:
-    return {recipe: measured(recipe) for recipe in FIGURES[name].recipes}
+    return {folder: measured(folder) for folder in FIGURES[name].folders}
 
 
 def _digest(name: str) -> str | None:
@@ -111,4 +124,5 @@ def _file(name: str) -> Path:
 
 FIGURES = {
     "tiny_imagenet": Figure(accuracy_by_price, ("tiny_imagenet", "tiny_imagenet_quick")),
+    "depth": Figure(depth, tuple(f"studies/depth.{name}" for name in DEPTH)),
 }

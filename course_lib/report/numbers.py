@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Callable
 
+from course_lib.experiments import STUDIES
 from course_lib.experiments import record as records
 from course_lib.experiments.price import price
 from course_lib.experiments.record import results
@@ -13,6 +14,8 @@ VALUES: dict[str, tuple[Callable[[dict], float], str]] = {
     "top1": (lambda record: record["final"]["val_top1"], ".1%"),
     "top5": (lambda record: record["final"]["val_top5"], ".1%"),
     "tune": (lambda record: record["history"][-1]["val_top1"], ".1%"),
+    "train_error": (lambda record: 1 - record["history"][-1]["train_top1"], ".1%"),
+    "train_loss": (lambda record: record["history"][-1]["train_loss"], ".2f"),
     "price": (price, ".2f"),
     "minutes": (lambda record: record["seconds"] / 60, ".0f"),
     "epochs": (lambda record: record["epochs"], ".0f"),
@@ -57,7 +60,9 @@ def mean(runs: list[dict], value: str) -> str:
 
 
 def measured(name: str) -> list[dict]:
-    """The committed records of a recipe that are worth a row: real data, a rate, not smoke."""
+    """The records that are worth a row, in the folder ``name``: real data, not smoke, and with a
+    rate unless it is a study.
+    """
     return [record for record in results(name) if _may_be_shown(record)]
 
 
@@ -90,11 +95,15 @@ def _find(source: str) -> list[dict]:
 
 
 def _may_be_shown(record: dict) -> bool:
-    """Real data, a rate, not smoke. A benchmark has none of the three fields, and may."""
+    """Real data, not smoke, and a price but for studies. A benchmark lacks the fields, and may."""
     is_real = record.get("is_real", True)
-    has_rate = record.get("reference_rate", 1)
     is_smoke = record.get("profile") == "smoke"
-    return bool(is_real and has_rate and not is_smoke)
+
+    # studies are compared by what they reach; another run without a rate cannot stand by its price
+    has_rate = record.get("reference_rate", 1) is not None
+    is_study = record.get("recipe") in STUDIES
+
+    return is_real and not is_smoke and (has_rate or is_study)
 
 
 def _at(record: dict, path: str) -> float:

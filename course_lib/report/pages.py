@@ -1,4 +1,4 @@
-"""``python -m course_lib.report``: draw README, notebooks and figures afresh from the records.
+"""``python -m course_lib.report``: draw pages, notebooks and figures afresh from the records.
 
 Drawn is what stands between ``<!-- table: … -->``, ``<!-- figure: … -->`` or ``<!-- run: … -->``
 and ``<!-- end -->``; ``figures/results/README.md`` says how. Only runs on real data are shown.
@@ -65,7 +65,8 @@ def bring_up_to_date() -> list[Path]:
 
 def pages() -> list[Path]:
     """The files that hold markers."""
-    found = [REPO / "README.md", *sorted((REPO / "notebooks").glob("*.ipynb"))]
+    written = [REPO / "README.md", REPO / "figures" / "results" / "trials.md"]
+    found = [*written, *sorted((REPO / "notebooks").glob("*.ipynb"))]
     return [page for page in found if page.exists()]
 
 

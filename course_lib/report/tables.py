@@ -4,10 +4,15 @@ A new one is a function that returns Markdown, and a line in ``TABLES`` at the e
 """
 
 from collections.abc import Callable, Iterator
+from functools import cache
 
-from course_lib.experiments import find_recipe
+import torch
+
+from course_lib.experiments import STUDIES, Recipe, find_recipe
 from course_lib.experiments import record as records
-from course_lib.files import CourseError
+from course_lib.experiments.session1 import IN_WORDS
+from course_lib.files import CourseError, read_json
+from course_lib.models import Summary, summary
 from course_lib.report.numbers import by_machine, mean, measured
 
 # What others measured, by their own log: last epoch, one run. A row of the table of runs.
@@ -23,6 +28,8 @@ LOGGED = {
         "Tesla T4",
     )
 }
+
+UNIT_EPOCHS = 10  # of ResNet-20, whose training is the unit of the others' time
 
 
 def table(asked: str) -> str:
@@ -84,6 +91,70 @@ def minutes_table(*recipes: str) -> str:
     return _markdown(rows)
 
 
+def depth_table(*studies: str) -> str:
+    """What each network of a study learns of its own training pictures, and of others."""
+    reached = ("training error", "training loss", "tune top-1")
+    rows = [("network", "parameters", *reached, "n", "machine")]
+
+    for name in studies:
+        parameters = f"{_counted(name).parameters:,}"
+
+        for machine, group in by_machine(measured(f"studies/{name}")).items():
+            values = [mean(group, value) for value in ("train_error", "train_loss", "tune")]
+            rows.append((IN_WORDS[name], parameters, *values, len(group), machine))
+    return _markdown(rows)
+
+
+def networks_table(*studies: str) -> str:
+    """What each network of a study costs, by count and by clock, and what it reaches.
+
+    Step and training are times over those of ResNet-20.
+    """
+    costs = ("picture, px", "parameters", "million multiply-adds", "step", "epochs", "training")
+    times = _step_times()
+    rows = [("network", *costs, "tune top-1", "n", "machine")]
+
+    for name in studies:
+        sizes, counted = _study(name).sizes, _counted(name)
+        multiply_adds = f"{counted.multiply_adds / 1e6:,.1f}"
+        counts = sizes[-1], f"{counted.parameters:,}", multiply_adds
+
+        step = training = "–"
+        if name in times:
+            step = f"{times[name]:.1f}"
+            training = f"{times[name] * _epochs_at_the_last_size(sizes) / UNIT_EPOCHS:.1f}"
+
+        for machine, group in by_machine(measured(f"studies/{name}")).items():
+            reached = mean(group, "tune"), len(group), machine
+            rows.append((IN_WORDS[name], *counts, step, len(sizes), training, *reached))
+    return _markdown(rows)
+
+
+def _epochs_at_the_last_size(sizes: tuple[int, ...]) -> float:
+    """As many of those would take the same time: work goes with the area."""
+    return sum((size / sizes[-1]) ** 2 for size in sizes)
+
+
+def _study(name: str) -> Recipe:
+    if name not in STUDIES:
+        raise CourseError(f"{name!r} is no study: expected one of {', '.join(STUDIES)}")
+    return STUDIES[name]
+
+
+@cache
+def _counted(study: str) -> Summary:
+    """Parameters, and multiply-adds of a picture of the last epoch."""
+    recipe = _study(study)
+    model = recipe.build_model(recipe.data_options["classes"], torch.device("cpu"))
+    return summary(model, recipe.sizes[-1])
+
+
+def _step_times() -> dict[str, float]:
+    """Of a training step, over ResNet-20's, as benchmarked; empty where it was not."""
+    path = records.RESULTS / "benchmarks" / "studies.json"
+    return read_json(path).get("ratio", {})
+
+
 def _ablations_of(recipe: str) -> list[str]:
     """``RECIPE`` and ``RECIPE.VARIANT``, but not ``RECIPE_QUICK.VARIANT``."""
     folders = sorted((records.RESULTS / "ablations").glob(f"{recipe}*"))
@@ -115,4 +186,6 @@ TABLES: dict[str, Callable[..., str]] = {
     "runs": runs_table,
     "ablations": ablations_table,
     "minutes": minutes_table,
+    "depth": depth_table,
+    "networks": networks_table,
 }

@@ -1,6 +1,6 @@
 """The training loop and what it needs."""
 
-from course_lib.training.checkpoint import Checkpoint, CheckpointError
+from course_lib.training.checkpoint import Checkpoint, CheckpointError, Resumable
 from course_lib.training.history import History, curves
 from course_lib.training.loop import (
     Callbacks,
@@ -21,6 +21,7 @@ __all__ = [
     "Extras",
     "History",
     "Metrics",
+    "Resumable",
     "Trainer",
     "TrainingError",
     "curves",

@@ -42,14 +42,21 @@ class Checkpoint:
 
 @runtime_checkable
 class Resumable(Protocol):
-    """A loader whose batches follow from (seed, epoch, batch): an epoch can go on at any batch."""
+    """A loader whose batches follow from (seed, epoch, batch), as those of ``course_lib.data`` do.
 
+    With it a training that was stopped inside an epoch goes on with exactly the batches that were
+    left.
+    """
+
+    # set before each pass:
+    epoch: int  # from 0
+    first_batch: int  # where the pass begins; 0 but for the rest of a broken epoch
+
+    # two runs in which one of these differs are not the same training:
     store: object  # with name, split and classes
     images: int  # in one epoch
     batch_size: int
     seed: int
-    epoch: int  # of the next pass
-    first_batch: int  # where that pass begins
 
 
 # --- the checkpoint of one training -------------------------------------------------------------
@@ -344,9 +351,18 @@ def _schedule(scheduler: LRScheduler) -> dict:
 
 def _factors(scheduler: LRScheduler, epochs: int, batches: int) -> list[list[float]]:
     """Of a LambdaLR, whose functions have no settings: their values as each epoch begins."""
-    functions = getattr(scheduler, "lr_lambdas", [])
+    functions = _functions(scheduler)
     steps = range(0, epochs * batches, batches)
     return [[float(function(step)) for function in functions] for step in steps]
+
+
+def _functions(scheduler: LRScheduler) -> list[Callable[[int], float]]:
+    """Those of a LambdaLR, alone or as a part of other schedules."""
+    functions = list(getattr(scheduler, "lr_lambdas", []))
+
+    for part in getattr(scheduler, "_schedulers", []):
+        functions += _functions(part)
+    return functions
 
 
 def _name(function: Callable) -> str:

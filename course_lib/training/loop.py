@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from course_lib.checks import expect
 from course_lib.files import CourseError
 from course_lib.models.modes import in_eval_mode
 from course_lib.runtime import Precision, progress_bar
 from course_lib.training import processes, schedules
 from course_lib.training.checkpoint import Checkpoint, Resumable, Saver
-from course_lib.training.checks import expect
 from course_lib.training.history import EpochSoFar, History
 from course_lib.training.interrupts import StopAfterBatch
 from course_lib.training.losses import CrossEntropy
@@ -244,6 +244,8 @@ def fit(
     # from the beginning, or from where an earlier call came to
     saver = Saver(checkpoint, trainer, train_loader, plan)
     history, so_far = saver.resume(callbacks.report)
+    for row in history.rows:  # trained by an earlier call, whose lines are gone
+        callbacks.report(_line(row, len(plan)))
     _check_schedule(trainer, len(plan) * len(train_loader))
 
     with StopAfterBatch(enabled=checkpoint is not None) as ctrl_c:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from course_lib.training.checks import expect
+from course_lib.checks import expect
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from course_lib.checks import expect
 from course_lib.files import CourseError
 from course_lib.runtime import Precision
 from course_lib.training.checkpoint import random_state_kept
-from course_lib.training.checks import expect
 from course_lib.training.loop import mix_for
 from course_lib.training.losses import CrossEntropy
 from course_lib.training.step import Extras, Loss, Trainer, fp32, to_device, train_mode

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from course_lib.training.checks import expect
+from course_lib.checks import expect
 
 
 def parameter_groups(

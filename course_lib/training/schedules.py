@@ -20,8 +20,8 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
+from course_lib.checks import expect
 from course_lib.files import CourseError
-from course_lib.training.checks import expect
 
 
 def one_cycle(

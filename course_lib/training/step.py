@@ -11,9 +11,9 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.transforms import v2
 
+from course_lib.checks import expect
 from course_lib.files import CourseError
 from course_lib.runtime import Precision
-from course_lib.training.checks import expect
 from course_lib.training.losses import CrossEntropy
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (logits, targets) → mean loss

@@ -165,10 +165,15 @@ def not_a_number(logits, labels, k):
 
 
 @right("one_cycle_lr")
-def of_torch(step, total_steps, peak_lr, warm_up=0.3, start_div=25):
+def of_torch(step, total_steps, peak_lr, warm_up=0.2, start_div=25):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, peak_lr, total_steps, pct_start=warm_up, div_factor=start_div
+        optimizer,
+        peak_lr,
+        total_steps,
+        pct_start=warm_up,
+        div_factor=start_div,
+        anneal_strategy="linear",
     )
     for _ in range(step):
         optimizer.step()
@@ -177,39 +182,47 @@ def of_torch(step, total_steps, peak_lr, warm_up=0.3, start_div=25):
 
 
 @right("one_cycle_lr")
-def in_float32(step, total_steps, peak_lr, warm_up=0.3, start_div=25):
+def by_interpolation(step, total_steps, peak_lr, warm_up=0.2, start_div=25):
+    low = peak_lr / start_div
+    corners = [0, warm_up * total_steps - 1, total_steps - 1]
+    return np.interp(step, corners, [low, peak_lr, low / 10_000])
+
+
+@right("one_cycle_lr")
+def in_float32(step, total_steps, peak_lr, warm_up=0.2, start_div=25):
     low, top, last = peak_lr / start_div, warm_up * total_steps - 1, total_steps - 1
     if step > top:
         part, a, b = (step - top) / (last - top), peak_lr, low / 10_000
     else:
         part, a, b = step / top, low, peak_lr
-    half = (1 - torch.cos(torch.tensor(math.pi * part))) / 2
-    return a * (1 - half) + b * half
+    return torch.lerp(torch.tensor(a), torch.tensor(b), part)
 
 
 @right("one_cycle_lr")
-def by_squared_sines(step, total, peak, warm_up=0.3, div=25.0):
+def as_the_lower_of_two_lines(step, total, peak, warm_up=0.2, div=25.0):
     top = total * warm_up - 1
-    if step < top:
-        return peak / div + (peak - peak / div) * math.sin(math.pi / 2 * step / top) ** 2
+    up = (peak / div) * (1 - step / top) + peak * step / top
     left = (total - 1 - step) / (total - 1 - top)
-    low = peak / div * 1e-4
-    return low + (peak - low) * math.sin(math.pi / 2 * left) ** 2
-
-
-def half_cosine(part):
-    return 0.5 - 0.5 * math.cos(math.pi * part)
+    down = peak * left + (peak / div * 1e-4) * (1 - left)
+    return min(up, down)
 
 
 def line(part):
     return part
 
 
-def cycle(*, end=lambda div: 1e-4 / div, shift=0, last=0, up=half_cosine, down=None, whole=float):
-    """Schedules beside the right one. ``end``: share of the peak; ``up``, ``down``: part → 0..1."""
-    down = down or half_cosine
+def half_cosine(part):
+    return 0.5 - 0.5 * math.cos(math.pi * part)
 
-    def answer(step, total, peak, warm_up=0.3, div=25):
+
+def backwards(part):
+    return 1 - part
+
+
+def cycle(*, end=lambda div: 1e-4 / div, shift=0, last=0, up=line, down=line, whole=float):
+    """Schedules beside the right one. ``end``: share of the peak; ``up``, ``down``: part → 0..1."""
+
+    def answer(step, total, peak, warm_up=0.2, div=25):
         top = whole(warm_up * total - 1 + shift)
         if step <= top:
             return peak / div + (peak - peak / div) * up(step / top)
@@ -232,46 +245,40 @@ wrong_cycle("the end comes one step late", last=1)
 wrong_cycle("the peak and the end come one step late", shift=1, last=1)
 wrong_cycle("step of the peak is rounded", whole=int)
 wrong_cycle("step of the peak is rounded", whole=round)
-wrong_cycle("the rate is linear", up=line, down=line)
-wrong_cycle("the way up is linear", up=line)
-wrong_cycle("the way down is linear", down=line)
-wrong_cycle("way up is run backwards", up=lambda part: 1 - half_cosine(part))
+wrong_cycle("half a cosine on either way", up=half_cosine, down=half_cosine)
+wrong_cycle("the way up follows half a cosine", up=half_cosine)
+wrong_cycle("the way down follows half a cosine", down=half_cosine)
+wrong_cycle("way up is run backwards", up=backwards)
+wrong_cycle("way down is run backwards", down=backwards)
+wrong_cycle("squared", up=lambda part: part * part, down=lambda part: part * part)
 
 
-def quarter(part):
-    return 1 - math.cos(math.pi / 2 * part)
+@wrong("one_cycle_lr", "half a cosine on either way")
+def torchs_default(step, total, peak, warm_up=0.2, div=25):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    one_cycle = torch.optim.lr_scheduler.OneCycleLR
+    scheduler = one_cycle(optimizer, peak, total, pct_start=warm_up, div_factor=div)
+    for _ in range(step):
+        optimizer.step()
+        scheduler.step()
+    return optimizer.param_groups[0]["lr"]
 
 
-def sine(part):
-    return math.sin(math.pi / 2 * part)
-
-
-def half_way(part):
-    return (1 - math.cos(math.pi / 2 * part)) / 2
-
-
-def in_degrees(part):
-    return 0.5 - 0.5 * math.cos(180 * part)
-
-
-def not_halved(part):
-    return 1 - math.cos(math.pi * part)
-
-
-wrong_cycle("quarter", up=quarter, down=quarter)
-wrong_cycle("quarter", up=sine, down=quarter)
-wrong_cycle("half of the way", up=half_way, down=half_way)
-wrong_cycle("radians", up=in_degrees, down=in_degrees)
-wrong_cycle("halved", up=not_halved, down=not_halved)
+@wrong("one_cycle_lr", "same factor at every step")
+def geometric(step, total, peak, warm_up=0.2, div=25):
+    top, last = warm_up * total - 1, total - 1
+    low = peak / div
+    logs = np.log([low, peak, low / 1e4])
+    return math.exp(np.interp(step, [0, top, last], logs))
 
 
 @wrong("one_cycle_lr", "warm-up is missing")
-def cosine_from_the_peak(step, total, peak, *rest):
-    return peak * (1 + math.cos(math.pi * step / (total - 1))) / 2
+def straight_down_from_the_peak(step, total, peak, *rest):
+    return peak * (1 - step / (total - 1))
 
 
 @wrong("one_cycle_lr", "ends at zero; the last rate is a 10,000th")
-def zero_at_the_last_step(step, total_steps, peak_lr, warm_up=0.3, start_div=25):
+def zero_at_the_last_step(step, total_steps, peak_lr, warm_up=0.2, start_div=25):
     if step == total_steps - 1:
         return 0
     return in_float32(step, total_steps, peak_lr, warm_up, start_div)
@@ -288,35 +295,191 @@ def a_factor_of_the_peak(step, total, peak_lr, *rest):
 
 
 @wrong("one_cycle_lr", "`start_div` makes no difference")
-def start_div_of_its_own(step, total, peak, warm_up=0.3, start_div=25):
-    return by_squared_sines(step, total, peak, warm_up)
+def start_div_of_its_own(step, total, peak, warm_up=0.2, start_div=25):
+    return as_the_lower_of_two_lines(step, total, peak, warm_up)
 
 
 @wrong("one_cycle_lr", "`warm_up` makes no difference")
-def warm_up_of_its_own(step, total, peak, warm_up=0.3, start_div=25):
-    return by_squared_sines(step, total, peak, 0.3, start_div)
+def warm_up_of_its_own(step, total, peak, warm_up=0.2, start_div=25):
+    return as_the_lower_of_two_lines(step, total, peak, 0.2, start_div)
+
+
+@wrong("one_cycle_lr", "the default of `warm_up` is 0.3, expected 0.2")
+def warm_up_as_torch_has_it(step, total, peak, warm_up=0.3, start_div=25):
+    return by_interpolation(step, total, peak, warm_up, start_div)
 
 
 @wrong("one_cycle_lr", "starts at zero")
-def from_zero(step, total, peak, warm_up=0.3, start_div=25):
+def from_zero(step, total, peak, warm_up=0.2, start_div=25):
     top = warm_up * total - 1
     if step <= top:
-        return peak * half_cosine(step / top)
-    return by_squared_sines(step, total, peak, warm_up, start_div)
+        return peak * step / top
+    return by_interpolation(step, total, peak, warm_up, start_div)
 
 
 @wrong("one_cycle_lr", "counted from the peak")
-def way_down_counted_from_step_0(step, total, peak, warm_up=0.3, start_div=25):
+def way_down_counted_from_step_0(step, total, peak, warm_up=0.2, start_div=25):
     if step <= warm_up * total - 1:
-        return by_squared_sines(step, total, peak, warm_up, start_div)
+        return by_interpolation(step, total, peak, warm_up, start_div)
     low = peak / start_div / 1e4
-    return low + (peak - low) * (1 + math.cos(math.pi * step / (total - 1))) / 2
+    return low + (peak - low) * (1 - step / (total - 1))
 
 
 @wrong("one_cycle_lr", "a return is missing")
 def only_the_way_up_returns(step, total, peak, *rest):
     if step < 3:
         return of_torch(step, total, peak, *rest)
+
+
+# --- epoch_sizes --------------------------------------------------------------------------------
+
+
+@right("epoch_sizes")
+def smallest_ones_and_one_largest(cost, budget):
+    small, large = min(cost), max(cost)
+    return [small] * int((budget - cost[large]) // cost[small]) + [large]
+
+
+@right("epoch_sizes")
+def as_many_large_ones_as_fit(cost, budget):
+    plan = []
+    for size in sorted(cost)[::-1]:
+        while budget >= cost[size]:
+            plan.insert(0, size)
+            budget -= cost[size]
+    return tuple(plan)
+
+
+@right("epoch_sizes")
+def until_nothing_is_left_of_the_dict(cost, budget):
+    plan = []
+    while cost:
+        size = max(cost)
+        price = cost.pop(size)
+        plan = [size] * (budget // price) + plan
+        budget %= price
+    return plan
+
+
+@right("epoch_sizes")
+def round_and_round(prices, money):
+    def spent():
+        return sum(prices[size] for size in plan)
+
+    plan = [max(prices)]
+    grown = True
+    while grown:
+        grown = False
+        for size in sorted(prices):
+            if spent() + prices[size] <= money:
+                plan.append(size)
+                grown = True
+    return np.sort(np.array(plan))
+
+
+@wrong("epoch_sizes", "the sizes fall")
+def large_ones_first(cost, budget):
+    return smallest_ones_and_one_largest(cost, budget)[::-1]
+
+
+@wrong("epoch_sizes", "the sizes fall")
+def as_they_were_bought(cost, budget):
+    plan = []
+    for size in sorted(cost, reverse=True):
+        while cost[size] <= budget:
+            plan.append(size)
+            budget -= cost[size]
+    return plan
+
+
+@wrong("epoch_sizes", "spends 8 of a budget of 4")
+def the_last_one_is_not_paid(cost, budget):
+    cheapest = min(cost, key=cost.get)
+    return [cheapest] * int(budget / cost[cheapest]) + [max(cost)]
+
+
+@wrong("epoch_sizes", "last epoch is at 32 px; it has to be at the largest size, 64")
+def only_small_ones(cost, budget):
+    small = sorted(cost)[0]
+    plan = []
+    while (len(plan) + 1) * cost[small] <= budget:
+        plan.append(small)
+    return plan
+
+
+@wrong("epoch_sizes", "leaves 1 of 5 unspent")
+def only_large_ones(cost, budget):
+    large = sorted(cost)[-1]
+    return [large for _ in range(int(budget / cost[large]))]
+
+
+@wrong("epoch_sizes", "leaves 3 of 8 unspent, enough for one more epoch at 32")
+def each_size_once_from_above(cost, budget):
+    plan = []
+    for size in sorted(cost, reverse=True):
+        if sum(cost[s] for s in plan) + cost[size] <= budget:
+            plan = [size, *plan]
+    return plan
+
+
+@wrong("epoch_sizes", "spends 5 of a budget of 4")
+def all_the_sizes(cost, budget):
+    return list(sorted(cost.keys()))
+
+
+@wrong("epoch_sizes", "what the epochs cost")
+def costs_for_sizes(cost, budget):
+    return sorted(cost[size] for size in smallest_ones_and_one_largest(cost, budget))
+
+
+@wrong("epoch_sizes", "spends 7 of a budget of 4")
+def as_many_epochs_as_the_budget(cost, budget):
+    return sorted([min(cost)] * (budget - 1) + [max(cost)])
+
+
+@wrong("epoch_sizes", "spends 5 of a budget of 4")
+def one_small_epoch_too_many(cost, budget):
+    return [min(cost), *smallest_ones_and_one_largest(cost, budget)]
+
+
+@wrong("epoch_sizes", "leaves 1 of 5 unspent, enough for one more epoch at 32 px")
+def one_small_epoch_too_few(cost, budget):
+    plan = smallest_ones_and_one_largest(cost, budget)
+    return plan[1:] if len(plan) > 1 else plan
+
+
+@wrong("epoch_sizes", "does not come to an end")
+def nothing_is_subtracted(cost, budget):
+    plan, left = [max(cost)], budget - cost[max(cost)]
+    while cost[min(cost)] <= left:
+        plan.append(min(cost))
+    return sorted(plan)
+
+
+@wrong("epoch_sizes", "returns a dict, expected a list of sizes")
+def how_many_of_each(cost, budget):
+    plan = smallest_ones_and_one_largest(cost, budget)
+    return {size: plan.count(size) for size in cost}
+
+
+@wrong("epoch_sizes", "returns no epoch")
+def nothing_at_all(cost, budget):
+    return []
+
+
+@wrong("epoch_sizes", "the list holds 128, expected picture sizes out of 32, 64")
+def a_size_of_its_own(cost, budget):
+    return [max(cost), 128]
+
+
+@wrong("epoch_sizes", r"the list holds \[64\], expected picture sizes")
+def a_list_in_a_list(cost, budget):
+    return [smallest_ones_and_one_largest(cost, budget)]
+
+
+@wrong("epoch_sizes", "the list holds 64.5")
+def halves(cost, budget):
+    return [size + 0.5 for size in smallest_ones_and_one_largest(cost, budget)]
 
 
 # --- pad_crop -----------------------------------------------------------------------------------

@@ -1,13 +1,11 @@
-"""Small things to test with: a network of one convolution, two epochs, made-up records."""
+"""Small things to test with: a network of one convolution, two epochs, what a record holds."""
 
 import importlib
 
 import torch
 from torch import nn
 
-from course_lib import files
 from course_lib.experiments import Recipe
-from course_lib.experiments import record as records
 from course_lib.models import Classifier
 from course_lib.runtime import Precision, Runtime
 from course_lib.training import Trainer
@@ -68,58 +66,23 @@ FINAL = {"val_loss", "val_top1", "val_top5"}
 
 
 def check_record(found: dict) -> None:
-    """What design and tables rely on in every record."""
-    assert FIELDS <= set(found)
+    """What design and tables rely on in every record of a recipe."""
+    check_rows(found)
     assert FINAL <= set(found["final"])
+    assert found["final"]["val_top1"] <= found["final"]["val_top5"]
+
+
+def check_rows(found: dict) -> None:
+    """The same of a trial or study, which never looks at the official split."""
+    assert FIELDS <= set(found)
     assert all(ROW <= set(row) for row in found["history"])
     assert found["epochs"] == len(found["history"])
 
-    for row in [*found["history"], found["final"]]:
+    for row in [*found["history"], found["final"] or {}]:
         shares = [value for key, value in row.items() if key.endswith(("top1", "top5"))]
         assert all(0 <= share <= 1 for share in shares)
 
-    assert found["final"]["val_top1"] <= found["final"]["val_top5"]
     assert found["seconds"] >= sum(row["seconds"] for row in found["history"])
-
-
-def made_up(top1: float = 0.5, seconds: float = 2000.0, rate: float | None = 50.0, **changes):
-    """A record of one epoch."""
-    row = {
-        "epoch": 1,
-        "picture_size": 32,
-        "train_loss": 3.0,
-        "train_top1": 0.3,
-        "val_loss": 2.5,
-        "val_top1": top1,
-        "lr": 0.1,
-        "seconds": seconds,
-        "eval_seconds": 1.0,
-    }
-    return {
-        "recipe": "tiny_imagenet",
-        "seed": 0,
-        "profile": "cpu",
-        "dataset": "TinyImageNet",
-        "is_real": True,
-        "train_images": 95_000,
-        "val_images": 10_000,
-        "device": "a laptop, 2 threads",
-        "processes": 1,
-        "versions": {},
-        "epochs": 1,
-        "seconds": seconds,
-        "reference_rate": rate,
-        "history": [row],
-        "steps": [],
-        "final": {"val_loss": 2.5, "val_top1": top1, "val_top5": top1 + 0.2},
-        "commit": None,
-    } | changes
-
-
-def commit_results(name: str, *runs: dict) -> None:
-    """As if these runs lay in figures/results."""
-    for number, content in enumerate(runs):
-        files.write_json(records.RESULTS / name / f"cpu-seed{number}.json", content)
 
 
 def count_steps(monkeypatch) -> list:

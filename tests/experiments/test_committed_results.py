@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from small import check_record
+from small import check_record, check_rows
 
 from course_lib.data import Augment
 from course_lib.experiments import RECIPES, STUDIES, TRIALS, Recipe, find_recipe
@@ -19,6 +19,7 @@ def named(paths):
 
 
 RUNS = [path for path in sorted(RESULTS.glob("*/*.json")) if path.parent.name != "benchmarks"]
+OF_STUDIES = sorted((RESULTS / "studies").glob("*/*.json"))
 OF_TODAY = [
     path
     for path in sorted(RESULTS.rglob("*.json"))
@@ -30,7 +31,29 @@ OF_TODAY = [
 def test_every_committed_record_is_whole_real_and_in_its_place(path):
     found = json.loads(path.read_text())
     check_record(found)
-    assert found["is_real"] and found["dataset"] != "toy shapes" and found["reference_rate"] > 0
+    check_place(found, path)
+    assert found["reference_rate"] > 0
+
+
+@pytest.mark.parametrize("path", **named(OF_STUDIES))
+def test_a_committed_study_is_whole_real_in_its_place_and_judged_on_tune_alone(path):
+    found = json.loads(path.read_text())
+    check_rows(found)
+    check_place(found, path)
+    assert path.parent.name in STUDIES
+    assert found["final"] is None and found["val_images"] is None
+
+
+@pytest.mark.parametrize("name", sorted({path.parent.name for path in OF_STUDIES}))
+def test_a_committed_study_is_of_one_machine_and_that_of_depth_has_three_seeds(name):
+    found = [json.loads(path.read_text()) for path in OF_STUDIES if path.parent.name == name]
+    seeds = sorted(each["seed"] for each in found)
+    assert seeds == list(range(3 if name.startswith("depth.") else len(seeds)))
+    assert len({(each["profile"], each["device"], each["processes"]) for each in found}) == 1
+
+
+def check_place(found, path):
+    assert found["is_real"] and found["dataset"] != "toy shapes"
     assert found["profile"] != "smoke"
 
     assert found["recipe"] == path.parent.name

@@ -8,7 +8,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 from filelock import FileLock
-from small import STEPS, TINY, SmallNet, count_steps, running
+from small import STEPS, TINY, SmallNet, commit_results, count_steps, made_up, running
 
 from course_lib.data import Augment
 from course_lib.experiments import price, run
@@ -119,8 +119,10 @@ def test_a_new_start_that_dies_at_once_leaves_nothing_of_the_old_run(real, monke
 # --- an interrupted run ---------------------------------------------------------------------------
 
 
-def test_a_run_of_minutes_can_do_without_its_price(real):
+def test_a_run_without_a_price_is_told_what_it_took_elsewhere(real, capsys):
+    commit_results("tiny", made_up(seconds=600))
     found = run(TINY, real.rt, priced=False)
+    assert "tiny: took 10 minutes on a laptop, 2 threads" in capsys.readouterr().out
     assert found.price is None and found.record["reference_rates"] is None
     assert real.timed.call_count == 0
 

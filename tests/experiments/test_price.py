@@ -3,7 +3,8 @@
 from types import SimpleNamespace
 
 import pytest
-from small import SMOKE, commit_results, made_up
+from made_up import commit_results, record
+from small import SMOKE
 from torch import nn
 
 from course_lib.experiments import price
@@ -51,7 +52,7 @@ def test_the_reference_rate_is_that_of_the_reference_network_on_its_batch(monkey
 
 def test_a_forecast_divides_the_mean_price_of_the_committed_runs_by_this_machines_rate():
     """Prices 1.0 and 0.8: 0.9 × 100,000 / 30 s."""
-    runs = made_up(seconds=2000, rate=50), made_up(seconds=1000, rate=80)
+    runs = record(seconds=2000, rate=50), record(seconds=1000, rate=80)
     commit_results("tiny_imagenet", *runs)
     assert price.forecast("tiny_imagenet", "cpu", 30.0) == (
         "tiny_imagenet: price 0.90, at 30 reference pictures/s about 50 minutes here"
@@ -59,17 +60,35 @@ def test_a_forecast_divides_the_mean_price_of_the_committed_runs_by_this_machine
 
 
 def test_a_forecast_takes_the_runs_of_its_profile_where_there_are_any():
-    runs = made_up(seconds=2000, rate=50), made_up(seconds=200, rate=50, profile="gpu")
+    runs = record(seconds=2000, rate=50), record(seconds=200, rate=50, profile="gpu")
     commit_results("tiny_imagenet", *runs)
     assert "price 0.10" in price.forecast("tiny_imagenet", "gpu", 30.0)
 
 
 def test_the_forecast_of_a_trial_comes_from_where_trials_lie():
-    commit_results("ablations/tiny_imagenet.slow", made_up(seconds=2000.0, rate=50.0))
+    commit_results("ablations/tiny_imagenet.slow", record(seconds=2000.0, rate=50.0))
     assert "price 1.00" in price.forecast("tiny_imagenet.slow", "cpu", 50.0)
 
 
-@pytest.mark.parametrize("runs", [[], [made_up(rate=None)]])
+def test_what_has_no_price_is_told_in_minutes_of_the_machine_it_ran_on():
+    runs = record(seconds=600, rate=None), record(seconds=840, rate=None)
+    commit_results("studies/depth.plain20", *runs)
+    assert price.took("depth.plain20", "cpu") == (
+        "depth.plain20: took 10 minutes at best on a laptop"
+    )
+    assert "no run measured yet" in price.forecast("depth.plain20", "cpu", 50.0)
+
+    commit_results("studies/depth.plain20", *runs, record(seconds=120, device="a card"))
+    assert price.took("depth.plain20", "cpu").endswith("a laptop and 2 minutes at best on a card")
+
+
+def test_of_what_was_never_measured_no_minutes_are_told():
+    assert price.took("depth.plain20", "cpu") == (
+        "depth.plain20: no run measured yet, so no forecast"
+    )
+
+
+@pytest.mark.parametrize("runs", [[], [record(rate=None)]])
 def test_without_a_measured_run_there_is_no_forecast_and_it_says_so(runs):
     commit_results("tiny_imagenet", *runs)
     said = price.forecast("tiny_imagenet", "cpu", 1234.0)

@@ -200,9 +200,17 @@ def test_a_recipe_builds_what_its_fields_say():
     assert biases["lr"] == pytest.approx(4 * weights["lr"])
 
 
-def test_the_smoke_form_is_three_epochs_in_small_batches_at_a_rate_that_fits():
-    recipe = find_recipe("tiny_imagenet")
+@pytest.mark.parametrize(
+    "name, sizes",
+    [
+        ("tiny_imagenet", (32, 64)),
+        ("imagenette_resnet18", (48, 96)),
+        ("cifar10_resnet20", (32, 32)),
+    ],
+)
+def test_the_smoke_form_is_two_epochs_in_small_batches_at_a_gentle_rate(name, sizes):
+    recipe = find_recipe(name)
     smoke = recipe.for_smoke()
-    assert smoke.sizes == (32, 32, 64) and smoke.batch_size == 64
-    assert smoke.lr / smoke.batch_size == pytest.approx(recipe.lr / recipe.batch_size)
+    assert smoke.sizes == sizes and smoke.batch_size == 32
+    assert smoke.lr / smoke.batch_size == pytest.approx(recipe.lr / recipe.batch_size / 4)
     assert smoke.name == recipe.name and smoke.augment == recipe.augment

@@ -8,7 +8,8 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
-from small import TINY, check_record, made_up, running
+from made_up import record
+from small import TINY, check_record, running
 from torch import nn
 
 from course_lib import files, runtime
@@ -104,7 +105,7 @@ def test_help_mentions_every_option(capsys, monkeypatch, main, options):
     "argument, resume", [([], True), (["--resume"], True), (["--no-resume"], False)]
 )
 def test_the_command_goes_on_unless_told_not_to(monkeypatch, argument, resume):
-    run = Mock(return_value=Run(nn.Identity(), None, made_up()))
+    run = Mock(return_value=Run(nn.Identity(), None, record()))
     monkeypatch.setattr(command, "run", run)
 
     asked = ["tiny_imagenet", "--profile", "smoke", "--tensorboard", "curves", *argument]
@@ -240,7 +241,7 @@ def test_a_record_of_another_machine_is_told_before_the_training_and_stays(
     here, tmp_path, capsys, change, said
 ):
     path = tmp_path / "out" / "tiny" / "cpu-seed0.json"
-    files.write_json(path, made_up(device=here.rt.machine) | change)
+    files.write_json(path, record(device=here.rt.machine) | change)
     kept = path.read_text()
 
     assert command.main(["tiny", "--out", str(tmp_path / "out")]) == 1

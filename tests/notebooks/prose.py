@@ -1,7 +1,7 @@
 """Numbers in prose: those of a run are drawn from its record, the others are known facts.
 
-The facts of a page stand in ``facts/readme.py``, ``facts/session2.py`` and so on, with their
-reason: phrases, word for word but without `code`, so that each fits one place only.
+The facts of a page stand in ``facts/readme.py``, ``facts/trials.py``, ``facts/session2.py`` and so
+on, with their reason: phrases, word for word but without `code`, so that each fits one place only.
 """
 
 import re
@@ -11,7 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "notebooks").glob("*.ipynb"))]
+TRIALS = ROOT / "figures" / "results" / "trials.md"
+PAGES = [ROOT / "README.md", TRIALS, *sorted((ROOT / "notebooks").glob("*.ipynb"))]
 
 DRAWN = re.compile(r"<!-- (?:table|figure|run): .*?<!-- end -->", re.DOTALL)
 
@@ -46,8 +47,8 @@ def facts_of(page: Path) -> dict[str, str]:
 
 
 def _facts_file(page: Path) -> str:
-    if page.name == "README.md":
-        return "readme"
+    if page.suffix == ".md":
+        return page.stem.lower()
     return f"session{int(page.name[:2])}"
 
 

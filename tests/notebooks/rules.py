@@ -334,10 +334,15 @@ def shows_its_solutions(nb, path):
             yield f"{at}: there is no exercise {name}"
         elif not shown:
             yield f"{at}: no solution in the cell below"
-        elif _interface(cell.source, name) != _interface(shown[1], name):
+        elif _interface(cell.source, _written(name)) != _interface(shown[1], _written(name)):
             yield f"{at}: stub and solution of {name} differ in signature or docstring"
         elif said := _refused(name, shown[1]):
             yield f"{at}: its solution is refused: {said}"
+
+
+def _written(name: str) -> str:
+    """The function or class of an exercise, as it stands in the cell."""
+    return EXERCISES[name].reference.__name__
 
 
 def _interface(source: str, name: str) -> tuple:
@@ -355,7 +360,7 @@ def _refused(name: str, solution: str) -> str:
     module = importlib.import_module(EXERCISES[name].reference.__module__)
     names = dict(vars(module))
     exec(solution, names)
-    answer = names[name]
+    answer = names[_written(name)]
 
     with redirect_stdout(io.StringIO()) as said:
         used = exercise(name, answer)

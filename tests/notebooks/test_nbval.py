@@ -1,4 +1,4 @@
-"""notebooks/conftest.py: what ``pytest --nbval --nbval-current-env notebooks`` runs with."""
+"""notebooks/conftest.py: what ``make nbval`` runs the notebooks with."""
 
 import os
 import runpy
@@ -11,9 +11,11 @@ from runner import RUN, run
 
 NAMES = ("COURSE_PROFILE", "TQDM_DISABLE")
 CONFTEST = RUN.with_name("conftest.py")
+OPTIONS = ["-n", "1", "--dist", "loadscope", "--nbval", "--nbval-current-env"]
 
 
 def test_kernels_run_quietly_in_the_smoke_profile_and_the_headline_is_told(tmp_path):
+    """From the worker that runs the notebook it comes to the process that prints."""
     shutil.copy(RUN, tmp_path)
     shutil.copy(CONFTEST, tmp_path)
     quiet = v4.new_code_cell(
@@ -29,14 +31,14 @@ def test_kernels_run_quietly_in_the_smoke_profile_and_the_headline_is_told(tmp_p
     (tmp_path / "01_short.ipynb").write_text(v4.writes(notebook))
 
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", str(tmp_path)],
+        [sys.executable, "-m", "pytest", *OPTIONS, str(tmp_path)],
         cwd=tmp_path,
         env={name: value for name, value in os.environ.items() if name not in NAMES},
         text=True,
         capture_output=True,
     )
     assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout
-    assert "01_short ran on toy shapes, 10 pictures: 60.1 %" in done.stdout
+    assert "\n01_short ran on toy shapes, 10 pictures: 60.1 %\n" in done.stdout
 
 
 def test_a_profile_that_is_asked_for_stays(monkeypatch):

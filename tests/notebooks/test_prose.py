@@ -1,7 +1,7 @@
 """Every number in prose that comes from a run is drawn from its record; others are known facts."""
 
 import pytest
-from prose import PAGES, facts_of, faults, prose
+from prose import PAGES, TRIALS, facts_of, faults, prose
 from rules import ROOT, markdown, read
 
 README = ROOT / "README.md"
@@ -12,8 +12,9 @@ def text(page):
     return markdown(read(page)) if page.suffix == ".ipynb" else page.read_text(encoding="utf-8")
 
 
-def test_readme_draws_every_number_of_a_run():  # notebooks: a rule in rules.py
-    assert not list(faults(text(README), README))
+@pytest.mark.parametrize("page", [README, TRIALS], ids=lambda page: page.name)
+def test_a_page_draws_every_number_of_a_run(page):  # notebooks: a rule in rules.py
+    assert not list(faults(text(page), page))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
