@@ -457,10 +457,10 @@ def test_a_long_cause_is_wrapped_between_words(capsys):
 
     lines = plain(capsys.readouterr().out).splitlines()
     assert (
-        "  Cause: the gradients are multiplied with the activations place by place. That is"
+        "  Cause: the gradients are multiplied with the activations position by position. That is"
         in lines
     )
-    assert "    HiResCAM; Grad-CAM averages them over the places first." in lines
+    assert "    HiResCAM; Grad-CAM averages them over the positions first." in lines
 
 
 def test_a_stray_print_is_shown_once(capsys):

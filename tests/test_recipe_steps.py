@@ -97,7 +97,7 @@ def of_smoke(name):
     return name if name in SMOKE_BY_DEFAULT else slow(name)
 
 
-@pytest.mark.parametrize("name", map(of_smoke, SMOKE))
+@pytest.mark.parametrize("name", [of_smoke(name) for name in SMOKE])
 def test_the_first_epoch_of_a_smoke_run_ends_below_twice_the_loss_of_a_guess(name):
     """Whatever the network: a rate that throws it off course shows in evaluation first."""
     recipe = SMOKE[name]

@@ -8,7 +8,8 @@ from unittest.mock import Mock
 import pytest
 import torch
 from filelock import FileLock
-from small import STEPS, TINY, SmallNet, commit_results, count_steps, made_up, running
+from made_up import commit_results, record
+from small import STEPS, TINY, SmallNet, count_steps, running
 
 from course_lib.data import Augment
 from course_lib.experiments import price, run
@@ -120,9 +121,9 @@ def test_a_new_start_that_dies_at_once_leaves_nothing_of_the_old_run(real, monke
 
 
 def test_a_run_without_a_price_is_told_what_it_took_elsewhere(real, capsys):
-    commit_results("tiny", made_up(seconds=600))
+    commit_results("tiny", record(seconds=600))
     found = run(TINY, real.rt, priced=False)
-    assert "tiny: took 10 minutes on a laptop, 2 threads" in capsys.readouterr().out
+    assert "tiny: took 10 minutes at best on a laptop" in capsys.readouterr().out
     assert found.price is None and found.record["reference_rates"] is None
     assert real.timed.call_count == 0
 
