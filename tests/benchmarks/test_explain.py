@@ -6,18 +6,16 @@ medians over the rounds; memory is the peak of what torch allocates during the c
 and pictures.
 """
 
-import statistics
 import sys
-import time
 from importlib.metadata import version
 
 import numpy as np
 import pytest
 import torch
 from pytorch_grad_cam import GradCAM
-from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import this_cpu
+from benchmarks.test_lambda import in_turn, peak_megabytes
 from course_lib.experiments.record import RESULTS
 from course_lib.explain import explain
 from course_lib.files import write_json
@@ -56,36 +54,6 @@ def machine():
     write_json(RESULTS / "benchmarks" / "explain.json", record)
 
 
-def in_turn(sides: dict) -> dict[str, list[float]]:
-    """Seconds of each round of each side; the first round warms up and does not count."""
-    seconds = {name: [] for name in sides}
-    for number in range(ROUNDS + 1):
-        names = list(sides)
-        if number % 2 == 0:
-            names.reverse()  # whoever comes second finds warm caches
-
-        for name in names:
-            started = time.perf_counter()
-            sides[name]()
-            if number > 0:
-                seconds[name].append(time.perf_counter() - started)
-    return seconds
-
-
-def peak_megabytes(run) -> float:
-    """The highest sum of allocations and releases since the start of ``run``."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        run()
-    events = recorded.profiler.kineto_results.events()
-    allocations = [event for event in events if event.name() == "[memory]"]
-
-    held = peak = 0
-    for event in sorted(allocations, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
-    return peak / 2**20
-
-
 @pytest.mark.parametrize("name, side, pictures, bar", CASES)
 def test_grad_cam_outruns_pytorch_grad_cam_on_no_more_memory(name, side, pictures, bar):
     torch.manual_seed(0)
@@ -101,10 +69,8 @@ def test_grad_cam_outruns_pytorch_grad_cam_on_no_more_memory(name, side, picture
     ours, peers = (run() for run in sides.values())
     np.testing.assert_allclose(ours, peers, atol=1e-4)  # else two things would be compared
 
-    seconds = in_turn(sides)
-    ratio = statistics.median(
-        b / a for a, b in zip(seconds["ours"], seconds["pytorch-grad-cam"], strict=True)
-    )
+    seconds, ratios = in_turn(sides, ROUNDS)
+    ratio = ratios["pytorch-grad-cam"]
     model.zero_grad()  # those that the package leaves would hide what it allocates
     memory = {name: peak_megabytes(run) for name, run in sides.items()}
 
@@ -112,7 +78,7 @@ def test_grad_cam_outruns_pytorch_grad_cam_on_no_more_memory(name, side, picture
         "bar": bar,
         "missed": ratio < bar,
         "ratio": ratio,
-        "seconds": {name: statistics.median(each) for name, each in seconds.items()},
+        "seconds": seconds,
         "peak_megabytes": memory,
     }
     assert memory["ours"] <= memory["pytorch-grad-cam"]
