@@ -5,7 +5,18 @@ import sys
 from pathlib import Path
 
 from course_lib import runtime
-from course_lib.experiments import RECIPES, STUDIES, TRIALS, Recipe, Run, find_recipe, run
+from course_lib.experiments import (
+    RECIPES,
+    STUDIES,
+    SWEEPS,
+    TRIALS,
+    Recipe,
+    Run,
+    Sweep,
+    find_recipe,
+    run,
+    run_sweep,
+)
 from course_lib.files import CourseError, read_json, writable, write_json
 from course_lib.runtime import Runtime
 from course_lib.training import processes
@@ -36,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def _train(recipe: Recipe, asked: argparse.Namespace) -> int:
+def _train(recipe: Recipe | Sweep, asked: argparse.Namespace) -> int:
     rt = runtime.setup(asked.profile, asked.seed)
     is_first = processes.rank() == 0
     if is_first:
@@ -46,6 +57,12 @@ def _train(recipe: Recipe, asked: argparse.Namespace) -> int:
     path = _path(asked.out, recipe, rt) if asked.out and is_first else None
     if path:
         _refuse_what_cannot_be_written(path, rt)
+
+    if isinstance(recipe, Sweep):
+        record = run_sweep(recipe, rt)
+        if path:
+            _write(record, path)
+        return 0
 
     finished = run(
         recipe, rt, resume=asked.resume, tensorboard=asked.tensorboard, priced=asked.price
@@ -70,12 +87,14 @@ def _in_words(recipe: Recipe, finished: Run) -> str:
     return f"{recipe.name}: {seen}; {minutes:.1f} minutes{cost}"
 
 
-def _path(out: Path, recipe: Recipe, rt: Runtime) -> Path:
+def _path(out: Path, recipe: Recipe | Sweep, rt: Runtime) -> Path:
     folder = out
     if recipe.name in TRIALS:
         folder = out / "ablations"
     if recipe.name in STUDIES:
         folder = out / "studies"
+    if recipe.name in SWEEPS:
+        folder = out / "sweeps"
     return folder / recipe.name / f"{rt.profile}-seed{rt.seed}.json"
 
 
@@ -152,7 +171,7 @@ def _seed(text: str) -> int:
 
 
 def _list_of_recipes() -> str:
-    recipes = RECIPES | TRIALS | STUDIES
+    recipes = RECIPES | TRIALS | STUDIES | SWEEPS
     width = max(map(len, recipes)) + 2
     return "\n".join(f"{recipe.name:{width}}{recipe.about}" for recipe in recipes.values())
 
