@@ -41,14 +41,21 @@ def _read_numbers(result: Any, expected: int, kind: str) -> torch.Tensor:
     if not isinstance(result, list | tuple):
         raise Unreadable(f"it returns a {type(result).__name__}, expected a list of numbers")
 
-    for entry in result:
-        if isinstance(entry, str) or not hasattr(entry, "__float__"):
-            raise Unreadable(f"the list holds a {type(entry).__name__}, expected numbers")
+    numbers = [_number(entry) for entry in result]
     if len(result) != expected:
         kinds = kind if len(result) == 1 else f"{kind}s"
         raise Unreadable(f"it returns {len(result)} {kinds}, expected {expected}")
 
-    return torch.tensor([float(entry) for entry in result], dtype=torch.float64)
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+def _number(entry: Any) -> float:
+    try:
+        if not isinstance(entry, str):
+            return float(entry)
+    except (TypeError, ValueError, RuntimeError):  # the last of a tensor of several
+        pass
+    raise Unreadable(f"the list holds a {type(entry).__name__}, expected numbers")
 
 
 # --- sgd_step -----------------------------------------------------------------------------------
@@ -63,12 +70,12 @@ def sgd_step(
     weight_decay: float = 0.0,
     nesterov: bool = False,
 ) -> None:
-    """One step of SGD with momentum, as torch.optim.SGD makes it: no copies, and no graph.
+    """One step of SGD with momentum, in place, as torch.optim.SGD makes it.
 
-    For each tensor: g = gradient + weight_decay · weight, then v = momentum · v + g, then the
-    weight loses lr · v, or with Nesterov lr · (g + momentum · v).
-    velocities: the v of the step before, zeros at first. Weights and velocities are changed in
-    place, gradients are not, and nothing is returned.
+    For each tensor: g = gradient + weight_decay · weight, then v = momentum · v + g, and then
+    weight = weight − lr · v, or with nesterov weight − lr · (g + momentum · v).
+    velocities: the v of each tensor from the step before, zeros at first. Changes weights and
+    velocities, out of autograd's sight; leaves gradients as they are, and returns nothing.
     """
     with torch.no_grad():  # a step is no part of what is differentiated
         for weight, gradient, velocity in zip(weights, gradients, velocities, strict=True):
@@ -543,7 +550,7 @@ def _(start, end, steps):
 
 
 @RANGE_RATES.mistake(
-    "the factor is divided by the number of steps; of factors that multiply it takes a root"
+    "the factor is divided by the number of steps; factors multiply, so take a root"
 )
 def _(start, end, steps):
     return start * (end / start / (steps - 1)) ** np.arange(float(steps))
@@ -648,12 +655,12 @@ def _(losses, share=0.05):
     return share * np.array(losses) + (1 - share) * before
 
 
-@SMOOTH.mistake("the last smoothed one in full is kept; it has the share 1 − share")
+@SMOOTH.mistake("the last smoothed one is kept in full; its share is 1 − share")
 def _(losses, share=0.05):
     return _smoothed(losses, losses[0], 1, share)
 
 
-@SMOOTH.mistake("the new loss in full is added; it has the share `share`")
+@SMOOTH.mistake("the new loss is added in full; its share is `share`")
 def _(losses, share=0.05):
     return _smoothed(losses, losses[0], 1 - share, 1)
 
@@ -1075,6 +1082,14 @@ def _(rate, share, start, end, steps):
     return max(start, rate / _lag(share)) if share < 1 else rate / 1e-9
 
 
+@TAKE_OFF_LAG.mistake(
+    "between two steps the rate is read off a straight line; it is divided by a part of the factor"
+)
+def _(rate, share, start, end, steps):
+    place = math.log(rate / start) / math.log(_growth(start, end, steps))
+    return np.interp(place - _lag(share), np.arange(steps), np.geomspace(start, end, steps))
+
+
 @TAKE_OFF_LAG.mistake("the rate is multiplied with the share; the lag is a number of steps")
 def _(rate, share, start, end, steps):
     return max(start, rate * share)
@@ -1109,7 +1124,7 @@ def cycle_momentum(
 
     step: 0..total_steps − 1. The momentum is the highest at step 0, the lowest at the rate's peak,
     step warm_up · total_steps − 1 (not rounded, so perhaps between two steps), and the highest at
-    the last step again.
+    the last step again. Source: torch's OneCycleLR with anneal_strategy="linear".
     """
     peak_step = warm_up * total_steps - 1
     last_step = total_steps - 1

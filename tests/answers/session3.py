@@ -386,8 +386,9 @@ def lists_as_if_they_were_tensors(
 
 @wrong("sgd_step", "does not come to an end")
 def pops_nothing(weights, gradients, velocities, lr, *rest):
-    while weights:
-        weights[0].data -= lr * gradients[0]
+    left = len(weights)
+    while left > 0:
+        lr = lr / 2
 
 
 # --- range_rates --------------------------------------------------------------------------------
@@ -555,6 +556,11 @@ def appended(start, end, steps):
     return [rates.append(rate) for rate in np.geomspace(start, end, steps)]
 
 
+@wrong("range_rates", "the list holds a Tensor, expected numbers")
+def a_list_of_tensors(start, end, steps):
+    return [torch.logspace(math.log10(start), math.log10(end), steps)] * steps
+
+
 @wrong("range_rates", "does not come to an end")
 def never_grows(start, end, steps):
     rates, rate = [], start
@@ -682,12 +688,12 @@ def only_the_last_one(losses, share=0.05):
     return ema(losses, share)[-1]
 
 
-@wrong("smooth", "last smoothed one in full")
+@wrong("smooth", "last smoothed one is kept in full")
 def adds_up(losses, share=0.05):
     return list(accumulate(losses, lambda last, new: last + share * new))
 
 
-@wrong("smooth", "new loss in full")
+@wrong("smooth", "new loss is added in full")
 def adds_the_new_one_in_full(losses, share=0.05):
     return list(accumulate(losses, lambda last, new: (1 - share) * last + new))
 
@@ -1075,6 +1081,13 @@ def ten_times_a_step_here(rate, share, start, end, steps):
 @wrong("take_off_lag", "start is left out of the ratio")
 def ratio_without_start(rate, share, start, end, steps):
     return max(start, rate / end ** ((1 - share) / share / (steps - 1)))
+
+
+@wrong("take_off_lag", "read off a straight line")
+def interpolated_between_the_rates(rate, share, start, end, steps):
+    rates = np.geomspace(start, end, steps)
+    step = np.interp(np.log(rate), np.log(rates), range(steps))
+    return np.interp(step - (1 - share) / share, range(steps), rates)
 
 
 @wrong("take_off_lag", "multiplied with the share")
