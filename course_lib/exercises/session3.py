@@ -26,7 +26,7 @@ class Given(list):
 def _expect_unchanged(given: Given, name: str) -> None:
     if tuple(given) != given.at_first:
         raise Unreadable(
-            f"it changes the list `{name}`, which is drawn and read again; begin a list of its own"
+            f"it changes the list `{name}`, which is needed again as it was; begin a list of its own"
         )
 
 
@@ -74,8 +74,9 @@ def sgd_step(
 
     For each tensor: g = gradient + weight_decay · weight, then v = momentum · v + g, and then
     weight = weight − lr · v, or with nesterov weight − lr · (g + momentum · v).
-    velocities: the v of each tensor from the step before, zeros at first. Changes weights and
-    velocities, out of autograd's sight; leaves gradients as they are, and returns nothing.
+    velocities: the v of each tensor from the step before, zeros at first. Runs under
+    torch.no_grad(), changes weights and velocities, leaves gradients as they are, and returns
+    nothing.
     """
     with torch.no_grad():  # a step is no part of what is differentiated
         for weight, gradient, velocity in zip(weights, gradients, velocities, strict=True):
@@ -309,19 +310,16 @@ for _cause, _difference in _WRONG_STEPS:
     SGD_STEP.mistake(_cause)(partial(_wrong_sgd, **_difference))
 
 
-def _wrong_order(*causes: str) -> Callable:
+def _wrong_order(cause: str) -> Callable:
     """Decorator for what is done with one tensor, in another order than the right one."""
 
     def note(change: Callable) -> Callable:
-        def mistaken(
-            weights, gradients, velocities, lr, momentum=0.9, weight_decay=0.0, nesterov=False
-        ):
+        @SGD_STEP.mistake(cause)
+        def _(weights, gradients, velocities, lr, momentum=0.9, weight_decay=0.0, nesterov=False):
             with torch.no_grad():
                 for tensors in zip(weights, gradients, velocities, strict=True):
                     change(*tensors, lr, momentum, weight_decay, nesterov)
 
-        for cause in causes:
-            SGD_STEP.mistake(cause)(mistaken)
         return change
 
     return note

@@ -291,8 +291,7 @@ def velocity_too_late(
 
 
 @wrong("sgd_step", "only the first tensor")
-def return_inside_the_loop(*args, **kwargs):
-    weights, gradients, velocities, *rest = args
+def return_inside_the_loop(weights, gradients, velocities, *rest):
     return decorated_and_copied(weights[:1], gradients[:1], velocities[:1], *rest)
 
 
