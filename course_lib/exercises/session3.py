@@ -26,7 +26,7 @@ class Given(list):
 def _expect_unchanged(given: Given, name: str) -> None:
     if tuple(given) != given.at_first:
         raise Unreadable(
-            f"it changes the list `{name}`, which is needed again as it was; begin a list of its own"
+            f"it changes the list `{name}`, needed again as it was; begin a list of its own"
         )
 
 
