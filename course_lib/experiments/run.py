@@ -76,7 +76,7 @@ def run(
     # an hour on toy shapes would teach nothing more than half a minute
     if rt.profile == "smoke" or not train.is_real:
         recipe, kept = recipe.for_smoke(), KeptNowhere()
-        train = train.every(2)
+        train = train.every(4)
     else:
         kept = Kept(Path(folder or runs_home()), recipe, rt)
 
