@@ -104,7 +104,7 @@ def test_a_smoke_run_leaves_a_whole_record_that_says_it_is_not_real(smoke_run):
     assert (found["recipe"], found["seed"], found["profile"]) == ("tiny_imagenet_quick", 3, "smoke")
     assert (found["train_images"], found["val_images"], found["epochs"]) == (128, 50, 2)
     assert found["versions"]["torch"] == torch.__version__
-    assert found["settings"]["batch_size"] == 32, "as it was run, not as it stands in the recipe"
+    assert found["settings"]["batch_size"] == 16, "as it was run, not as it stands in the recipe"
     assert json.loads(json.dumps(found)) == found, "plain data"
 
 
