@@ -393,7 +393,7 @@ def options_of(name):
     known = model_options(name)
     options = [{}, *(each for each in OPTIONS + OF_LAMBDA if each.keys() <= known.keys())]
 
-    if known["zero_init_residual"]:
+    if known.get("zero_init_residual"):
         options.remove({"shortcut": "none"})
     return options
 
@@ -401,7 +401,12 @@ def options_of(name):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name, options",
-    [(name, options) for name in NAMES if name != "session_resnet" for options in options_of(name)],
+    [
+        (name, options)
+        for name in NAMES
+        if "session_resnet" not in name
+        for options in options_of(name)
+    ],
     ids=lambda value: show(value) or value,
 )
 def test_every_network_lives_with_every_option(name, options):

@@ -118,7 +118,7 @@ class Recipe:
 
     def for_smoke(self) -> "Recipe":
         """The same training in seconds: two epochs in small batches, the last at its own size."""
-        batch_size = 32  # thirty steps an epoch: enough for the norms' running statistics
+        batch_size = 16  # thirty steps an epoch: enough for the norms' running statistics
         first = max(32, self.sizes[-1] // 2)  # smaller ones would leave maps of a single pixel
 
         # As large a rate as fits the batch, and of that a quarter: sixty steps leave no time to

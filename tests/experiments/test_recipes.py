@@ -211,6 +211,6 @@ def test_a_recipe_builds_what_its_fields_say():
 def test_the_smoke_form_is_two_epochs_in_small_batches_at_a_gentle_rate(name, sizes):
     recipe = find_recipe(name)
     smoke = recipe.for_smoke()
-    assert smoke.sizes == sizes and smoke.batch_size == 32
+    assert smoke.sizes == sizes and smoke.batch_size == 16
     assert smoke.lr / smoke.batch_size == pytest.approx(recipe.lr / recipe.batch_size / 4)
     assert smoke.name == recipe.name and smoke.augment == recipe.augment
