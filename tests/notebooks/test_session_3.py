@@ -1,0 +1,135 @@
+"""What session 3 shows of rates, range tests and the library is so."""
+
+import ast
+import math
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from rules import ROOT, SOLUTION, markdown, read
+from torch import nn
+
+from course_lib import runtime
+from course_lib.exercises import EXERCISES, session3
+from course_lib.training import lr_finder
+
+NOTEBOOK = ROOT / "notebooks" / "03_lr_finder.ipynb"
+SECOND = ROOT / "notebooks" / "02_tinyimagenet_onecycle.ipynb"
+
+
+def cell_with(text, path=NOTEBOOK):
+    (source,) = [cell.source for cell in read(path).cells if text in cell.source]
+    return source
+
+
+def shown(*texts):
+    """The names that these cells of the notebook define; the reference stands for an exercise."""
+    names = {"nn": nn, "F": F, "torch": torch, "np": np, "math": math, "runtime": runtime}
+    names["rt"] = SimpleNamespace(device=torch.device("cpu"))
+    names |= {name: task.reference for name, task in EXERCISES.items()}
+    for text in texts:
+        exec(cell_with(text), names)
+    return names
+
+
+def in_view():
+    """The text that a reader sees without opening anything."""
+    return re.sub(r"<details>.*?</details>", "", markdown(read(NOTEBOOK)), flags=re.DOTALL)
+
+
+def test_set_up_is_the_same_in_every_session():
+    assert cell_with("find_spec") == cell_with("find_spec", SECOND)
+
+
+def test_each_exercise_of_the_session_stands_in_the_notebook_once_in_order():
+    called = re.findall(r'= exercise\("(\w+)"', "\n".join(c.source for c in read(NOTEBOOK).cells))
+    assert called == [task.name for task in session3.EXERCISES]
+
+
+def test_the_solutions_shown_are_those_of_the_library():
+    """Word for word, so that what is read is what the checker holds answers against."""
+    for source in SOLUTION.findall(markdown(read(NOTEBOOK))):
+        (definition,) = ast.parse(source).body
+        reference = getattr(session3, definition.name)
+        theirs = ast.parse(_source_of(reference)).body[0]
+        assert ast.dump(definition) == ast.dump(theirs), definition.name
+
+
+def _source_of(function):
+    import inspect
+
+    return inspect.getsource(function)
+
+
+# --- what a rate does -----------------------------------------------------------------------------
+
+
+def test_a_valley_holds_up_to_the_limit_that_the_words_name():
+    """2 / h without momentum, 2 (1 + m) / h with it: h is 100."""
+    steps_down = shown("def steps_down(")["steps_down"]
+    for momentum, limit in ((0.0, 0.02), (0.9, 0.038)):
+        assert "steps" in steps_down(0.98 * limit, momentum)
+        assert steps_down(1.02 * limit, momentum) == "lost"
+
+
+def test_with_momentum_low_rates_go_about_ten_times_as_fast():
+    steps_down = shown("def steps_down(")["steps_down"]
+    with_it = int(steps_down(0.0005, 0.9).split()[0])
+    without = int(steps_down(0.005, 0.0).split()[0])
+    assert with_it == pytest.approx(without, rel=0.1), "a tenth of the rate, as many steps"
+
+
+# --- the range test by hand -----------------------------------------------------------------------
+
+
+def made_up_batches(count=30, size=16):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(count, size, 3, 32, 32, generator=generator)
+    labels = torch.randint(10, (count, size), generator=generator)
+    return list(zip(x, labels, strict=True))
+
+
+@pytest.mark.parametrize("norms", [False, True])
+def test_the_test_by_hand_is_the_librarys(norms):
+    names = shown("def small_network(", "def range_test(")
+    batches, rates = made_up_batches(), session3.range_rates(0.001, 10, 30)
+
+    raw = names["range_test"](names["fresh"](norms=norms), batches, rates)
+
+    def sgd(model):
+        return torch.optim.SGD(model.parameters(), 0.001, momentum=0.9)
+
+    found = lr_finder.range_test(names["fresh"](norms=norms), batches, sgd, end_lr=10, steps=30)
+    n = len(found.lrs)
+    assert found.lrs == pytest.approx(rates[:n], rel=1e-12)
+    assert found.losses == pytest.approx(session3.smooth(raw)[:n], rel=1e-5)
+
+
+# --- the lag --------------------------------------------------------------------------------------
+
+
+def test_the_lag_of_a_straight_fall_is_19_steps_and_that_of_a_sudden_one_none():
+    straight = [2.3] * 30 + [2.3 - 0.01 * step for step in range(300)]
+    smoothed = session3.smooth(straight)
+    assert smoothed[329] == pytest.approx(straight[329 - 19], abs=1e-4)
+
+    sudden = np.array([2.3] * 60 + [1.3] * 60)
+    seen = np.gradient(session3.smooth(sudden.tolist())).argmin()
+    assert abs(seen - np.gradient(sudden).argmin()) <= 1
+
+
+def test_19_steps_are_a_factor_of_about_six():
+    factor = 10_000 ** (lr_finder.lag() / 99)
+    assert round(factor, 1) == 5.9
+    assert round(10 ** (6 * 19 / 99)) == 14, "question 3"
+
+
+# --- words under a result -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", ["not tested", "was not tried", "is not measured here", "TODO"])
+def test_nothing_is_left_open_in_words(words):
+    assert words not in markdown(read(NOTEBOOK))
