@@ -6,6 +6,7 @@ numbers themselves. pyplot is never touched: no figure stays open, and none appe
 - ``charts.py``: curves and bars
 - ``diagrams.py``: blocks and networks, from the modules themselves
 - ``galleries.py``: pictures of pictures
+- ``rates.py``: range tests, and sweeps over learning rates
 - ``picture.py``: the style, and the PNG with its text
 - ``words.py``: numbers and names as they are written
 """
@@ -24,6 +25,7 @@ from course_lib.plots.charts import (
 from course_lib.plots.diagrams import block_diagram, block_diagrams, network_diagram
 from course_lib.plots.galleries import augmentation_gallery, cam_grid, gallery, wrong
 from course_lib.plots.picture import Picture
+from course_lib.plots.rates import range_curves, sweeps
 
 __all__ = [
     "Picture",
@@ -40,7 +42,9 @@ __all__ = [
     "lr_range",
     "network_diagram",
     "per_class",
+    "range_curves",
     "schedules",
+    "sweeps",
     "training_curves",
     "wrong",
 ]
