@@ -58,20 +58,19 @@ def _train(recipe: Recipe | Sweep, asked: argparse.Namespace) -> int:
     if path:
         _refuse_what_cannot_be_written(path, rt)
 
+    how = {"resume": asked.resume, "tensorboard": asked.tensorboard}
     if isinstance(recipe, Sweep):
-        record = run_sweep(recipe, rt)
-        if path:
-            _write(record, path)
-        return 0
-
-    finished = run(
-        recipe, rt, resume=asked.resume, tensorboard=asked.tensorboard, priced=asked.price
-    )
+        record = run_sweep(recipe, rt, **how)
+        said = _sweep_in_words(record)
+    else:
+        finished = run(recipe, rt, priced=asked.price, **how)
+        record = finished.record
+        said = _in_words(recipe, finished)
 
     if is_first:
-        print(_in_words(recipe, finished))
+        print(said)
     if path:
-        _write(finished.record, path)
+        _write(record, path)
     return 0
 
 
@@ -85,6 +84,15 @@ def _in_words(recipe: Recipe, finished: Run) -> str:
     minutes = finished.record["seconds"] / 60
     cost = "" if finished.price is None else f", price {finished.price:.3f}"
     return f"{recipe.name}: {seen}; {minutes:.1f} minutes{cost}"
+
+
+def _sweep_in_words(record: dict) -> str:
+    each = []
+    for trained in record["runs"]:
+        history = trained["history"]
+        top1 = f"{history[-1]['val_top1']:.1%}" if history else "diverged"
+        each.append(f"{trained['lr']:g}: {top1}")
+    return f"{record['sweep']}: tune split, last epoch, top-1 by peak rate: {', '.join(each)}"
 
 
 def _path(out: Path, recipe: Recipe | Sweep, rt: Runtime) -> Path:
@@ -156,7 +164,8 @@ def _parser() -> argparse.ArgumentParser:
         "--price",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="time the reference network, too, for minutes (default); --no-price leaves it out",
+        help="time the reference network, too, for minutes (default, but for sweeps); "
+        "--no-price leaves it out",
     )
     parser.add_argument(
         "--tensorboard", type=Path, metavar="DIR", help="folder for TensorBoard's curves"

@@ -7,6 +7,7 @@ numbers themselves. pyplot is never touched: no figure stays open, and none appe
 - ``descent.py``: one weight on a parabola
 - ``diagrams.py``: blocks and networks, from the modules themselves
 - ``galleries.py``: pictures of pictures
+- ``rates.py``: range tests, and sweeps over learning rates
 - ``picture.py``: the style, and the PNG with its text
 - ``words.py``: numbers and names as they are written
 """
@@ -26,6 +27,7 @@ from course_lib.plots.descent import descents
 from course_lib.plots.diagrams import block_diagram, block_diagrams, network_diagram
 from course_lib.plots.galleries import augmentation_gallery, cam_grid, gallery, wrong
 from course_lib.plots.picture import Picture
+from course_lib.plots.rates import range_curves, sweeps
 
 __all__ = [
     "Picture",
@@ -43,7 +45,9 @@ __all__ = [
     "lr_range",
     "network_diagram",
     "per_class",
+    "range_curves",
     "schedules",
+    "sweeps",
     "training_curves",
     "wrong",
 ]
