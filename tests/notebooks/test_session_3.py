@@ -1,6 +1,7 @@
 """What session 3 shows of rates, range tests and the library is so."""
 
 import ast
+import inspect
 import math
 import re
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from torch import nn
 
 from course_lib import runtime
 from course_lib.exercises import EXERCISES, session3
+from course_lib.experiments.sweep import committed
 from course_lib.training import lr_finder
 
 NOTEBOOK = ROOT / "notebooks" / "03_lr_finder.ipynb"
@@ -54,14 +56,8 @@ def test_the_solutions_shown_are_those_of_the_library():
     for source in SOLUTION.findall(markdown(read(NOTEBOOK))):
         (definition,) = ast.parse(source).body
         reference = getattr(session3, definition.name)
-        theirs = ast.parse(_source_of(reference)).body[0]
+        theirs = ast.parse(inspect.getsource(reference)).body[0]
         assert ast.dump(definition) == ast.dump(theirs), definition.name
-
-
-def _source_of(function):
-    import inspect
-
-    return inspect.getsource(function)
 
 
 # --- what a rate does -----------------------------------------------------------------------------
@@ -125,6 +121,31 @@ def test_19_steps_are_a_factor_of_about_six():
     factor = 10_000 ** (lr_finder.lag() / 99)
     assert round(factor, 1) == 5.9
     assert round(10 ** (6 * 19 / 99)) == 14, "question 3"
+
+
+# --- what we saw ----------------------------------------------------------------------------------
+
+
+def range_test_of(network):
+    """The committed range test on Imagenette: (rates, losses), and whether it came to its end."""
+    test = committed(f"sweeps.{network}_imagenette")["range_test"]
+    return np.array(test["lrs"]), np.array(test["losses"])
+
+
+def test_what_we_saw_of_three_networks_stands_in_the_records():
+    lrs, losses = range_test_of("sgd")
+    assert len(lrs) == 100
+    assert lrs[losses.argmin()] == pytest.approx(0.24, abs=0.005)
+    assert 0.005 < lrs[(losses < losses[0] - 0.03).argmax()] < 0.015, "fell from about 0.01 on"
+    assert losses[-10:].max() > math.log(10), "rose to the level of guessing"
+
+    lrs, losses = range_test_of("unnormed")
+    assert len(lrs) == 79 and 1e14 < losses[-1] < 1e15, "a number of fifteen digits"
+    assert losses[-10] < math.log(10), "within ten steps"
+
+    adam, losses = range_test_of("adam")
+    assert len(adam) == 100
+    assert adam[losses.argmin()] == pytest.approx(0.013, abs=0.0005)
 
 
 # --- words under a result -------------------------------------------------------------------------
