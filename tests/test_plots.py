@@ -6,6 +6,7 @@ import re
 from html import unescape
 from types import SimpleNamespace
 
+import made_up
 import matplotlib
 import numpy as np
 import pytest
@@ -142,6 +143,39 @@ EVERY = {
             "lowest value is 3.7",
             "fastest at 0.0735",
             "not this one",
+        ],
+    ),
+    "range_curves": (
+        lambda: plots.range_curves(
+            {
+                "<falls>": (
+                    made_up.sweep()["range_test"]["lrs"],
+                    made_up.sweep()["range_test"]["losses"],
+                ),
+                "linear": SimpleNamespace(lrs=[0.1, 0.2, 0.3], losses=[3.0, 2.0, 2.5]),
+            }
+        ),
+        [
+            "2 range tests",
+            "<falls>: rates from 1 to 5.76e17, loss from 5 to 8, lowest 2",
+            "minimum 5.5e11",
+            "linear: rates from 0.1 to 0.3, loss from 3 to 2.5, lowest 2; the loss does not fall",
+        ],
+    ),
+    "sweeps": (
+        lambda: plots.sweeps(
+            {
+                "one": made_up.sweep({2.0**30: 0.5, 2.0**38: 0.6, 2.0**40: None}),
+                "<two>": made_up.sweep(losses=np.linspace(1, 2, 60)),
+            }
+        ),
+        [
+            "2 sweeps",
+            "one: 3 peak rates from 1.07e9 to 1.1e12, top-1 at most 60.0 %, lowest loss at 2.75e11",
+            "1 training diverged",
+            "minimum 5.5e11",
+            "<two>: 3 peak rates from 0.1 to 0.4",
+            "minimum none",
         ],
     ),
     "schedules": (
