@@ -170,7 +170,8 @@ EVERY = {
         ),
         [
             "2 sweeps",
-            "one: 3 peak rates from 1.07e9 to 1.1e+12, top-1 at most 60.0 %, lowest loss at 2.75e+11",
+            "one: 3 peak rates from 1.07e9 to 1.1e+12, top-1 at most 60.0 %",
+            "lowest loss at 2.75e+11",
             "1 training diverged",
             "minimum 5.5e+11",
             "<two>: 3 peak rates from 0.1 to 0.4",
