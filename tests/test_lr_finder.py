@@ -495,6 +495,7 @@ def test_other_points_can_be_left_out_as_the_peer_leaves_them_out():
 METHODS = [
     "steepest slope",
     "steepest slope, lag taken off",
+    "steepest slope, smoothed both ways",
     "valley",
     "slide",
     "minimum / 10",
@@ -633,6 +634,20 @@ def test_a_kink_shows_19_steps_late_in_the_losses_that_a_test_keeps():
     meets = 599 + (5 - kept[-1]) / slope
     assert meets == pytest.approx(200 + lr_finder.lag(), abs=0.01)
     assert lr_finder.lag() == pytest.approx(19)
+
+
+@pytest.mark.parametrize("at", [45, 60, 75])
+@pytest.mark.parametrize("width", [2, 6])
+def test_smoothed_both_ways_the_steepest_slope_is_where_the_loss_itself_falls_fastest(at, width):
+    """A fall the same on both sides of its middle. Smoothed as a test keeps it, it is steepest some
+    steps too late, but fewer than the whole lag, which a short fall does not have."""
+    losses = 2.3 - 1.5 / (1 + np.exp(-(np.arange(121) - at) / width))
+    found = steps_of(smoothed(losses, lr_finder.SMOOTH), **WHOLE)
+
+    assert found["steepest slope, smoothed both ways"] == pytest.approx(at, abs=2)
+    late = found["steepest slope"] - at
+    assert 2 < late < 19
+    assert found["steepest slope, lag taken off"] == pytest.approx(at + late - 19)
 
 
 @pytest.mark.parametrize("share", [0, -0.1, 1.1, math.nan])

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from course_lib.data import BatchLoader, toy_shapes
-from course_lib.experiments.catalogue import RECIPES, STUDIES, TRIALS
+from course_lib.experiments.catalogue import RECIPES, STUDIES, SWEEPS, TRIALS
 from course_lib.runtime import Precision, seed_everything
 from course_lib.training import Callbacks, CrossEntropy, fit
 
@@ -30,7 +30,11 @@ BY_DEFAULT = [
     "imagenette_lambda_resnet50",
     "cifar10_resnet20",
 ]
-SMOKE = {name: recipe.for_smoke() for name, recipe in (RECIPES | TRIALS | STUDIES).items()}
+AT_THEIR_LOWEST = {name: sweep.at(min(sweep.rates)) for name, sweep in SWEEPS.items()}
+SMOKE = {
+    name: recipe.for_smoke()
+    for name, recipe in (RECIPES | TRIALS | STUDIES | AT_THEIR_LOWEST).items()
+}
 SMOKE_BY_DEFAULT = [
     "tiny_imagenet",
     "imagenette_resnet18",

@@ -42,7 +42,7 @@ def sweeps(records: Mapping[str, dict]) -> Picture:
     if not records:
         raise ValueError("sweeps(): expected at least one record of a sweep")
 
-    figure, panels = _panels(len(records), height=265, ratios=(2.1, 1))
+    figure, panels = _panels(len(records), height=285, ratios=(1.7, 1))
     said = []
 
     for (curve, strip), (title, record) in zip(panels, records.items(), strict=True):
@@ -76,9 +76,9 @@ def _accuracy_by_rate(ax: Axes, record: dict) -> None:
     rates, top1 = map(np.array, grades.reached(record))
     diverged = np.isin(rates, [each["lr"] for each in record["runs"] if not each["history"]])
 
-    ax.plot(rates, 100 * top1, "--", color=COLOURS[0], linewidth=1.2)
-    ax.plot(rates[~diverged], 100 * top1[~diverged], "o-", color=COLOURS[0])
-    ax.plot(rates[diverged], 100 * top1[diverged], "X", color=COLOURS[1], markersize=9, zorder=3)
+    ax.plot(rates, 100 * top1, "--", color=INK, linewidth=1.2)
+    ax.plot(rates[~diverged], 100 * top1[~diverged], "o-", color=INK)
+    ax.plot(rates[diverged], 100 * top1[diverged], "X", color=INK, markersize=9, zorder=3)
 
     ax.set(ylim=(-6, 110 * max(top1)), xscale="log")
     ax.tick_params(labelbottom=False)
@@ -107,12 +107,10 @@ def _mark(index: int) -> dict:
 
 def _meanings(rows: list[dict]) -> list:
     """What every mark stands for: the methods from top to bottom, in two columns."""
-    trained = Line2D([], [], color=COLOURS[0], marker="o", label="trained at this rate")
-    diverged = Line2D(
-        [], [], color=COLOURS[1], marker="X", markersize=9, linestyle="", label="diverged"
-    )
-    best = Line2D([], [], color=INK, linestyle=":", linewidth=1.2, label="best: lowest tune loss")
-    near = Patch(color=PALE, label=f"within a factor of {grades.NEAR} of it")
+    trained = Line2D([], [], color=INK, marker="o", label="trained at this rate")
+    diverged = Line2D([], [], color=INK, marker="X", markersize=9, linestyle="", label="diverged")
+    best = Line2D([], [], color=INK, linestyle=":", linewidth=1.2, label="lowest tune loss")
+    near = Patch(color=PALE, label=f"up to {grades.NEAR}× from it")
 
     methods = [Line2D([], [], label=row["method"], **_mark(i)) for i, row in enumerate(rows)]
     nothing = [Line2D([], [], linestyle="", label=" ")] * (len(methods) - 4)  # fills the column
@@ -156,9 +154,10 @@ def range_curves(tests: Mapping[str, object]) -> Picture:
 
     for (ax,), (title, (lrs, losses)) in zip(panels, curves.items(), strict=True):
         marks = _marks(lrs, losses)
-        ax.plot(lrs, losses, color=COLOURS[0])
-        for index, rate in enumerate(marks.values()):
-            ax.plot(rate, np.interp(rate, lrs, losses), **_mark(index + 1))
+        ax.plot(lrs, losses, color=INK)
+        for (name, rate), size in zip(marks.items(), (13, 10, 7, 9), strict=False):
+            at = np.interp(rate, lrs, losses)  # smaller ones on top of larger ones
+            ax.plot(rate, at, **_mark(lr_finder.METHODS.index(name)) | {"markersize": size})
 
         # the last losses may be huge: out of sight, so that the descent fills the panel
         descent = max(losses[0] - losses.min(), 0.05)
@@ -177,13 +176,18 @@ def range_curves(tests: Mapping[str, object]) -> Picture:
         ax.set_ylabel("smoothed loss")
     for (ax,) in panels[-2:]:
         ax.set_xlabel("learning rate")
-    names = [Line2D([], [], label=name, **_mark(i + 1)) for i, name in enumerate(READ)]
-    figure.legend(handles=names, loc="outside lower center", ncols=2)
+    names = [Line2D([], [], label=name, **_mark(lr_finder.METHODS.index(name))) for name in READ]
+    figure.legend(handles=names, loc="outside lower center")
 
     return Picture(figure, f"{words.count(tests, 'range test')}. {'. '.join(said)}")
 
 
-READ = ("steepest slope", "steepest slope, lag taken off", "minimum")
+READ = (
+    "steepest slope",
+    "steepest slope, lag taken off",
+    "steepest slope, smoothed both ways",
+    "minimum",
+)
 
 
 def _marks(lrs: np.ndarray, losses: np.ndarray) -> dict[str, float]:

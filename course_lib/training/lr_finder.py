@@ -26,6 +26,15 @@ from course_lib.training.step import Extras, Loss, Trainer, fp32, to_device, tra
 SMOOTH = 0.05  # the share that a new loss has in the smoothed one
 DIVERGED = 5  # times the lowest loss: the end
 SKIP_START, SKIP_END = 10, 5  # the first points are noise, the last ones divergence
+METHODS = (  # of reading a curve
+    "steepest slope",
+    "steepest slope, lag taken off",
+    "steepest slope, smoothed both ways",
+    "valley",
+    "slide",
+    "minimum / 10",
+    "minimum",
+)
 
 
 @dataclass(frozen=True)
@@ -197,30 +206,39 @@ def suggestions(
 ) -> dict[str, float]:
     """Method → the rate that it suggests, for a finished test as ``range_test`` gives it.
 
-    "steepest slope" and "minimum" are those of ``read``; without its lag the steepest slope stands
-    ``lag()`` steps earlier. Each is NaN where the loss does not fall, and so is slide on fewer than
-    16 points. Raises CourseError for too few points, as ``read`` does.
+    "steepest slope" and "minimum" are those of ``read``. Two ways mend the lag of the smoothing:
+    "lag taken off" goes back by ``lag()`` steps, as if every fall were a long and straight one;
+    "smoothed both ways" smooths once more, from the lowest point back to the first, and reads that
+    curve. Each is NaN where the loss does not fall, and so is slide on fewer than 16 points. Raises
+    CourseError for too few points, as ``read`` does.
 
     valley (from ESRI), slide (A. Chang) and minimum / 10: as fastai's ``lr_find`` defines them,
-    github.com/fastai/fastai, fastai/callback/schedule.py.
+    github.com/fastai/fastai, fastai/callback/schedule.py. Smoothed both ways: zero-phase filtering,
+    as in scipy.signal.filtfilt (Gustafsson 1996).
     """
     lrs, losses = _numbers(lrs, losses, skip_start, skip_end)
-    seen = losses[skip_start : len(losses) - skip_end]
-
     steepest = _steepest(losses, skip_start, skip_end)
-    falls = steepest is not None
+    if steepest is None:
+        return dict.fromkeys(METHODS, math.nan)
 
-    steps = {
-        "steepest slope": steepest if falls else math.nan,
-        "steepest slope, lag taken off": steepest - lag() if falls else math.nan,
-        "valley": skip_start + _valley(seen) if falls else math.nan,
-        "slide": skip_start + _slide(seen) if falls else math.nan,
+    seen = losses[skip_start : len(losses) - skip_end]
+    descent = losses[: _end_of_descent(losses, skip_start, skip_end)]
+    both_ways = np.gradient(_smoothed_back(descent)[skip_start:])
+
+    def rate(step: float) -> float:
+        """Of a step that may lie between two; of the first one for a step before it."""
+        return float(np.interp(step, range(len(lrs)), lrs))
+
+    minimum = lrs[_lowest(losses, skip_start)]
+    return {
+        "steepest slope": rate(steepest),
+        "steepest slope, lag taken off": rate(steepest - lag()),
+        "steepest slope, smoothed both ways": rate(skip_start + int(both_ways.argmin())),
+        "valley": rate(skip_start + _valley(seen)),
+        "slide": rate(skip_start + _slide(seen)),
+        "minimum / 10": minimum / 10,
+        "minimum": minimum,
     }
-    # a step may lie between two, and one before the first is the first
-    rates = {name: float(np.interp(step, range(len(lrs)), lrs)) for name, step in steps.items()}
-
-    minimum = lrs[_lowest(losses, skip_start)] if falls else math.nan
-    return rates | {"minimum / 10": minimum / 10, "minimum": minimum}
 
 
 def lag(share: float = SMOOTH) -> float:
@@ -238,11 +256,28 @@ def _lowest(losses: list[float], skip_start: int) -> int:
 
 def _steepest(losses: list[float], skip_start: int, skip_end: int) -> int | None:
     """The step of the steepest fall before the lowest point; None where there is no fall."""
-    lowest = _lowest(losses, skip_start)
-    end = min(max(lowest + 1, skip_start + 2), len(losses) - skip_end)
-
+    end = _end_of_descent(losses, skip_start, skip_end)
     slopes = np.gradient(np.array(losses[skip_start:end]))
     return skip_start + int(slopes.argmin()) if slopes.min() < 0 else None
+
+
+def _end_of_descent(losses: list[float], skip_start: int, skip_end: int) -> int:
+    """Behind the lowest point; two points tell a slope."""
+    lowest = _lowest(losses, skip_start)
+    return min(max(lowest + 1, skip_start + 2), len(losses) - skip_end)
+
+
+def _smoothed_back(losses: list[float], share: float = SMOOTH) -> np.ndarray:
+    """The mean that forgets slowly, from the last loss to the first: it runs ahead of the losses by
+    as much as theirs trails behind.
+    """
+    total = weight = 0.0
+    means = []
+    for loss in reversed(losses):
+        total = share * loss + (1 - share) * total
+        weight = share + (1 - share) * weight
+        means.append(total / weight)  # a true mean from its first loss on
+    return np.array(means[::-1])
 
 
 def _valley(losses: list[float]) -> int:
