@@ -15,7 +15,8 @@ from torch import nn
 
 from course_lib import runtime
 from course_lib.exercises import EXERCISES, session3
-from course_lib.experiments.sweep import committed
+from course_lib.experiments import SWEEPS
+from course_lib.experiments.sweep import committed, grade, reached
 from course_lib.training import lr_finder
 
 NOTEBOOK = ROOT / "notebooks" / "03_lr_finder.ipynb"
@@ -146,6 +147,53 @@ def test_what_we_saw_of_three_networks_stands_in_the_records():
     adam, losses = range_test_of("adam")
     assert len(adam) == 100
     assert adam[losses.argmin()] == pytest.approx(0.013, abs=0.0005)
+
+
+@pytest.fixture(scope="module")
+def graded():
+    """Sweep → (method → its row), for all six."""
+    return {name: {row["method"]: row for row in grade(committed(name))} for name in SWEEPS}
+
+
+def lost(graded, method):
+    return [rows[method]["cost"] for rows in graded.values()]
+
+
+def test_half_the_steepest_slope_is_within_a_factor_of_three_of_the_best_in_every_sweep(graded):
+    for name, rows in graded.items():
+        assert 1 / 3 <= rows["steepest slope"]["factor"] / 2 <= 3, name
+
+
+def test_the_two_that_lose_least_are_those_that_the_words_name(graded):
+    methods = next(iter(graded.values()))
+    mean = {method: np.mean(lost(graded, method)) for method in methods}
+    both = {"steepest slope", "steepest slope, smoothed both ways"}
+    assert set(sorted(mean, key=mean.get)[:2]) == both
+    assert abs(np.subtract(*[mean[method] for method in both])) < 0.001, "about the same"
+
+    late, early = ([rows[method]["factor"] for rows in graded.values()] for method in sorted(both))
+    assert sum(factor > 3 for factor in late) == 1 and min(late) > 1 / 3
+    assert sum(factor < 1 / 3 for factor in early) == 1 and max(early) < 3
+
+
+def test_the_whole_lag_is_too_much_in_all_sweeps_but_one(graded):
+    steep = lost(graded, "steepest slope")
+    corrected = lost(graded, "steepest slope, lag taken off")
+    assert sum(one < other for one, other in zip(corrected, steep, strict=True)) == 1
+
+
+def test_with_norms_the_minimum_is_four_to_thirteen_times_too_high(graded):
+    factors = [rows["minimum"]["factor"] for name, rows in graded.items() if "unnormed" not in name]
+    assert (round(min(factors)), round(max(factors))) == (4, 13)
+
+
+def test_without_norms_there_is_a_cliff():
+    rates, top1 = reached(committed("sweeps.unnormed_imagenette"))
+    assert rates[6] / rates[5] == 2.5 and top1[5] == max(top1) and top1[6] < top1[5] / 2
+    assert not committed("sweeps.unnormed_imagenette")["runs"][-1]["history"], "ended in NaN"
+
+    rates, top1 = reached(committed("sweeps.sgd_imagenette"))
+    assert rates[-1] / rates[0] == 200
 
 
 # --- words under a result -------------------------------------------------------------------------
