@@ -29,12 +29,14 @@ def cell_with(text, path=NOTEBOOK):
 
 
 def shown(*texts):
-    """The names that these cells of the notebook define; the reference stands for an exercise."""
+    """The functions that these cells of the notebook define, the exercises by their references."""
     names = {"nn": nn, "F": F, "torch": torch, "np": np, "math": math, "runtime": runtime}
     names["rt"] = SimpleNamespace(device=torch.device("cpu"))
     names |= {name: task.reference for name, task in EXERCISES.items()}
     for text in texts:
-        exec(cell_with(text), names)
+        cell = ast.parse(cell_with(text))
+        cell.body = [part for part in cell.body if isinstance(part, ast.FunctionDef)]
+        exec(compile(cell, text, "exec"), names)
     return names
 
 
