@@ -4,6 +4,7 @@ Each function returns a :class:`Picture`, which carries a text of what it shows,
 numbers themselves. pyplot is never touched: no figure stays open, and none appears twice.
 
 - ``charts.py``: curves and bars
+- ``descent.py``: one weight on a parabola
 - ``diagrams.py``: blocks and networks, from the modules themselves
 - ``galleries.py``: pictures of pictures
 - ``rates.py``: range tests, and sweeps over learning rates
@@ -22,6 +23,7 @@ from course_lib.plots.charts import (
     schedules,
     training_curves,
 )
+from course_lib.plots.descent import descents
 from course_lib.plots.diagrams import block_diagram, block_diagrams, network_diagram
 from course_lib.plots.galleries import augmentation_gallery, cam_grid, gallery, wrong
 from course_lib.plots.picture import Picture
@@ -36,6 +38,7 @@ __all__ = [
     "cam_grid",
     "confusions",
     "depth",
+    "descents",
     "gallery",
     "gradient_norms",
     "history",
