@@ -197,7 +197,7 @@ def test_the_names_are_those_of_the_papers():
 
     preact = [f"preact_{name}" for name in plain]
     lambdas = [f"lambda_resnet{depth}" for depth in (18, 26, 34, 50, 101, 152)]
-    others = ["se_resnet18", "se_resnet50", "session_resnet"]
+    others = ["se_resnet18", "se_resnet50", "session_resnet", "session_resnet_unnormed"]
     assert NAMES == sorted([*plain, *preact, *lambdas, *others])
 
 

@@ -94,14 +94,14 @@ def made_up_batches(count=30, size=16):
 @pytest.mark.parametrize("norms", [False, True])
 def test_the_test_by_hand_is_the_librarys(norms):
     names = shown("def small_network(", "def range_test(")
-    batches, rates = made_up_batches(), session3.range_rates(0.001, 10, 30)
+    batches, rates = made_up_batches(), session3.range_rates(0.001, 1, 30)
 
     raw = names["range_test"](names["fresh"](norms=norms), batches, rates)
 
     def sgd(model):
         return torch.optim.SGD(model.parameters(), 0.001, momentum=0.9)
 
-    found = lr_finder.range_test(names["fresh"](norms=norms), batches, sgd, end_lr=10, steps=30)
+    found = lr_finder.range_test(names["fresh"](norms=norms), batches, sgd, end_lr=1, steps=30)
     n = len(found.lrs)
     assert found.lrs == pytest.approx(rates[:n], rel=1e-12)
     assert found.losses == pytest.approx(session3.smooth(raw)[:n], rel=1e-5)
