@@ -5,7 +5,18 @@ import sys
 from pathlib import Path
 
 from course_lib import runtime
-from course_lib.experiments import RECIPES, STUDIES, TRIALS, Recipe, Run, find_recipe, run
+from course_lib.experiments import (
+    RECIPES,
+    STUDIES,
+    SWEEPS,
+    TRIALS,
+    Recipe,
+    Run,
+    Sweep,
+    find_recipe,
+    run,
+    run_sweep,
+)
 from course_lib.files import CourseError, read_json, writable, write_json
 from course_lib.runtime import Runtime
 from course_lib.training import processes
@@ -36,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def _train(recipe: Recipe, asked: argparse.Namespace) -> int:
+def _train(recipe: Recipe | Sweep, asked: argparse.Namespace) -> int:
     rt = runtime.setup(asked.profile, asked.seed)
     is_first = processes.rank() == 0
     if is_first:
@@ -47,14 +58,19 @@ def _train(recipe: Recipe, asked: argparse.Namespace) -> int:
     if path:
         _refuse_what_cannot_be_written(path, rt)
 
-    finished = run(
-        recipe, rt, resume=asked.resume, tensorboard=asked.tensorboard, priced=asked.price
-    )
+    how = {"resume": asked.resume, "tensorboard": asked.tensorboard}
+    if isinstance(recipe, Sweep):
+        record = run_sweep(recipe, rt, **how)
+        said = _sweep_in_words(record)
+    else:
+        finished = run(recipe, rt, priced=asked.price, **how)
+        record = finished.record
+        said = _in_words(recipe, finished)
 
     if is_first:
-        print(_in_words(recipe, finished))
+        print(said)
     if path:
-        _write(finished.record, path)
+        _write(record, path)
     return 0
 
 
@@ -70,12 +86,23 @@ def _in_words(recipe: Recipe, finished: Run) -> str:
     return f"{recipe.name}: {seen}; {minutes:.1f} minutes{cost}"
 
 
-def _path(out: Path, recipe: Recipe, rt: Runtime) -> Path:
+def _sweep_in_words(record: dict) -> str:
+    each = []
+    for trained in record["runs"]:
+        history = trained["history"]
+        top1 = f"{history[-1]['val_top1']:.1%}" if history else "diverged"
+        each.append(f"{trained['lr']:g}: {top1}")
+    return f"{record['sweep']}: tune split, last epoch, top-1 by peak rate: {', '.join(each)}"
+
+
+def _path(out: Path, recipe: Recipe | Sweep, rt: Runtime) -> Path:
     folder = out
     if recipe.name in TRIALS:
         folder = out / "ablations"
     if recipe.name in STUDIES:
         folder = out / "studies"
+    if recipe.name in SWEEPS:
+        folder = out / "sweeps"
     return folder / recipe.name / f"{rt.profile}-seed{rt.seed}.json"
 
 
@@ -137,7 +164,8 @@ def _parser() -> argparse.ArgumentParser:
         "--price",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="time the reference network, too, for minutes (default); --no-price leaves it out",
+        help="time the reference network, too, for minutes (default, but for sweeps); "
+        "--no-price leaves it out",
     )
     parser.add_argument(
         "--tensorboard", type=Path, metavar="DIR", help="folder for TensorBoard's curves"
@@ -152,7 +180,7 @@ def _seed(text: str) -> int:
 
 
 def _list_of_recipes() -> str:
-    recipes = RECIPES | TRIALS | STUDIES
+    recipes = RECIPES | TRIALS | STUDIES | SWEEPS
     width = max(map(len, recipes)) + 2
     return "\n".join(f"{recipe.name:{width}}{recipe.about}" for recipe in recipes.values())
 

@@ -1,5 +1,7 @@
 """Records of runs that nobody made, to draw tables, prices and forecasts from."""
 
+import numpy as np
+
 from course_lib.experiments import record as records
 from course_lib.files import write_json
 
@@ -39,6 +41,39 @@ def record(top1=0.5, seconds=2000.0, rate=50.0, **changes):
         "steps": [],
         "final": {"val_loss": 2.5, "val_top1": top1, "val_top5": top1 + 0.2},
         "commit": None,
+    } | changes
+
+
+def sweep(reached=None, losses=None, **changes):
+    """A made-up sweep: peak rate → tune top-1, None where it diverged. Its range test doubles the
+    rate at every step; the loss is level, falls from step 10 to step 39 and rises. The tune loss is
+    1 - top-1.
+    """
+    if losses is None:
+        falling = 5 - 0.1 * np.arange(1, 31)
+        losses = [*np.full(10, 5.0), *falling, *(2 + 0.3 * np.arange(1, 21))]
+
+    runs = []
+    for rate, top1 in (reached or {0.1: 0.5, 0.2: 0.6, 0.4: 0.3}).items():
+        row = {"epoch": 1, "train_loss": 1.0, "val_top1": top1}
+        history = [] if top1 is None else [row | {"val_loss": 1 - top1}]
+        runs.append(
+            {"lr": rate, "ended": None if history else "the loss is nan", "history": history}
+        )
+
+    made = record()
+    shared = ("seed", "profile", "dataset", "is_real", "train_images", "device", "processes")
+    return {
+        "sweep": "sweeps.sgd_imagenette",
+        "settings": {"sizes": [32]},
+        **{key: made[key] for key in shared},
+        "range_test": {
+            "start": 1.0,
+            "end": 2.0**59,
+            "lrs": [2.0**step for step in range(len(losses))],
+            "losses": [float(loss) for loss in losses],
+        },
+        "runs": runs,
     } | changes
 
 

@@ -1,5 +1,6 @@
 """The exercise checkers: right answers pass, each usual mistake is refused with its cause."""
 
+import copy
 import importlib
 import pkgutil
 import re
@@ -31,8 +32,18 @@ from course_lib.exercises.session2 import (
     top_k_accuracy,
     weight_decay_groups,
 )
+from course_lib.exercises.session3 import (
+    cycle_momentum,
+    plateau,
+    range_rates,
+    sgd_step,
+    smooth,
+    steepest,
+    take_off_lag,
+)
 from course_lib.files import CourseError
 from course_lib.models.blocks import Bottleneck
+from course_lib.training import lr_finder
 
 for _module in pkgutil.iter_modules(answers.__path__):
     importlib.import_module(f"answers.{_module.name}")
@@ -193,6 +204,142 @@ def test_grad_cam_map_agrees_with_loops():
         for x in range(5):
             total = sum(gradients[c].mean().item() * activations[c, y, x].item() for c in range(3))
             assert cam[y, x].item() == pytest.approx(max(total, 0), abs=1e-6)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("momentum", [0.9, 0.3])
+def test_sgd_step_is_torchs_to_the_last_bit_while_the_rate_changes(
+    momentum, weight_decay, nesterov
+):
+    theirs = nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7), nn.ReLU(), nn.Linear(7, 3))
+    ours = copy.deepcopy(theirs)
+    settings = {"momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=1.0, **settings)
+
+    weights = list(ours.parameters())
+    velocities = [torch.zeros_like(weight) for weight in weights]
+    for lr in (0.5, 0.5, 0.05, 1.0, 0.2):
+        x, labels = torch.randn(8, 5), torch.randint(3, (8,))
+
+        optimizer.param_groups[0]["lr"] = lr
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(theirs(x), labels).backward()
+        optimizer.step()
+
+        loss = nn.functional.cross_entropy(ours(x), labels)
+        gradients = list(torch.autograd.grad(loss, weights))
+        sgd_step(weights, gradients, velocities, lr, **settings)
+
+        for own, velocity, weight in zip(weights, velocities, theirs.parameters(), strict=True):
+            assert torch.equal(own, weight)
+            assert torch.equal(velocity, optimizer.state[weight]["momentum_buffer"])
+
+
+def test_sgd_step_without_momentum_is_torchs_to_the_last_bit():
+    theirs = nn.Parameter(torch.randn(4, 3))
+    ours, velocity = theirs.detach().clone(), torch.zeros(4, 3)
+    optimizer = torch.optim.SGD([theirs], lr=0.3, weight_decay=0.05)
+
+    for _ in range(3):
+        theirs.grad = torch.randn(4, 3)
+        optimizer.step()
+        sgd_step([ours], [theirs.grad], [velocity], 0.3, momentum=0.0, weight_decay=0.05)
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(("start", "end", "steps"), [(1e-5, 10, 100), (0.003, 0.7, 2), (1, 9, 7)])
+def test_range_rates_are_those_of_torch_lr_finder(start, end, steps):
+    finder = pytest.importorskip("torch_lr_finder.lr_finder")
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=start)
+    scheduler = finder.ExponentialLR(optimizer, end, steps)
+
+    expected = []
+    for _ in range(steps):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+
+    assert range_rates(start, end, steps) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 1.0])
+def test_smooth_by_the_share_that_each_loss_has_in_the_last_value(share):
+    losses = torch.rand(20, dtype=torch.float64).tolist()
+
+    weights = [share * (1 - share) ** age for age in range(19)] + [(1 - share) ** 19]
+    expected = sum(weight * loss for weight, loss in zip(weights, losses[::-1], strict=True))
+
+    assert sum(weights) == pytest.approx(1)
+    assert smooth(losses, share)[-1] == pytest.approx(expected)
+    assert smooth(losses, share)[:7] == smooth(losses[:7], share)
+
+
+def test_smooth_and_steepest_are_those_of_the_range_test():
+    rates = range_rates(1e-4, 1.0, 60)
+    for _ in range(20):
+        noise = torch.rand(60).numpy() * 2
+        curve = 5 - 3 / (1 + np.exp(np.linspace(6, -6, 60)))  # a fall, steepest half way
+        curve += 200 * np.linspace(0, 1, 60) ** 40  # and at the end it runs away
+        losses = smooth((curve + noise).tolist(), share=lr_finder.SMOOTH)
+
+        assert steepest(rates, losses) == lr_finder.read(rates, losses).suggestion
+
+
+def test_a_straight_fall_is_seen_as_much_later_as_take_off_lag_goes_back():
+    start, end, steps, share = 1e-4, 1.0, 400, 0.05
+    rates = range_rates(start, end, steps)
+
+    straight = [10 - 0.01 * step for step in range(steps)]
+    smoothed = smooth(straight, share)
+    seen_at = next(step for step in range(steps) if smoothed[step] <= straight[300] + 1e-6)
+
+    assert take_off_lag(rates[seen_at], share, start, end, steps) == pytest.approx(rates[300])
+    assert take_off_lag(rates[5], share, start, end, steps) == start
+
+
+@pytest.mark.parametrize(
+    ("total_steps", "warm_up", "highest", "lowest"),
+    [(10, 0.3, 0.95, 0.85), (17, 0.3, 0.9, 0.8), (100, 0.2, 0.99, 0.5), (7, 0.5, 0.95, 0.0)],
+)
+def test_cycle_momentum_is_torchs_step_by_step(total_steps, warm_up, highest, lowest):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.9)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=0.4,
+        total_steps=total_steps,
+        pct_start=warm_up,
+        base_momentum=lowest,
+        max_momentum=highest,
+        anneal_strategy="linear",
+    )
+
+    for step in range(total_steps):
+        expected = optimizer.param_groups[0]["momentum"]
+        found = cycle_momentum(step, total_steps, warm_up, highest, lowest)
+        assert found == pytest.approx(expected)
+
+        optimizer.step()
+        if step < total_steps - 1:
+            scheduler.step()
+
+
+@pytest.mark.parametrize("patience", [0, 1, 3])
+@pytest.mark.parametrize("factor", [0.2, 0.5])
+def test_plateau_is_torchs_schedule_epoch_by_epoch(patience, factor):
+    val_losses = (torch.randint(1, 9, (40,)) / 4 + torch.linspace(2, 0, 40).round()).tolist()
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.8)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=factor, patience=patience, threshold=0, eps=0
+    )
+
+    expected = []
+    for loss in val_losses:
+        scheduler.step(loss)
+        expected.append(optimizer.param_groups[0]["lr"])
+
+    assert plateau(val_losses, 0.8, patience, factor) == expected
+    assert len(set(expected)) > 3  # it cuts, again and again
 
 
 # --- right and wrong answers, tests/answers -----------------------------------------------------
@@ -369,9 +516,15 @@ def forgets_to_return(*args):
     result.reverse()
 
 
-@pytest.mark.parametrize("name", EXERCISES)
+@pytest.mark.parametrize("name", [name for name, task in EXERCISES.items() if not task.in_place])
 def test_a_forgotten_return_is_told_as_such(name, capsys):
     assert "a return is missing" in cause_in(refused(name, forgets_to_return, capsys))
+
+
+@pytest.mark.parametrize("name", [name for name, task in EXERCISES.items() if task.in_place])
+def test_where_nothing_is_to_be_returned_it_is_told_that_nothing_changes(name, capsys):
+    cause = cause_in(refused(name, forgets_to_return, capsys))
+    assert re.match("no .* changes: ", cause) and "return" not in cause
 
 
 @pytest.mark.parametrize("name", EXERCISES)
@@ -564,6 +717,24 @@ def test_an_answer_that_does_not_come_to_an_end_is_stopped_and_told_so():
 
     said = check(EXERCISES["top_k_accuracy"], endless)
     assert not said.right and "does not come to an end" in " ".join(said.text.split())
+
+
+@torch.no_grad()
+def endless_under_a_decorator(weights, gradients, velocities, lr, *rest):
+    while lr > -1:
+        lr = lr / 2
+
+
+@torch.no_grad()
+def raises_under_a_decorator(weights, *rest):
+    return weights["first"]
+
+
+def test_answers_under_a_decorator_are_stopped_and_told_their_line_too():
+    task = EXERCISES["sgd_step"]
+
+    assert "does not come to an end" in check(task, endless_under_a_decorator).text
+    assert 'In the line: return weights["first"]' in check(task, raises_under_a_decorator).text
 
 
 def test_what_watches_an_answer_is_gone_afterwards_and_a_debugger_stays():

@@ -197,7 +197,7 @@ def test_the_names_are_those_of_the_papers():
 
     preact = [f"preact_{name}" for name in plain]
     lambdas = [f"lambda_resnet{depth}" for depth in (18, 26, 34, 50, 101, 152)]
-    others = ["se_resnet18", "se_resnet50", "session_resnet"]
+    others = ["se_resnet18", "se_resnet50", "session_resnet", "session_resnet_unnormed"]
     assert NAMES == sorted([*plain, *preact, *lambdas, *others])
 
 
@@ -393,7 +393,7 @@ def options_of(name):
     known = model_options(name)
     options = [{}, *(each for each in OPTIONS + OF_LAMBDA if each.keys() <= known.keys())]
 
-    if known["zero_init_residual"]:
+    if known.get("zero_init_residual"):
         options.remove({"shortcut": "none"})
     return options
 
@@ -401,7 +401,12 @@ def options_of(name):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name, options",
-    [(name, options) for name in NAMES if name != "session_resnet" for options in options_of(name)],
+    [
+        (name, options)
+        for name in NAMES
+        if "session_resnet" not in name
+        for options in options_of(name)
+    ],
     ids=lambda value: show(value) or value,
 )
 def test_every_network_lives_with_every_option(name, options):
@@ -652,3 +657,46 @@ def test_the_floor_keeps_directions_that_hardly_occur_from_being_blown_up():
 def test_a_network_without_a_convolution_has_no_stem_to_whiten():
     with pytest.raises(ValueError, match="Linear has no convolution to whiten"):
         whiten_stem(nn.Linear(3, 3), pictures())
+
+
+# --- without norms --------------------------------------------------------------------------------
+
+
+def test_without_norms_the_session_resnet_has_its_layout_and_biases_in_their_place():
+    """Each convolution: a bias for each channel where a norm had a scale and a shift."""
+    normed, bare = (create_model(f"session_resnet{kind}", 10) for kind in ("", "_unnormed"))
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in bare.modules())
+
+    convolutions = [module for module in bare.modules() if isinstance(module, nn.Conv2d)]
+    channels = sum(conv.out_channels for conv in convolutions)
+    assert len(convolutions) == 8 and all(conv.bias is not None for conv in convolutions)
+    parameters = [sum(p.numel() for p in model.parameters()) for model in (normed, bare)]
+    assert parameters[0] - parameters[1] == channels
+
+    x = pictures(2, size=32)
+    assert bare.features(x).shape == normed.features(x).shape == (2, 512, 4, 4)
+
+
+def test_without_norms_twice_the_weights_are_twice_the_activations_behind_each_convolution():
+    """A norm would undo it. On the path without the two pairs: stem and three stages."""
+    model = create_model("session_resnet_unnormed", 10).eval()
+    for stage in (model.stage1, model.stage3):
+        stage[1].body = nn.Identity()  # x + x
+
+    x = pictures(2, size=32)
+    with torch.no_grad():
+        before = model.features(x)
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d):
+                module.weight *= 2
+        torch.testing.assert_close(model.features(x), 2**4 * before)
+
+
+def test_without_norms_a_layer_keeps_the_size_of_what_it_gets():
+    """He's initial weights: the mean square behind convolution and ReLU is that before them."""
+    torch.manual_seed(0)
+    conv = create_model("session_resnet_unnormed", 10).stage3[1].body[0][0]
+    x = torch.randn(8, 512, 16, 16)
+    with torch.no_grad():
+        y = conv(x).relu()[..., 1:-1, 1:-1]  # the padding has none
+    assert y.square().mean().item() == pytest.approx(1, rel=0.1)

@@ -6,6 +6,7 @@ import re
 from html import unescape
 from types import SimpleNamespace
 
+import made_up
 import matplotlib
 import numpy as np
 import pytest
@@ -67,6 +68,8 @@ def decoded(picture):
     assert image.width == pytest.approx(2 * int(width), abs=1), "not twice as fine as shown"
     return image
 
+
+TESTED = [made_up.sweep()["range_test"][key] for key in ("lrs", "losses")]
 
 # Every function: a call, and what the text of its picture has to say.
 EVERY = {
@@ -142,6 +145,37 @@ EVERY = {
             "lowest value is 3.7",
             "fastest at 0.0735",
             "not this one",
+        ],
+    ),
+    "range_curves": (
+        lambda: plots.range_curves(
+            {
+                "<falls>": TESTED,
+                "linear": SimpleNamespace(lrs=[0.1, 0.2, 0.3], losses=[3.0, 2.0, 2.5]),
+            }
+        ),
+        [
+            "2 range tests",
+            "<falls>: rates from 1 to 5.76e+17, loss from 5 to 8, lowest 2",
+            "minimum 5.5e+11",
+            "linear: rates from 0.1 to 0.3, loss from 3 to 2.5, lowest 2; the loss does not fall",
+        ],
+    ),
+    "sweeps": (
+        lambda: plots.sweeps(
+            {
+                "one": made_up.sweep({2.0**30: 0.5, 2.0**38: 0.6, 2.0**40: None}),
+                "<two>": made_up.sweep(losses=np.linspace(1, 2, 60)),
+            }
+        ),
+        [
+            "2 sweeps",
+            "one: 3 peak rates from 1.07e9 to 1.1e+12, top-1 at most 60.0 %",
+            "lowest loss at 2.75e+11",
+            "1 training diverged",
+            "minimum 5.5e+11",
+            "<two>: 3 peak rates from 0.1 to 0.4",
+            "minimum none",
         ],
     ),
     "schedules": (
@@ -329,6 +363,10 @@ ODD = {
         pictures(1), ["a"], ["b"], [float("nan")]
     ),
     "a seed without numbers": lambda: plots.accuracy_by_price({"a": [[(0.1, DIVERGED)]]}),
+    "a sweep of one rate": lambda: plots.sweeps({LONG: made_up.sweep({0.1: 0.5})}),
+    "a test of one step": lambda: plots.range_curves({LONG: ([0.1], [2.0])}),
+    "a test that diverged": lambda: plots.range_curves({"a": ([0.1, 0.2], [2.0, DIVERGED])}),
+    "three tests": lambda: plots.range_curves(dict.fromkeys("abc", TESTED)),
     "an empty map": lambda: plots.cam_grid(pictures(1), {"c5": NO_CLASS}, ["dog"]),
 }
 
@@ -356,6 +394,11 @@ def test_odd_input_is_drawn_without_a_warning(name):
         (lambda: plots.training_curves({}), "at least one training"),
         (lambda: plots.training_curves({"A": run(0)}), "at least one epoch"),
         (lambda: plots.lr_range([0.1, 0.2], [1.0]), "as many of both"),
+        (lambda: plots.sweeps({}), "at least one record of a sweep"),
+        (lambda: plots.range_curves({}), "at least one range test"),
+        (lambda: plots.range_curves({"a": ([0.1], [1.0, 2.0])}), "'a'.*as many of both"),
+        (lambda: plots.range_curves({"a": ([0.0], [1.0])}), "'a'.*above zero"),
+        (lambda: plots.range_curves({"a": ([0.1], [DIVERGED])}), "'a' has no loss"),
         (lambda: plots.lr_range([0.1], [float("nan")]), "NaN"),
         (lambda: plots.lr_range([0.0], [1.0]), "above zero"),
         (lambda: plots.schedules({}), "name ->"),

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from course_lib.data import BatchLoader, toy_shapes
-from course_lib.experiments.catalogue import RECIPES, STUDIES, TRIALS
+from course_lib.experiments.catalogue import RECIPES, STUDIES, SWEEPS, TRIALS
 from course_lib.runtime import Precision, seed_everything
 from course_lib.training import Callbacks, CrossEntropy, fit
 
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 FP32, BF16 = Precision(CPU), Precision(CPU, torch.bfloat16)
 
 STEPS, BATCH, SIZE = 10, 32, 32
-SMOKE_STEPS = 31  # an epoch of a thousand pictures in batches of 32
+SMOKE_STEPS = 31  # an epoch of five hundred pictures in batches of 16
 TWICE_CHANCE = 2 * math.log(10)  # the loss of a guess is ln 10
 
 BY_DEFAULT = [
@@ -30,10 +30,13 @@ BY_DEFAULT = [
     "imagenette_lambda_resnet50",
     "cifar10_resnet20",
 ]
-SMOKE = {name: recipe.for_smoke() for name, recipe in (RECIPES | TRIALS | STUDIES).items()}
+AT_THEIR_LOWEST = {name: sweep.at(min(sweep.rates)) for name, sweep in SWEEPS.items()}
+SMOKE = {
+    name: recipe.for_smoke()
+    for name, recipe in (RECIPES | TRIALS | STUDIES | AT_THEIR_LOWEST).items()
+}
 SMOKE_BY_DEFAULT = [
     "tiny_imagenet",
-    "imagenette_resnet18",
     "imagenette_lambda_resnet18",
     "cifar10_resnet20",
     "depth.plain20",
@@ -48,7 +51,7 @@ def toys(split, count):
 def first_epoch(recipe, steps, batch, *, size=SIZE, precision=FP32, seed=0, steps_per_epoch=140):
     """Its row of the history, after ``steps`` of the many that the recipe's schedule is for."""
     train = BatchLoader(toys("train", steps * batch), batch, augment=recipe.augment, seed=seed)
-    tune = BatchLoader(toys("tune", 300), 100, augment=False)
+    tune = BatchLoader(toys("tune", 100), 100, augment=False)
 
     seed_everything(seed)
     model = recipe.build_model(10, CPU)
@@ -87,8 +90,10 @@ def test_lambda_networks_can_be_evaluated_in_bf16_too(name, seed):
     assert row["train_loss"] < TWICE_CHANCE and row["val_loss"] < TWICE_CHANCE
 
 
-# 55 layers without a shortcut multiply whatever the running statistics are behind: 554 held out.
-LATE = pytest.mark.xfail(reason="the statistics of the deepest plain network need a longer epoch")
+# Fifty-five layers without a shortcut multiply what the norms' running statistics are behind the
+# weights: at the high rate in the middle of its two epochs it is 120 held out, and 2.13 with
+# statistics taken anew. At the end, where the rate is low, they have caught up (2.10).
+LATE = pytest.mark.xfail(reason="the running statistics catch up in the second epoch alone")
 
 
 def of_smoke(name):

@@ -9,14 +9,13 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from made_up import commit_results, record
+from made_up import commit_results, record, sweep
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from course_lib import files
-from course_lib.experiments import STUDIES
+from course_lib.experiments import STUDIES, SWEEPS, session1, session3
 from course_lib.experiments import record as records
-from course_lib.experiments.session1 import IN_WORDS
 from course_lib.files import CourseError, write_json
 from course_lib.report import figures, pages
 from course_lib.report.numbers import number
@@ -27,6 +26,9 @@ from course_lib.report.tables import (
     minutes_table,
     networks_table,
     runs_table,
+    schedules_table,
+    suggestions_table,
+    sweep_table,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -231,8 +233,97 @@ def test_what_is_no_study_has_no_row_among_them(asked):
         pages.fill(PAGE.format(asked, ""))
 
 
-def test_every_study_has_a_name_in_words():
-    assert IN_WORDS.keys() == STUDIES.keys()
+def test_every_study_and_sweep_has_a_name_in_words():
+    words = session1.IN_WORDS | session3.IN_WORDS
+    assert words.keys() == STUDIES.keys() | SWEEPS.keys()
+
+
+def test_schedules_show_what_they_reach_and_how_often_those_in_steps_cut():
+    """Cuts: epochs with a lower rate than the one before; of seeds that differ, least and most."""
+
+    def with_rates(*rates):
+        rows = study("schedules.plateau")["history"]
+        return {"history": [row | {"lr": lr} for row, lr in zip(rows, rates, strict=True)]}
+
+    commit_study("schedules.cosine", with_rates(0.1, 0.05, 0.01))
+    commit_study("schedules.plateau", with_rates(0.1, 0.1, 0.02), with_rates(0.1, 0.02, 0.004))
+    commit_study("schedules.steps", with_rates(0.1, 0.1, 0.01), with_rates(0.1, 0.1, 0.01))
+
+    table = schedules_table("schedules.cosine", "schedules.plateau", "schedules.steps")
+    assert cells(table, "cosine") == ["cosine", "30.0 %", "2.500", "–", "1", "a laptop"]
+    assert cells(table, "on a plateau")[3:5] == ["1 to 2", "2"]
+    assert cells(table, "steps")[3:5] == ["1", "2"]
+    assert number("studies/schedules.plateau cuts") == spread([1, 2], 1)
+
+
+# --- sweeps ---------------------------------------------------------------------------------------
+
+
+def commit_sweep(name, **changes):
+    commit_results(f"sweeps/{name}", sweep(sweep=name, **changes))
+
+
+def test_a_sweep_is_shown_rate_by_rate_with_the_best_and_those_that_diverged():
+    commit_sweep("sweeps.sgd_tiny", reached={0.1: 0.5, 0.2: 0.6, 0.4: None})
+    assert sweep_table("sweeps.sgd_tiny").splitlines()[2:] == [
+        "| 0.1 | 1.000 | 0.500 | 50.0 % |  |",
+        "| 0.2 | 1.000 | 0.400 | 60.0 % | best |",
+        "| 0.4 | – | – | – | diverged |",
+    ]
+
+
+def test_methods_are_graded_by_how_near_the_best_they_come_and_by_what_they_cost():
+    """The test is lowest at a rate of 2^39, the sweeps have their best at 2^39 and 2^36."""
+    commit_sweep("sweeps.sgd_tiny", reached={2.0**38: 0.5, 2.0**39: 0.6, 2.0**40: 0.5})
+    commit_sweep("sweeps.adam_tiny", reached={2.0**36: 0.5, 2.0**38: 0.4, 2.0**40: 0.2})
+
+    table = suggestions_table("sweeps.sgd_tiny", "sweeps.adam_tiny", "sweeps.sgd_imagenette")
+    assert cells(table, "minimum |") == [
+        *("minimum", "1 of 2", "1 to 8", "10.0 points", "20.0 points")
+    ]
+    assert cells(table, "minimum / 10")[1:3] == ["1 of 2", "0.1 to 0.8"]
+
+
+def test_a_method_that_suggests_nothing_has_no_cost_and_is_not_near():
+    commit_sweep("sweeps.sgd_tiny", losses=list(np.linspace(1, 2, 60)))
+    assert cells(suggestions_table("sweeps.sgd_tiny"), "valley") == [
+        *("valley", "0 of 1", "–", "–", "–")
+    ]
+
+
+@pytest.mark.parametrize("change", [{"is_real": False}, {"profile": "smoke"}])
+def test_a_sweep_on_toy_shapes_or_in_smoke_is_not_shown(change):
+    commit_sweep("sweeps.sgd_tiny", **change)
+    assert sweep_table("sweeps.sgd_tiny").count("\n") == 1
+    assert suggestions_table("sweeps.sgd_tiny").count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "asked, said",
+    [
+        ("sweep schedules.cosine", "'schedules.cosine' is no sweep: expected one of sweeps.sgd_im"),
+        ("suggestions tiny_imagenet", "'tiny_imagenet' is no sweep"),
+        ("schedules sweeps.sgd_tiny", "'sweeps.sgd_tiny' is no study"),
+        ("sweep sweeps.sgd_tiny sweeps.adam_tiny", "table 'sweep' of 2 sweeps: expected one"),
+    ],
+)
+def test_a_table_of_another_kind_of_record_says_so(asked, said):
+    with pytest.raises(CourseError, match=said):
+        pages.fill(PAGE.format(asked, ""))
+
+
+def test_the_figure_of_sweeps_is_drawn_from_those_there_are(repository):
+    commit_sweep("sweeps.adam_tiny")
+    figures.draw_figures()
+    assert not figures.stale_figures()
+
+    path = repository / "figures" / "sweeps.png"
+    with Image.open(path) as image:
+        assert "1 sweep" in image.text["Description"]
+        assert "session ResNet, AdamW, TinyImageNet: 3 peak rates" in image.text["Description"]
+
+    commit_sweep("sweeps.sgd_tiny")
+    assert figures.stale_figures() == [path]
 
 
 # --- numbers --------------------------------------------------------------------------------------

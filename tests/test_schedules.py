@@ -95,6 +95,54 @@ def test_one_cycle_gives_every_group_its_own_peak_and_leaves_the_momentum():
     np.testing.assert_allclose(peaks, [0.4, 0.4, 3.2], rtol=1e-3)
 
 
+def momenta_of(optimizer, steps, **how):
+    """Momentum of every step, or Adam's beta1: one for each group."""
+    scheduler = schedules.one_cycle(optimizer, 0.4, steps, **how)
+
+    def momentum(group):
+        return group["betas"][0] if "betas" in group else group["momentum"]
+
+    momenta = []
+    for _ in range(steps):
+        momenta.append([momentum(group) for group in optimizer.param_groups])
+        optimizer.step()
+        scheduler.step()
+    return np.array(momenta)  # (steps, groups)
+
+
+def test_momentum_runs_through_a_cycle_of_its_own_the_other_way_round():
+    """Straight: 0.95 at the first step, 0.85 where the rate is highest, 0.95 at the last."""
+    model = create_model("resnet20", 10)
+    how = {"warm_up": 0.2, "anneal": "linear", "momentum": (0.95, 0.85)}
+    expected = np.concatenate([np.linspace(0.95, 0.85, 10), np.linspace(0.85, 0.95, 41)[1:]])
+
+    for optimizer in (optim.sgd(model, 0.4, bias_lr=8), torch.optim.AdamW(model.parameters())):
+        momenta = momenta_of(optimizer, 50, **how)
+        np.testing.assert_allclose(momenta, momenta[:, :1].repeat(momenta.shape[1], axis=1))
+        np.testing.assert_allclose(momenta[:, 0], expected, rtol=1e-6)
+
+
+def test_the_cycle_of_the_momentum_is_that_of_torch():
+    theirs = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 0.4, momentum=0.9)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(theirs, 0.4, 40, pct_start=0.3)  # 0.95, 0.85
+    expected = []
+    for _ in range(40):
+        expected.append(theirs.param_groups[0]["momentum"])
+        theirs.step()
+        scheduler.step()
+
+    ours = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 0.4, momentum=0.9)
+    momenta = momenta_of(ours, 40, warm_up=0.3, momentum=(0.95, 0.85))
+    assert momenta[:, 0].tolist() == expected
+
+
+def test_a_momentum_that_cycles_moves_no_rate():
+    how = {"peak_lr": 0.4, "total_steps": 40}
+    assert rates_of(schedules.one_cycle, 0.4, 40, momentum=(0.95, 0.85), **how) == rates_of(
+        schedules.one_cycle, 0.4, 40, **how
+    )
+
+
 @pytest.mark.parametrize("steps", [3, 4, 7])
 def test_one_cycle_works_for_a_handful_of_steps(steps):
     rates = rates_of(schedules.one_cycle, 0.4, steps, peak_lr=0.4, total_steps=steps)
@@ -115,6 +163,12 @@ def test_one_cycle_needs_three_steps_and_says_so():
         ({"warm_up": float("nan")}, "warm_up is nan: expected a share"),
         ({"peak_lr": 0.0}, "peak_lr is 0.0: expected a rate above 0"),
         ({"peak_lr": -0.1}, "peak_lr is -0.1"),
+        (
+            {"momentum": (0.85, 0.95)},
+            r"momentum is \(0.85, 0.95\): expected None, or \(",
+        ),
+        ({"momentum": (1.0, 0.85)}, "momentum is .*from 0 to below 1"),
+        ({"momentum": (0.9, -0.1)}, "momentum is .*from 0 to below 1"),
     ],
 )
 def test_one_cycle_out_of_range_is_refused_when_it_is_made(how, named):

@@ -970,7 +970,7 @@ def test_workers_end_with_a_parent_that_is_killed(truth, home, tmp_path, how, me
     FileLock(home / "stores" / "only" / "train.lock").acquire(timeout=0)  # nobody holds it
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", [pytest.param("fork", marks=pytest.mark.slow), "spawn"])
 def test_a_script_from_stdin_decodes_by_itself_where_no_process_could_start_it_again(
     truth, home, method
 ):

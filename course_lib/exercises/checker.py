@@ -65,6 +65,7 @@ class Exercise:
     reference: a function, or a class. cases: gives the inputs as (words, *args), smallest first;
     the words end the sentence "it goes wrong when …". read: (result, args) → what is compared, a
     number, a tensor, or several by name; args are as the call left them; raises Unreadable.
+    in_place: it changes its inputs and returns nothing, so that read gets None and those.
     """
 
     reference: Callable
@@ -73,6 +74,7 @@ class Exercise:
     read: Callable[[Any, list], Any] = read_tensor
     mistakes: list[tuple[str, Callable]] = field(default_factory=list)
     name: str = ""  # of the reference, unless given
+    in_place: bool = False
 
     def __post_init__(self) -> None:
         self.name = self.name or self.reference.__name__
@@ -158,7 +160,9 @@ def _outcome(task: Exercise, function: Callable, args: list) -> Outcome:
     try:
         with redirect_stdout(output):
             result = _call(function, args)
-            value = None if result is None or result is ... else task.read(result, args)
+            has_done = task.in_place and not _is_stub(function)
+            has_returned = result is not None and result is not ...
+            value = task.read(result, args) if has_done or has_returned else None
     except Unreadable as unreadable:
         return Outcome(problem=str(unreadable), printed=output.getvalue())
     except Endless:
@@ -181,7 +185,8 @@ def _outcome(task: Exercise, function: Callable, args: list) -> Outcome:
 
 def _call(function: Callable, args: list) -> Any:
     """Raises Endless where the answer runs through too many lines of its own."""
-    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    own = inspect.unwrap(function)  # from under @torch.no_grad() and the like
+    file = getattr(getattr(own, "__code__", None), "co_filename", None)
     lines = 0
 
     def count(frame: FrameType, event: str, argument: Any) -> Callable | None:
@@ -221,7 +226,7 @@ def _in_words(error: Exception) -> str:
 
 def _line_of(error: Exception, function: Callable) -> str:
     """The last line of the answer's own file that the error passed through, "" if unknown."""
-    functions = _methods(function) if inspect.isclass(function) else [function]
+    functions = _methods(function) if inspect.isclass(function) else [inspect.unwrap(function)]
     files = {own.__code__.co_filename for own in functions if hasattr(own, "__code__")}
 
     frames = traceback.extract_tb(error.__traceback__)
@@ -579,7 +584,7 @@ def _show_tensor(tensor: torch.Tensor) -> str:
     if tensor.numel() > SHOWN:
         return f"{tensor.dtype} {tuple(tensor.shape)}"
     if tensor.is_floating_point():
-        return str(tensor.double().numpy().round(4).tolist())
+        return str(tensor.detach().double().numpy().round(4).tolist())
     return str(tensor.tolist())
 
 

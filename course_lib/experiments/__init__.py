@@ -5,19 +5,23 @@ those there are; ``run.py`` trains one; ``record.py`` and ``price.py`` tell what
 ``trained.py`` gives the network back.
 """
 
-from course_lib.experiments.catalogue import RECIPES, STUDIES, TRIALS, find_recipe
-from course_lib.experiments.recipe import DATASETS, Recipe
+from course_lib.experiments.catalogue import RECIPES, STUDIES, SWEEPS, TRIALS, find_recipe
+from course_lib.experiments.recipe import DATASETS, Recipe, Sweep
 from course_lib.experiments.run import Run, run
+from course_lib.experiments.sweep import run_sweep
 from course_lib.experiments.trained import load
 
 __all__ = [
     "DATASETS",
     "RECIPES",
     "STUDIES",
+    "SWEEPS",
     "TRIALS",
     "Recipe",
     "Run",
+    "Sweep",
     "find_recipe",
     "load",
     "run",
+    "run_sweep",
 ]

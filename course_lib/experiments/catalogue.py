@@ -2,8 +2,8 @@
 
 import difflib
 
-from course_lib.experiments import cifar, imagenette, session1, tiny_imagenet
-from course_lib.experiments.recipe import Recipe
+from course_lib.experiments import cifar, imagenette, session1, session3, tiny_imagenet
+from course_lib.experiments.recipe import Recipe, Sweep
 from course_lib.files import CourseError
 
 FILES = (tiny_imagenet, imagenette, cifar)
@@ -15,12 +15,17 @@ TRIALS: dict[str, Recipe] = {trial.name: trial for file in FILES for trial in fi
 
 
 # Short trainings that a lesson compares, judged on the tune split alone, too.
-STUDIES: dict[str, Recipe] = {study.name: study for study in session1.STUDIES}
+STUDIES: dict[str, Recipe] = {
+    study.name: study for file in (session1, session3) for study in file.STUDIES
+}
+
+# One training at several rates.
+SWEEPS: dict[str, Sweep] = {sweep.name: sweep for sweep in session3.SWEEPS}
 
 
-def find_recipe(name: str) -> Recipe:
-    """The recipe, trial or study of that name. Raises CourseError with the nearest names."""
-    known = RECIPES | TRIALS | STUDIES
+def find_recipe(name: str) -> Recipe | Sweep:
+    """The recipe, trial, study or sweep. Raises CourseError with the nearest names."""
+    known = RECIPES | TRIALS | STUDIES | SWEEPS
     if name in known:
         return known[name]
 

@@ -32,7 +32,7 @@ DATASETS: dict[str, Callable[..., ImageStore]] = {
     "cifar10": cifar10,
     "cifar100": cifar100,
 }
-SCHEDULES = ("one_cycle", "cosine", "steps")
+SCHEDULES = ("one_cycle", "cosine", "steps", "constant")
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,9 @@ class Recipe:
             warm_up = epochs * self.warm_up
             return schedules.steps(optimizer, self.drops, steps_per_epoch, warm_up)
 
+        if self.schedule == "constant":
+            return schedules.constant(optimizer)
+
         raise CourseError(
             f"recipe {self.name}: unknown schedule {self.schedule!r}, expected one of "
             f"{', '.join(SCHEDULES)}"
@@ -115,7 +118,7 @@ class Recipe:
 
     def for_smoke(self) -> "Recipe":
         """The same training in seconds: two epochs in small batches, the last at its own size."""
-        batch_size = 32  # thirty steps an epoch: enough for the norms' running statistics
+        batch_size = 16  # thirty steps an epoch: enough for the norms' running statistics
         first = max(32, self.sizes[-1] // 2)  # smaller ones would leave maps of a single pixel
 
         # As large a rate as fits the batch, and of that a quarter: sixty steps leave no time to
@@ -136,6 +139,28 @@ class Recipe:
         resolved["data_options"] = data_options(self.dataset) | self.data_options
 
         return json.loads(json.dumps(resolved))  # as it comes back from a file: tuples are lists
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One recipe at several peak rates, and the two ends of the range test before it."""
+
+    recipe: Recipe
+    rates: tuple[float, ...]
+    start: float
+    end: float
+
+    @property
+    def name(self) -> str:
+        return self.recipe.name
+
+    @property
+    def about(self) -> str:
+        return self.recipe.about
+
+    def at(self, rate: float) -> Recipe:
+        """The recipe with ``rate`` as its peak, under a name of its own."""
+        return replace(self.recipe, name=f"{self.name}.lr{rate:g}", lr=rate)
 
 
 def data_options(dataset: str) -> dict[str, object]:

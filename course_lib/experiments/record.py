@@ -31,6 +31,10 @@ SHOWN = frozenset(
     )
 )
 
+SHOWN_OF_SWEEPS = frozenset(
+    ("sweep", "seed", "profile", "is_real", "device", "settings", "range_test", "runs")
+)
+
 
 def make_record(
     recipe: Recipe,
@@ -71,11 +75,7 @@ def make_record(
         "device": rt.machine,
         "precision": rt.precision.name,
         "processes": processes.count(),
-        "versions": {
-            "python": sys.version.split()[0],
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
+        "versions": versions(),
         "commit": commit,
         # what it took, and what came of it
         "epochs": len(history),
@@ -99,9 +99,21 @@ def wrong_labels(store: ImageStore) -> float | None:
     return float(np.mean(store.labels != store.clean_labels))
 
 
+def versions() -> dict[str, str]:
+    return {
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
 def results(name: str) -> list[dict]:
-    """The committed records of a recipe, in order of file name. Raises CourseError as ``read``."""
-    return [read(path, SHOWN) for path in sorted((RESULTS / name).glob("*.json"))]
+    """The committed records in the folder of a recipe, in order of file name.
+
+    Raises CourseError as ``read``.
+    """
+    shown = SHOWN_OF_SWEEPS if name.startswith("sweeps/") else SHOWN
+    return [read(path, shown) for path in sorted((RESULTS / name).glob("*.json"))]
 
 
 def read(path: Path, fields: frozenset[str] = frozenset()) -> dict:

@@ -76,7 +76,8 @@ def run(
     # an hour on toy shapes would teach nothing more than half a minute
     if rt.profile == "smoke" or not train.is_real:
         recipe, kept = recipe.for_smoke(), KeptNowhere()
-        train = train.every(2)
+        train, tune = _about(500, train), _about(100, tune)
+        val = val and _about(100, val)
     else:
         kept = Kept(Path(folder or runs_home()), recipe, rt)
 
@@ -114,6 +115,11 @@ def run(
 
 def _load(recipe: Recipe, split: str, rt: Runtime) -> ImageStore:
     return DATASETS[recipe.dataset](split, profile=rt.profile, **recipe.data_options)
+
+
+def _about(count: int, store: ImageStore) -> ImageStore:
+    """Nearly as many pictures, or a few more, evenly spread over the store."""
+    return store.every(max(1, len(store) // count))
 
 
 def _train(

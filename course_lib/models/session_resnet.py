@@ -83,6 +83,33 @@ class SessionResNet(Classifier):
         return {"stage1": self.stage1, "stage2": self.stage2, "stage3": self.stage3}
 
 
+class UnnormedSessionResNet(SessionResNet):
+    """The same layout without a norm: a bias behind every convolution, and He's initial weights.
+
+    What a norm forgives, this one does not: with twice the weights in every layer its activations
+    grow 2^8 times, and a learning rate that is too high ends in NaN. (He et al. 2015,
+    arXiv:1502.01852, equation 10.)
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        *,
+        in_channels: int = 3,
+        stem: str = "small",
+        logit_scale: float = 1.0,
+    ) -> None:
+        super().__init__(num_classes, in_channels=in_channels, stem=stem, logit_scale=logit_scale)
+
+        for module in list(self.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, nn.BatchNorm2d):
+                    setattr(module, name, nn.Identity())
+                if isinstance(child, nn.Conv2d):
+                    child.bias = nn.Parameter(torch.zeros(child.out_channels))
+                    nn.init.kaiming_normal_(child.weight, nonlinearity="relu")
+
+
 def conv_norm_relu(
     in_channels: int, out_channels: int, *, stride: int = 1, pool: bool = False
 ) -> nn.Sequential:

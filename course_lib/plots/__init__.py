@@ -4,8 +4,10 @@ Each function returns a :class:`Picture`, which carries a text of what it shows,
 numbers themselves. pyplot is never touched: no figure stays open, and none appears twice.
 
 - ``charts.py``: curves and bars
+- ``descent.py``: one weight on a parabola
 - ``diagrams.py``: blocks and networks, from the modules themselves
 - ``galleries.py``: pictures of pictures
+- ``rates.py``: range tests, and sweeps over learning rates
 - ``picture.py``: the style, and the PNG with its text
 - ``words.py``: numbers and names as they are written
 """
@@ -21,9 +23,11 @@ from course_lib.plots.charts import (
     schedules,
     training_curves,
 )
+from course_lib.plots.descent import descents
 from course_lib.plots.diagrams import block_diagram, block_diagrams, network_diagram
 from course_lib.plots.galleries import augmentation_gallery, cam_grid, gallery, wrong
 from course_lib.plots.picture import Picture
+from course_lib.plots.rates import range_curves, sweeps
 
 __all__ = [
     "Picture",
@@ -34,13 +38,16 @@ __all__ = [
     "cam_grid",
     "confusions",
     "depth",
+    "descents",
     "gallery",
     "gradient_norms",
     "history",
     "lr_range",
     "network_diagram",
     "per_class",
+    "range_curves",
     "schedules",
+    "sweeps",
     "training_curves",
     "wrong",
 ]

@@ -345,7 +345,7 @@ def lr_range(lrs, losses, suggestion=None, minimum=None) -> Picture:
         f"starts at {words.number(first)}, its lowest value is {words.number(lowest)}"
     )
     if suggestion is not None:
-        said = f"falls fastest at {words.number(suggestion)}:\nstart here"
+        said = f"falls fastest\nat {words.number(suggestion)}"
         _mark_rate(ax, suggestion, _loss_at(suggestion, lrs, losses), said, "o", "--", "bottom")
         alt += f"; {said}"
     if minimum is not None:

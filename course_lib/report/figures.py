@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from course_lib.experiments import SWEEPS, session1, session3
 from course_lib.experiments.price import price
-from course_lib.experiments.session1 import DEPTH, IN_WORDS
 from course_lib.files import REPO, CourseError
 from course_lib.report.numbers import by_machine, measured
 
@@ -47,8 +47,20 @@ def depth(runs: dict[str, list[dict]]):
     for folder, records in runs.items():
         if records:
             name = folder.removeprefix("studies/")
-            lines[IN_WORDS[name]] = [record["history"] for record in records]
+            lines[session1.IN_WORDS[name]] = [record["history"] for record in records]
     return plots.depth(lines) if lines else None
+
+
+def sweeps(runs: dict[str, list[dict]]):
+    """Accuracy against the peak rate, and where a range test's suggestions fall: a panel each."""
+    from course_lib import plots
+
+    panels = {}
+    for folder, records in runs.items():
+        if records:
+            name = folder.removeprefix("sweeps/")
+            panels[session3.IN_WORDS[name]] = records[0]
+    return plots.sweeps(panels) if panels else None
 
 
 def price_and_top1(record: dict) -> list[tuple[float, float]]:
@@ -124,5 +136,6 @@ def _file(name: str) -> Path:
 
 FIGURES = {
     "tiny_imagenet": Figure(accuracy_by_price, ("tiny_imagenet", "tiny_imagenet_quick")),
-    "depth": Figure(depth, tuple(f"studies/depth.{name}" for name in DEPTH)),
+    "sweeps": Figure(sweeps, tuple(f"sweeps/{name}" for name in SWEEPS)),
+    "depth": Figure(depth, tuple(f"studies/depth.{name}" for name in session1.DEPTH)),
 }

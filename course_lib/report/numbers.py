@@ -14,11 +14,13 @@ VALUES: dict[str, tuple[Callable[[dict], float], str]] = {
     "top1": (lambda record: record["final"]["val_top1"], ".1%"),
     "top5": (lambda record: record["final"]["val_top5"], ".1%"),
     "tune": (lambda record: record["history"][-1]["val_top1"], ".1%"),
+    "tune_loss": (lambda record: record["history"][-1]["val_loss"], ".3f"),
     "train_error": (lambda record: 1 - record["history"][-1]["train_top1"], ".1%"),
     "train_loss": (lambda record: record["history"][-1]["train_loss"], ".2f"),
     "price": (price, ".2f"),
     "minutes": (lambda record: record["seconds"] / 60, ".0f"),
     "epochs": (lambda record: record["epochs"], ".0f"),
+    "cuts": (lambda record: cuts(record), ".1f"),
     "pictures": (lambda record: record["train_images"], ",.0f"),
 }
 
@@ -79,6 +81,12 @@ def by_machine(runs: list[dict]) -> dict[str, list[dict]]:
 
         groups.setdefault(machine, []).append(record)
     return groups
+
+
+def cuts(record: dict) -> int:
+    """How often the rate was lower in an epoch than in the one before."""
+    rates = [row["lr"] for row in record["history"]]
+    return sum(after < before for before, after in zip(rates, rates[1:], strict=False))
 
 
 # --- helpers ------------------------------------------------------------------------------------

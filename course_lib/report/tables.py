@@ -3,17 +3,19 @@
 A new one is a function that returns Markdown, and a line in ``TABLES`` at the end of this file.
 """
 
+import math
+import statistics
 from collections.abc import Callable, Iterator
 from functools import cache
 
 import torch
 
-from course_lib.experiments import STUDIES, Recipe, find_recipe
+from course_lib.experiments import STUDIES, SWEEPS, Recipe, find_recipe, session1, session3
 from course_lib.experiments import record as records
-from course_lib.experiments.session1 import IN_WORDS
 from course_lib.files import CourseError, read_json
 from course_lib.models import Summary, summary
-from course_lib.report.numbers import by_machine, mean, measured
+from course_lib.report.numbers import by_machine, cuts, mean, measured
+from course_lib.training.grades import NEAR, best_rate, grade
 
 # What others measured, by their own log: last epoch, one run. A row of the table of runs.
 LOGGED = {
@@ -101,7 +103,7 @@ def depth_table(*studies: str) -> str:
 
         for machine, group in by_machine(measured(f"studies/{name}")).items():
             values = [mean(group, value) for value in ("train_error", "train_loss", "tune")]
-            rows.append((IN_WORDS[name], parameters, *values, len(group), machine))
+            rows.append((session1.IN_WORDS[name], parameters, *values, len(group), machine))
     return _markdown(rows)
 
 
@@ -126,8 +128,86 @@ def networks_table(*studies: str) -> str:
 
         for machine, group in by_machine(measured(f"studies/{name}")).items():
             reached = mean(group, "tune"), len(group), machine
-            rows.append((IN_WORDS[name], *counts, step, len(sizes), training, *reached))
+            rows.append((session1.IN_WORDS[name], *counts, step, len(sizes), training, *reached))
     return _markdown(rows)
+
+
+def schedules_table(*studies: str) -> str:
+    """What each schedule reaches, and how often it cuts the rate where it does so in steps."""
+    rows = [("schedule", "tune top-1", "tune loss", "cuts", "n", "machine")]
+
+    for name in studies:
+        in_steps = _study(name).schedule in ("steps", "plateau")
+
+        for machine, group in by_machine(measured(f"studies/{name}")).items():
+            reached = mean(group, "tune"), mean(group, "tune_loss")
+            rows.append(
+                (
+                    session3.IN_WORDS[name],
+                    *reached,
+                    _each_once(map(cuts, group)) if in_steps else "–",
+                    len(group),
+                    machine,
+                )
+            )
+    return _markdown(rows)
+
+
+def sweep_table(*names: str) -> str:
+    """What a sweep reached at every peak rate. The best one ended with the lowest tune loss."""
+    if len(names) > 1:
+        raise CourseError(f"table 'sweep' of {len(names)} sweeps: expected one")
+
+    rows = [("peak rate", "training loss", "tune loss", "tune top-1", "")]
+    for record in _sweeps(*names)[:1]:
+        best = best_rate(record)
+        for trained in record["runs"]:
+            rows.append((f"{trained['lr']:g}", *_reached(trained, best)))
+    return _markdown(rows)
+
+
+def suggestions_table(*names: str) -> str:
+    """Each way to read a range test, graded on the sweeps: how near the best rate, at what cost."""
+    graded = [grade(record) for name in names for record in _sweeps(name)]
+    near = f"within a factor of {NEAR} of the best"
+    rows = [("method", near, "rate over the best", "mean cost", "highest cost")]
+
+    for method in zip(*graded, strict=True):  # its row in every sweep
+        suggested = [row for row in method if not math.isnan(row["rate"])]
+        good = sum(1 / NEAR <= row["factor"] <= NEAR for row in suggested)
+        cells = [method[0]["method"], f"{good} of {len(method)}"]
+
+        if suggested:
+            factors = [row["factor"] for row in suggested]
+            costs = [100 * row["cost"] for row in suggested]
+            cells += [
+                f"{min(factors):.2g} to {max(factors):.2g}",
+                f"{statistics.mean(costs):.1f} points",
+                f"{max(costs):.1f} points",
+            ]
+        rows.append((*cells, *["–"] * (len(rows[0]) - len(cells))))
+    return _markdown(rows)
+
+
+def _each_once(counts: Iterator[int]) -> str:
+    """``2``, or ``1 to 3`` where the seeds differ."""
+    counts = sorted(counts)
+    return f"{counts[0]}" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
+
+
+def _reached(trained: dict, best: float) -> tuple[str, ...]:
+    if not trained["history"]:
+        return "–", "–", "–", "diverged"
+
+    last = trained["history"][-1]
+    losses = f"{last['train_loss']:.3f}", f"{last['val_loss']:.3f}"
+    return *losses, f"{100 * last['val_top1']:.1f} %", "best" if trained["lr"] == best else ""
+
+
+def _sweeps(name: str) -> list[dict]:
+    if name not in SWEEPS:
+        raise CourseError(f"{name!r} is no sweep: expected one of {', '.join(SWEEPS)}")
+    return measured(f"sweeps/{name}")
 
 
 def _epochs_at_the_last_size(sizes: tuple[int, ...]) -> float:
@@ -188,4 +268,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "minutes": minutes_table,
     "depth": depth_table,
     "networks": networks_table,
+    "schedules": schedules_table,
+    "sweep": sweep_table,
+    "suggestions": suggestions_table,
 }

@@ -4,6 +4,7 @@ from course_lib.training.checkpoint import Checkpoint, CheckpointError, Resumabl
 from course_lib.training.history import History, curves
 from course_lib.training.loop import (
     Callbacks,
+    DivergedError,
     Metrics,
     TrainingError,
     evaluate,
@@ -18,6 +19,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "CrossEntropy",
+    "DivergedError",
     "Extras",
     "History",
     "Metrics",

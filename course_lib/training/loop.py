@@ -30,6 +30,10 @@ class TrainingError(CourseError):
     """A training that cannot go on: a loss that is no number, too little memory."""
 
 
+class DivergedError(TrainingError):
+    """A loss that is no number."""
+
+
 # --- evaluate -----------------------------------------------------------------------------------
 
 
@@ -168,8 +172,8 @@ def _since(last: int, look_every: int) -> str:
     return str(last) if first == last else f"{first} to {last}"
 
 
-def _not_finite(value: float | str, where: str, lr: float) -> TrainingError:
-    return TrainingError(
+def _not_finite(value: float | str, where: str, lr: float) -> DivergedError:
+    return DivergedError(
         f"the loss is {value} in {where}, at learning rate {lr:.3g}. Choose a lower learning "
         "rate (a range test shows where the loss turns up), a longer warm-up, or fp32. The last "
         "good checkpoint is untouched."

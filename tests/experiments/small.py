@@ -2,6 +2,7 @@
 
 import importlib
 
+import pytest
 import torch
 from torch import nn
 
@@ -83,6 +84,41 @@ def check_rows(found: dict) -> None:
         assert all(0 <= share <= 1 for share in shares)
 
     assert found["seconds"] >= sum(row["seconds"] for row in found["history"])
+
+
+OF_SWEEP = {
+    "sweep",
+    "settings",
+    "seed",
+    "profile",
+    "dataset",
+    "is_real",
+    "train_images",
+    "device",
+    "precision",
+    "processes",
+    "versions",
+    "commit",
+    "range_test",
+    "runs",
+}
+
+
+def check_sweep(found: dict) -> None:
+    """What tables, pictures and lesson rely on in the record of a sweep."""
+    assert found.keys() == OF_SWEEP
+    test = found["range_test"]
+    assert test.keys() == {"start", "end", "lrs", "losses"}
+    assert len(test["lrs"]) == len(test["losses"]) >= 17
+    assert (
+        test["lrs"][0] == pytest.approx(test["start"]) and max(test["lrs"]) <= 1.001 * test["end"]
+    )
+
+    for trained in found["runs"]:
+        assert trained.keys() == {"lr", "ended", "history"}
+        assert bool(trained["history"]) == (trained["ended"] is None)
+        assert all(ROW <= set(row) for row in trained["history"])
+        assert len(trained["history"]) in (0, len(found["settings"]["sizes"]))
 
 
 def count_steps(monkeypatch) -> list:

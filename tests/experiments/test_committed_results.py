@@ -5,10 +5,10 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from small import check_record, check_rows
+from small import check_record, check_rows, check_sweep
 
 from course_lib.data import Augment
-from course_lib.experiments import RECIPES, STUDIES, TRIALS, Recipe, find_recipe
+from course_lib.experiments import RECIPES, STUDIES, SWEEPS, TRIALS, Recipe, Sweep, find_recipe
 from course_lib.training import Extras
 
 RESULTS = Path(__file__).resolve().parents[2] / "figures" / "results"
@@ -20,10 +20,11 @@ def named(paths):
 
 RUNS = [path for path in sorted(RESULTS.glob("*/*.json")) if path.parent.name != "benchmarks"]
 OF_STUDIES = sorted((RESULTS / "studies").glob("*/*.json"))
+OF_SWEEPS = sorted((RESULTS / "sweeps").glob("*/*.json"))
 OF_TODAY = [
     path
     for path in sorted(RESULTS.rglob("*.json"))
-    if path.parent.name in RECIPES | TRIALS | STUDIES
+    if path.parent.name in RECIPES | TRIALS | STUDIES | SWEEPS
 ]
 
 
@@ -52,6 +53,20 @@ def test_a_committed_study_is_of_one_machine_and_that_of_depth_has_three_seeds(n
     assert len({(each["profile"], each["device"], each["processes"]) for each in found}) == 1
 
 
+@pytest.mark.parametrize("path", **named(OF_SWEEPS))
+def test_a_committed_sweep_is_whole_real_in_its_place_and_of_the_rates_as_they_stand(path):
+    found = json.loads(path.read_text())
+    check_sweep(found)
+    assert found["is_real"] and found["profile"] != "smoke"
+    assert found["sweep"] == path.parent.name
+    assert path.stem == f"{found['profile']}-seed{found['seed']}"
+
+    sweep = SWEEPS[found["sweep"]]
+    assert [each["lr"] for each in found["runs"]] == list(sweep.rates)
+    assert (found["range_test"]["start"], found["range_test"]["end"]) == (sweep.start, sweep.end)
+    assert any(each["history"] for each in found["runs"])
+
+
 def check_place(found, path):
     assert found["is_real"] and found["dataset"] != "toy shapes"
     assert found["profile"] != "smoke"
@@ -69,7 +84,7 @@ def check_place(found, path):
 GONE = {"optimizer": "sgd", "turn": 0.1, "strong_from": 0, "flat": 0.0}
 
 
-def recipe_of(settings):
+def recipe_of(settings, kind=Recipe):
     """The recipe that a record was made with.
 
     What an older record lacks was at its default then, which is still today's.
@@ -81,21 +96,27 @@ def recipe_of(settings):
     extras = values.pop("extras", {key: values.pop(key) for key in names & values.keys()})
     augment = values.pop("augment", {})
 
-    return Recipe(**values, augment=Augment(**augment), extras=Extras(**extras))
+    return kind(**values, augment=Augment(**augment), extras=Extras(**extras))
 
 
 @pytest.mark.parametrize("path", **named(OF_TODAY))
 def test_committed_runs_were_made_with_the_recipe_as_it_stands(path):
     settings = json.loads(path.read_text())["settings"]
-    assert recipe_of(settings).settings() == find_recipe(path.parent.name).settings()
+    recipe = recipe_named(path.parent.name)
+    made_with = recipe_of({"about": ""} | settings, type(recipe))
+    assert made_with.settings() == recipe.settings()
+
+
+def recipe_named(name):
+    found = find_recipe(name)
+    return found.recipe if isinstance(found, Sweep) else found
 
 
 def test_a_record_is_of_the_recipe_that_it_was_made_with():
     """The way back from the settings in a record, of all there are."""
-    for recipe in (RECIPES | TRIALS | STUDIES).values():
-        assert (
-            recipe_of(recipe.settings() | {"about": recipe.about}).settings() == recipe.settings()
-        )
+    for recipe in map(recipe_named, RECIPES | TRIALS | STUDIES | SWEEPS):
+        settings = recipe.settings() | {"about": recipe.about}
+        assert recipe_of(settings, type(recipe)).settings() == recipe.settings()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from small import CPU, SMOKE, TINY, check_record, running
 
-from course_lib.data import Augment
+from course_lib.data import Augment, toy_shapes
 from course_lib.experiments import Recipe, price, run
 from course_lib.experiments.recipe import trial
 from course_lib.training import CrossEntropy, Extras
@@ -102,13 +102,9 @@ def test_a_smoke_run_leaves_a_whole_record_that_says_it_is_not_real(smoke_run):
     assert found["reference_rate"] is None and smoke_run.price is None
 
     assert (found["recipe"], found["seed"], found["profile"]) == ("tiny_imagenet_quick", 3, "smoke")
-    assert (found["train_images"], found["val_images"], found["epochs"]) == (
-        64,
-        50,
-        2,
-    )  # every second of 128
+    assert (found["train_images"], found["val_images"], found["epochs"]) == (128, 50, 2)
     assert found["versions"]["torch"] == torch.__version__
-    assert found["settings"]["batch_size"] == 32, "as it was run, not as it stands in the recipe"
+    assert found["settings"]["batch_size"] == 16, "as it was run, not as it stands in the recipe"
     assert json.loads(json.dumps(found)) == found, "plain data"
 
 
@@ -216,3 +212,10 @@ def test_on_toy_shapes_every_profile_runs_the_smoke_recipe_and_keeps_nothing(
     found = run(TINY, real.rt).record
     assert found["epochs"] == 2 and not found["is_real"] and found["reference_rate"] is None
     assert not real.timed.called and list(tmp_path.iterdir()) == []
+
+
+def test_a_smoke_run_takes_a_slice_of_every_split():
+    """About five hundred to train on and a hundred to judge by; of fewer pictures, all."""
+    store = toy_shapes("train", count=700, size=16)
+    taken = [len(running._about(count, store)) for count in (1000, 500, 300, 100)]
+    assert taken == [700, 700, 350, 100]

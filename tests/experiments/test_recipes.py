@@ -3,13 +3,24 @@
 import inspect
 from dataclasses import asdict, fields, replace
 
+import numpy as np
 import pytest
 import torch
 from small import CPU, TINY
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from course_lib.data import Augment
-from course_lib.experiments import DATASETS, RECIPES, STUDIES, TRIALS, Recipe, find_recipe
+from course_lib.experiments import (
+    DATASETS,
+    RECIPES,
+    STUDIES,
+    SWEEPS,
+    TRIALS,
+    Recipe,
+    Sweep,
+    find_recipe,
+)
 from course_lib.experiments.recipe import SCHEDULES
 from course_lib.files import CourseError
 from course_lib.models import SessionResNet, list_models, whiten_stem
@@ -33,12 +44,20 @@ def test_an_unknown_recipe_is_answered_with_the_nearest(wrong, meant):
     assert len(str(caught.value)) < 250, "near ones, not all there are"
 
 
-@pytest.mark.parametrize("name", RECIPES | TRIALS | STUDIES)
+ENDS_HIGH = {"schedules.constant", "schedules.plateau"}  # this one is cut by what is held out
+
+
+@pytest.mark.parametrize("name", RECIPES | TRIALS | STUDIES | SWEEPS)
 def test_every_recipe_builds_its_network_optimizer_and_schedule(name):
     """Every name and option in it is one that models, data and schedules know."""
     recipe = find_recipe(name)
-    assert recipe.name == name and recipe.is_trial == (name in TRIALS | STUDIES)
-    assert recipe.model in list_models() and recipe.schedule in SCHEDULES
+    if isinstance(recipe, Sweep):
+        assert recipe.start < min(recipe.rates) < max(recipe.rates) < recipe.end
+        recipe = recipe.recipe
+
+    assert recipe.name == name and recipe.is_trial == (name not in RECIPES)
+    assert recipe.model in list_models()
+    assert recipe.schedule in SCHEDULES or name == "schedules.plateau"
 
     taken = inspect.signature(DATASETS[recipe.dataset]).parameters
     assert recipe.data_options.keys() <= taken.keys() and "profile" in taken
@@ -52,10 +71,11 @@ def test_every_recipe_builds_its_network_optimizer_and_schedule(name):
     for _ in range(5 * len(recipe.sizes)):
         rates.append(max(group["lr"] for group in optimizer.param_groups))
         optimizer.step()
-        schedule.step()
+        if not isinstance(schedule, ReduceLROnPlateau):
+            schedule.step()
 
     assert max(rates) == pytest.approx(recipe.lr * max(1, recipe.bias_lr), rel=0.05)
-    assert rates[-1] <= 0.011 * max(rates)
+    assert rates[-1] <= 0.011 * max(rates) or name in ENDS_HIGH
 
 
 @pytest.mark.parametrize("name", TRIALS)
@@ -116,6 +136,59 @@ def test_every_schedule_can_be_built_and_another_is_an_error(schedule):
         CourseError, match=f"recipe tiny: unknown schedule 'linear'.*{', '.join(SCHEDULES)}"
     ):
         replace(TINY, schedule="linear").build_schedule(optimizer, 10)
+
+
+# --- session 3 ------------------------------------------------------------------------------------
+
+
+def test_a_recipe_with_adam_decays_filters_alone_and_takes_its_momentum_for_beta1():
+    recipe = find_recipe("sweeps.adam_imagenette").at(2e-3)
+    model = recipe.build_model(10, CPU)
+    optimizer = recipe.build_optimizer(model)
+
+    assert type(optimizer) is torch.optim.AdamW
+    assert {group["betas"] for group in optimizer.param_groups} == {(0.9, 0.999)}
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [1e-2, 0, 0]
+    assert {group["lr"] for group in optimizer.param_groups} == {2e-3}
+
+    everything = {id(parameter) for parameter in model.parameters()}
+    assert {id(p) for group in optimizer.param_groups for p in group["params"]} == everything
+
+
+def test_a_recipe_on_a_plateau_cuts_its_rate_to_a_fifth_after_one_epoch_without_a_fall():
+    recipe = find_recipe("schedules.plateau")
+    optimizer = recipe.build_optimizer(nn.Linear(2, 2))
+    schedule = recipe.build_schedule(optimizer, 100)
+
+    rates = []
+    for loss in (2.0, 1.5, 1.6, 1.4, 1.4):
+        schedule.step(loss)
+        rates.append(optimizer.param_groups[0]["lr"])
+    np.testing.assert_allclose(rates, [0.1, 0.1, 0.02, 0.02, 0.004])
+
+
+def test_the_schedules_differ_in_nothing_but_the_schedule():
+    settings = [recipe.settings() for name, recipe in STUDIES.items() if "schedules." in name]
+    names = {"name", "schedule", "warm_up", "drops", "patience", "factor"}
+    rest = [{key: each[key] for key in each.keys() - names} for each in settings]
+    assert len(rest) == 5 and all(each == rest[0] for each in rest)
+
+
+def test_the_sweeps_of_a_network_differ_in_nothing_but_the_data():
+    for network in ("sgd", "unnormed", "adam"):
+        one, other = (find_recipe(f"sweeps.{network}_{data}") for data in ("imagenette", "tiny"))
+        assert one.rates == other.rates and len(one.rates) == 8
+        assert (one.start, one.end) == (other.start, other.end)
+
+        ours, theirs = one.recipe.settings(), other.recipe.settings()
+        differ = {key for key in ours if ours[key] != theirs[key]}
+        assert differ == {"name", "dataset", "data_options"}
+
+
+def test_a_sweep_at_a_rate_is_a_trial_of_that_peak_under_a_name_of_its_own():
+    recipe = find_recipe("sweeps.sgd_imagenette").at(0.05)
+    assert recipe.name == "sweeps.sgd_imagenette.lr0.05" and recipe.lr == 0.05
+    assert recipe.is_trial and recipe.schedule == "one_cycle"
 
 
 # --- settings: everything that a training depends on ----------------------------------------------
@@ -211,6 +284,6 @@ def test_a_recipe_builds_what_its_fields_say():
 def test_the_smoke_form_is_two_epochs_in_small_batches_at_a_gentle_rate(name, sizes):
     recipe = find_recipe(name)
     smoke = recipe.for_smoke()
-    assert smoke.sizes == sizes and smoke.batch_size == 32
+    assert smoke.sizes == sizes and smoke.batch_size == 16
     assert smoke.lr / smoke.batch_size == pytest.approx(recipe.lr / recipe.batch_size / 4)
     assert smoke.name == recipe.name and smoke.augment == recipe.augment

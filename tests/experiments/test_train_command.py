@@ -9,12 +9,12 @@ from unittest.mock import Mock
 
 import pytest
 from made_up import record
-from small import TINY, check_record, running
+from small import TINY, check_record, check_sweep, running
 from torch import nn
 
 from course_lib import files, runtime
 from course_lib import train as command
-from course_lib.experiments import RECIPES, STUDIES, TRIALS, Recipe, Run
+from course_lib.experiments import RECIPES, STUDIES, SWEEPS, TRIALS, Recipe, Run, Sweep
 from course_lib.experiments.recipe import trial
 from course_lib.files import CourseError
 from course_lib.report.pages import main as report
@@ -44,7 +44,7 @@ def here(real, tiny, monkeypatch):
 def test_without_a_recipe_the_command_lists_them_all(capsys):
     assert command.main([]) == 0
     lines = capsys.readouterr().out.splitlines()
-    every = RECIPES | TRIALS | STUDIES
+    every = RECIPES | TRIALS | STUDIES | SWEEPS
     assert [line.split()[0] for line in lines] == list(every)
     assert all(recipe.about in line for recipe, line in zip(every.values(), lines, strict=True))
 
@@ -160,6 +160,25 @@ def test_a_trial_is_judged_on_the_tune_split_and_written_among_the_ablations(
     assert found["final"] is None and found["recipe"] == "tiny.slow"
     tune = found["history"][-1]["val_top1"]
     assert f"tune split, last epoch: top-1 {tune:.2%}" in capsys.readouterr().out
+
+
+def test_a_sweep_is_written_among_the_sweeps_and_said_rate_by_rate(
+    here, tmp_path, capsys, monkeypatch
+):
+    sweep = Sweep(replace(TINY, name="sweeps.tiny"), (0.01, 0.1), 1e-3, 1.0)
+    monkeypatch.setitem(SWEEPS, "sweeps.tiny", sweep)
+    assert command.main(["sweeps.tiny", "--seed", "5", "--out", str(tmp_path / "out")]) == 0
+
+    (path,) = (tmp_path / "out").rglob("*.json")
+    assert path == tmp_path / "out" / "sweeps" / "sweeps.tiny" / "cpu-seed5.json"
+    found = json.loads(path.read_text())
+    check_sweep(found)
+    assert found["seed"] == 5 and [each["lr"] for each in found["runs"]] == [0.01, 0.1]
+
+    said = capsys.readouterr().out
+    top1 = found["runs"][1]["history"][-1]["val_top1"]
+    assert "sweeps.tiny: tune split, last epoch, top-1 by peak rate: 0.01: " in said
+    assert f"0.1: {top1:.1%}" in said
 
 
 @pytest.mark.parametrize("profile", ["smoke", "cpu"])

@@ -11,7 +11,16 @@ from small import TINY, SmallNet
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from course_lib.experiments import RECIPES, STUDIES, TRIALS, find_recipe, load, run, trained
+from course_lib.experiments import (
+    RECIPES,
+    STUDIES,
+    SWEEPS,
+    TRIALS,
+    find_recipe,
+    load,
+    run,
+    trained,
+)
 from course_lib.files import CourseError
 from course_lib.models import create_model
 from course_lib.training import Extras, fit
@@ -77,7 +86,8 @@ def test_the_settings_of_a_recipe_are_enough_to_build_its_network(name, tmp_path
 
 
 def test_the_settings_of_every_recipe_name_a_network():
-    every = [recipe.settings() for recipe in (RECIPES | TRIALS | STUDIES).values()]
+    recipes = [*(RECIPES | TRIALS | STUDIES).values(), *(each.recipe for each in SWEEPS.values())]
+    every = [recipe.settings() for recipe in recipes]
     networks = {json.dumps([each["model"], each["model_options"]]) for each in every}
 
     for name, options in map(json.loads, networks):

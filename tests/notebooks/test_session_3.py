@@ -1,0 +1,206 @@
+"""What session 3 shows of rates, range tests and the library is so."""
+
+import ast
+import inspect
+import math
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from rules import ROOT, SOLUTION, markdown, read
+from torch import nn
+
+from course_lib import runtime
+from course_lib.exercises import EXERCISES, session3
+from course_lib.experiments import SWEEPS
+from course_lib.experiments.sweep import committed, grade, reached
+from course_lib.training import lr_finder
+
+NOTEBOOK = ROOT / "notebooks" / "03_lr_finder.ipynb"
+SECOND = ROOT / "notebooks" / "02_tinyimagenet_onecycle.ipynb"
+
+
+def cell_with(text, path=NOTEBOOK):
+    (source,) = [cell.source for cell in read(path).cells if text in cell.source]
+    return source
+
+
+def shown(*texts):
+    """The functions that these cells of the notebook define, the exercises by their references."""
+    names = {"nn": nn, "F": F, "torch": torch, "np": np, "math": math, "runtime": runtime}
+    names["rt"] = SimpleNamespace(device=torch.device("cpu"))
+    names |= {name: task.reference for name, task in EXERCISES.items()}
+    for text in texts:
+        cell = ast.parse(cell_with(text))
+        cell.body = [part for part in cell.body if isinstance(part, ast.FunctionDef)]
+        exec(compile(cell, text, "exec"), names)
+    return names
+
+
+def in_view():
+    """The text that a reader sees without opening anything."""
+    return re.sub(r"<details>.*?</details>", "", markdown(read(NOTEBOOK)), flags=re.DOTALL)
+
+
+def test_set_up_is_the_same_in_every_session():
+    assert cell_with("find_spec") == cell_with("find_spec", SECOND)
+
+
+def test_each_exercise_of_the_session_stands_in_the_notebook_once_in_order():
+    called = re.findall(r'= exercise\("(\w+)"', "\n".join(c.source for c in read(NOTEBOOK).cells))
+    assert called == [task.name for task in session3.EXERCISES]
+
+
+def test_the_solutions_shown_are_those_of_the_library():
+    """Word for word, so that what is read is what the checker holds answers against."""
+    for source in SOLUTION.findall(markdown(read(NOTEBOOK))):
+        (definition,) = ast.parse(source).body
+        reference = getattr(session3, definition.name)
+        theirs = ast.parse(inspect.getsource(reference)).body[0]
+        assert ast.dump(definition) == ast.dump(theirs), definition.name
+
+
+# --- what a rate does -----------------------------------------------------------------------------
+
+
+def test_a_valley_holds_up_to_the_limit_that_the_words_name():
+    """2 / h without momentum, 2 (1 + m) / h with it: h is 100."""
+    steps_down = shown("def steps_down(")["steps_down"]
+    for momentum, limit in ((0.0, 0.02), (0.9, 0.038)):
+        assert "steps" in steps_down(0.98 * limit, momentum)
+        assert steps_down(1.02 * limit, momentum) == "lost"
+
+
+def test_with_momentum_low_rates_go_about_ten_times_as_fast():
+    steps_down = shown("def steps_down(")["steps_down"]
+    with_it = int(steps_down(0.0005, 0.9).split()[0])
+    without = int(steps_down(0.005, 0.0).split()[0])
+    assert with_it == pytest.approx(without, rel=0.1), "a tenth of the rate, as many steps"
+
+
+# --- the range test by hand -----------------------------------------------------------------------
+
+
+def made_up_batches(count=30, size=16):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(count, size, 3, 32, 32, generator=generator)
+    labels = torch.randint(10, (count, size), generator=generator)
+    return list(zip(x, labels, strict=True))
+
+
+@pytest.mark.parametrize("norms", [False, True])
+def test_the_test_by_hand_is_the_librarys(norms):
+    names = shown("def small_network(", "def range_test(")
+    batches, rates = made_up_batches(), session3.range_rates(0.001, 1, 30)
+
+    raw = names["range_test"](names["fresh"](norms=norms), batches, rates)
+
+    def sgd(model):
+        return torch.optim.SGD(model.parameters(), 0.001, momentum=0.9)
+
+    found = lr_finder.range_test(names["fresh"](norms=norms), batches, sgd, end_lr=1, steps=30)
+    n = len(found.lrs)
+    assert found.lrs == pytest.approx(rates[:n], rel=1e-12)
+    assert found.losses == pytest.approx(session3.smooth(raw)[:n], rel=1e-5)
+
+
+# --- the lag --------------------------------------------------------------------------------------
+
+
+def test_the_lag_of_a_straight_fall_is_19_steps_and_that_of_a_sudden_one_none():
+    straight = [2.3] * 30 + [2.3 - 0.01 * step for step in range(300)]
+    smoothed = session3.smooth(straight)
+    assert smoothed[329] == pytest.approx(straight[329 - 19], abs=1e-4)
+
+    sudden = np.array([2.3] * 60 + [1.3] * 60)
+    seen = np.gradient(session3.smooth(sudden.tolist())).argmin()
+    assert abs(seen - np.gradient(sudden).argmin()) <= 1
+
+
+def test_19_steps_are_a_factor_of_about_six():
+    factor = 10_000 ** (lr_finder.lag() / 99)
+    assert round(factor, 1) == 5.9
+    assert round(10 ** (6 * 19 / 99)) == 14, "question 3"
+
+
+# --- what we saw ----------------------------------------------------------------------------------
+
+
+def range_test_of(network):
+    """The committed range test on Imagenette: (rates, losses), and whether it came to its end."""
+    test = committed(f"sweeps.{network}_imagenette")["range_test"]
+    return np.array(test["lrs"]), np.array(test["losses"])
+
+
+def test_what_we_saw_of_three_networks_stands_in_the_records():
+    lrs, losses = range_test_of("sgd")
+    assert len(lrs) == 100
+    assert lrs[losses.argmin()] == pytest.approx(0.24, abs=0.005)
+    assert 0.005 < lrs[(losses < losses[0] - 0.03).argmax()] < 0.015, "fell from about 0.01 on"
+    assert losses[-10:].max() > math.log(10), "rose to the level of guessing"
+
+    lrs, losses = range_test_of("unnormed")
+    assert len(lrs) == 79 and 1e14 < losses[-1] < 1e15, "a number of fifteen digits"
+    assert losses[-10] < math.log(10), "within ten steps"
+
+    adam, losses = range_test_of("adam")
+    assert len(adam) == 100
+    assert adam[losses.argmin()] == pytest.approx(0.013, abs=0.0005)
+
+
+@pytest.fixture(scope="module")
+def graded():
+    """Sweep → (method → its row), for all six."""
+    return {name: {row["method"]: row for row in grade(committed(name))} for name in SWEEPS}
+
+
+def lost(graded, method):
+    return [rows[method]["cost"] for rows in graded.values()]
+
+
+def test_half_the_steepest_slope_is_within_a_factor_of_three_of_the_best_in_every_sweep(graded):
+    for name, rows in graded.items():
+        assert 1 / 3 <= rows["steepest slope"]["factor"] / 2 <= 3, name
+
+
+def test_the_two_that_lose_least_are_those_that_the_words_name(graded):
+    methods = next(iter(graded.values()))
+    mean = {method: np.mean(lost(graded, method)) for method in methods}
+    both = {"steepest slope", "steepest slope, smoothed both ways"}
+    assert set(sorted(mean, key=mean.get)[:2]) == both
+    assert abs(np.subtract(*[mean[method] for method in both])) < 0.001, "about the same"
+
+    late, early = ([rows[method]["factor"] for rows in graded.values()] for method in sorted(both))
+    assert sum(factor > 3 for factor in late) == 1 and min(late) > 1 / 3
+    assert sum(factor < 1 / 3 for factor in early) == 1 and max(early) < 3
+
+
+def test_the_whole_lag_is_too_much_in_all_sweeps_but_one(graded):
+    steep = lost(graded, "steepest slope")
+    corrected = lost(graded, "steepest slope, lag taken off")
+    assert sum(one < other for one, other in zip(corrected, steep, strict=True)) == 1
+
+
+def test_with_norms_the_minimum_is_four_to_thirteen_times_too_high(graded):
+    factors = [rows["minimum"]["factor"] for name, rows in graded.items() if "unnormed" not in name]
+    assert (round(min(factors)), round(max(factors))) == (4, 13)
+
+
+def test_without_norms_there_is_a_cliff():
+    rates, top1 = reached(committed("sweeps.unnormed_imagenette"))
+    assert rates[6] / rates[5] == 2.5 and top1[5] == max(top1) and top1[6] < top1[5] / 2
+    assert not committed("sweeps.unnormed_imagenette")["runs"][-1]["history"], "ended in NaN"
+
+    rates, top1 = reached(committed("sweeps.sgd_imagenette"))
+    assert rates[-1] / rates[0] == 200
+
+
+# --- words under a result -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", ["not tested", "was not tried", "is not measured here", "TODO"])
+def test_nothing_is_left_open_in_words(words):
+    assert words not in markdown(read(NOTEBOOK))
