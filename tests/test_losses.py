@@ -36,7 +36,9 @@ def test_towards_zero_it_is_cross_entropy():
     expected = F.cross_entropy(logits, labels).item()
 
     for q, near in ((1e-3, 1e-2), (1e-6, 1e-5), (1e-12, 1e-9)):
-        assert GeneralizedCrossEntropy(q)(logits, labels).item() == pytest.approx(expected, rel=near)
+        assert GeneralizedCrossEntropy(q)(logits, labels).item() == pytest.approx(
+            expected, rel=near
+        )
 
 
 def test_at_one_it_is_half_the_mean_absolute_error():
