@@ -6,6 +6,7 @@ from pathlib import Path
 
 from course_lib import runtime
 from course_lib.experiments import (
+    GRID,
     RECIPES,
     STUDIES,
     SWEEPS,
@@ -101,6 +102,8 @@ def _path(out: Path, recipe: Recipe | Sweep, rt: Runtime) -> Path:
         folder = out / "ablations"
     if recipe.name in STUDIES:
         folder = out / "studies"
+    if recipe.name in GRID:
+        folder = out / "grid"
     if recipe.name in SWEEPS:
         folder = out / "sweeps"
     return folder / recipe.name / f"{rt.profile}-seed{rt.seed}.json"
@@ -180,7 +183,7 @@ def _seed(text: str) -> int:
 
 
 def _list_of_recipes() -> str:
-    recipes = RECIPES | TRIALS | STUDIES | SWEEPS
+    recipes = RECIPES | TRIALS | STUDIES | GRID | SWEEPS
     width = max(map(len, recipes)) + 2
     return "\n".join(f"{recipe.name:{width}}{recipe.about}" for recipe in recipes.values())
 

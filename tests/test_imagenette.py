@@ -25,6 +25,7 @@ nette = importlib.import_module("course_lib.data.imagenette")
 WNIDS = list(nette.CLASSES)
 TRAIN, VAL, TUNE, SIDE = 16, 6, 5, 24
 PUBLISHED_FLIPS = {0: 0, 1: 95, 5: 474, 25: 2_368, 50: 4_735}  # counted in the published file
+IN_TRAIN = {0: 0, 1: 88, 5: 445, 25: 2_247, 50: 4_477}  # of them, without the tune pictures
 SHAPES = [(SIDE, SIDE), (SIDE + 7, SIDE), (SIDE, SIDE + 10), (2 * SIDE, 3 * SIDE)]  # width, height
 
 
@@ -68,6 +69,12 @@ def write_labels(path, rows):
         csv.writer(file).writerows([header, *rows])
 
 
+def flips(truth):
+    """How many labels differ from the clean ones, at each level."""
+    rows = truth.values()
+    return tuple(sum(row[level] != row[0] for row in rows) for level in nette.NOISE)
+
+
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     root = tmp_path_factory.mktemp("published") / "imagenette2-160"
@@ -84,6 +91,7 @@ def home(published, tmp_path, monkeypatch):
     monkeypatch.setattr(nette, "IMAGENETTE", small)
     published_counts = {"train": dict.fromkeys(WNIDS, TRAIN), "val": dict.fromkeys(WNIDS, VAL)}
     monkeypatch.setattr(nette, "PICTURES", published_counts)
+    monkeypatch.setattr(nette, "WRONG", {"train": flips(published[1]), "val": (0,) * 5})
     monkeypatch.setattr(nette, "TUNE_PER_CLASS", TUNE)
     monkeypatch.setattr(files, "REPO", tmp_path)
     monkeypatch.setattr(files, "SPARE", tmp_path / "spare")
@@ -217,7 +225,23 @@ def unknown_label(lines):
     return [*lines[:5], lines[5].replace(",n0", ",n1"), *lines[6:]]
 
 
+def levels_swapped(lines):
+    """Labels of one level in the column of another."""
+    return [lines[0].replace("labels_5,", "labels_50,").replace("_50,is", "_5,is"), *lines[1:]]
+
+
+def noisy_for_clean(lines):
+    """Half of the labels of val wrong, in the column for 25 percent."""
+    rows = [line.split(",") for line in lines]
+    for row in rows:
+        if row[0].startswith("val/") and row[1] == WNIDS[0]:
+            row[4] = WNIDS[1]
+    return [",".join(row) for row in rows]
+
+
 BROKEN_LISTS = {
+    levels_swapped: r"labels of train in noisy_labels_5 are wrong, expected",
+    noisy_for_clean: r"6 labels of val in noisy_labels_25 are wrong, expected 0",
     cut: r"59 rows of 10 classes, expected 60 of 10",
     doubled: r"161 rows of 10 classes, expected 160 of 10",
     same_picture_twice: r"stands there 2 times",
@@ -286,6 +310,19 @@ def test_what_a_mac_leaves_beside_files_is_not_read(own):
     for path in [own / "noisy_imagenette.csv", *own.glob("*/*/*_1.JPEG")]:
         path.with_name(f"._{path.name}").write_bytes(b"\x00\x05\x16\x07\xb0")
     assert len(imagenette("val", size=SIDE)) == 10 * VAL
+
+
+def test_the_published_counts_of_wrong_labels_are_the_levels(monkeypatch):
+    monkeypatch.undo()
+    assert dict(zip(nette.NOISE, nette.WRONG["train"], strict=True)) == PUBLISHED_FLIPS
+    for level, count in PUBLISHED_FLIPS.items():
+        assert count / 9_469 == pytest.approx(level / 100, abs=5e-4)
+
+
+@pytest.mark.parametrize("noise", [-5, 2, 10, 0.25, "25", 49])
+def test_a_level_that_is_not_in_the_list_is_refused_with_those_that_are(noise):
+    with pytest.raises(CourseError, match="noise is .*expected one of 0, 1, 5, 25, 50 percent"):
+        imagenette("train", noise=noise, size=SIDE)
 
 
 def test_the_published_counts_of_the_classes_add_up(monkeypatch):
@@ -477,6 +514,11 @@ def test_what_there_is_not_is_named(wrong, words):
 here = find(nette.IMAGENETTE[160])  # before it is patched
 
 
+def levels_of_tune(listing):
+    """All five columns of the pictures that are held out of train."""
+    return listing.labels[-10 * nette.TUNE_PER_CLASS :]
+
+
 @pytest.mark.skipif(here is None, reason="no Imagenette in COURSE_DATA or data/")
 def test_the_published_file_has_as_many_wrong_labels_as_were_counted(monkeypatch):
     monkeypatch.undo()
@@ -489,6 +531,9 @@ def test_the_published_file_has_as_many_wrong_labels_as_were_counted(monkeypatch
     assert dict(zip(nette.NOISE, wrong.tolist(), strict=True)) == PUBLISHED_FLIPS
     tune = clean[-10 * nette.TUNE_PER_CLASS :]
     assert np.bincount(tune).tolist() == [nette.TUNE_PER_CLASS] * 10
+
+    in_train = wrong - (levels_of_tune(listing) != tune[:, None]).sum(0)
+    assert dict(zip(nette.NOISE, in_train.tolist(), strict=True)) == IN_TRAIN
 
     val = nette._listing(here, "val", smoke=False).labels
     assert len(val) == 3_925 and (val == val[:, :1]).all(), "val is always clean"

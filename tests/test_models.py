@@ -51,6 +51,18 @@ SESSION = [
     {"residual_in": (1, 2, 3)},
     {"in_channels": 1},
 ]
+OF_FORMS = {
+    "session_resnet_se": [
+        {"stem": "strided", "logit_scale": 0.125},
+        {"in_channels": 1},
+    ],
+    "session_resnet_lambda": [
+        {"stem": "strided", "logit_scale": 0.125},
+        {"lambda_stages": (1, 3)},
+        {"softmax_over": "keys"},
+        {"in_channels": 1},
+    ],
+}
 OPTIONS = [  # what every ResNet takes
     {"shortcut": "A"},
     {"shortcut": "C"},
@@ -97,7 +109,7 @@ def pictures(count=4, size=32, channels=3):
 
 def smallest(name, **options):
     """Pixels of a picture just large enough for three or four halvings."""
-    if name == "session_resnet":
+    if name.startswith("session_resnet"):
         return 16
     stem = {**model_options(name), **options}["stem"]
     return {"imagenet": 32, "small": 8}[stem]
@@ -197,13 +209,20 @@ def test_the_names_are_those_of_the_papers():
 
     preact = [f"preact_{name}" for name in plain]
     lambdas = [f"lambda_resnet{depth}" for depth in (18, 26, 34, 50, 101, 152)]
-    others = ["se_resnet18", "se_resnet50", "session_resnet", "session_resnet_unnormed"]
+    forms = [f"session_resnet_{form}" for form in ("lambda", "se", "unnormed")]
+    others = ["se_resnet18", "se_resnet50", "session_resnet", *forms]
     assert NAMES == sorted([*plain, *preact, *lambdas, *others])
 
 
 @pytest.mark.parametrize(
     "name, options",
-    [("resnet18", OPTIONS), ("session_resnet", SESSION), ("lambda_resnet18", OPTIONS + OF_LAMBDA)],
+    [
+        ("resnet18", OPTIONS),
+        ("session_resnet", SESSION),
+        ("session_resnet_lambda", OF_FORMS["session_resnet_lambda"]),
+        ("session_resnet_se", OF_FORMS["session_resnet_se"]),
+        ("lambda_resnet18", OPTIONS + OF_LAMBDA),
+    ],
 )
 def test_every_option_is_tried_below(name, options):
     assert set(model_options(name)) <= {option for each in options for option in each}
@@ -431,6 +450,16 @@ def test_every_network_lives_with_every_option(name, options):
 def test_the_session_resnet_lives_with_every_option(options):
     channels = options.get("in_channels", 3)
     live(lambda: create_model("session_resnet", 10, **options), channels, size=16)
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [(name, options) for name, each in OF_FORMS.items() for options in each],
+    ids=lambda value: show(value) or value,
+)
+def test_every_form_of_the_session_resnet_lives_with_every_option(name, options):
+    channels = options.get("in_channels", 3)
+    live(lambda: create_model(name, 10, **options), channels, size=16)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=show)

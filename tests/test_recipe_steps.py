@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from course_lib.data import BatchLoader, toy_shapes
-from course_lib.experiments.catalogue import RECIPES, STUDIES, SWEEPS, TRIALS
+from course_lib.experiments.catalogue import GRID, RECIPES, STUDIES, SWEEPS, TRIALS
 from course_lib.runtime import Precision, seed_everything
-from course_lib.training import Callbacks, CrossEntropy, fit
+from course_lib.training import Callbacks, fit
 
 CPU = torch.device("cpu")
 FP32, BF16 = Precision(CPU), Precision(CPU, torch.bfloat16)
@@ -33,7 +33,7 @@ BY_DEFAULT = [
 AT_THEIR_LOWEST = {name: sweep.at(min(sweep.rates)) for name, sweep in SWEEPS.items()}
 SMOKE = {
     name: recipe.for_smoke()
-    for name, recipe in (RECIPES | TRIALS | STUDIES | AT_THEIR_LOWEST).items()
+    for name, recipe in (RECIPES | TRIALS | STUDIES | GRID | AT_THEIR_LOWEST).items()
 }
 SMOKE_BY_DEFAULT = [
     "tiny_imagenet",
@@ -64,7 +64,7 @@ def first_epoch(recipe, steps, batch, *, size=SIZE, precision=FP32, seed=0, step
         sizes=[size],
         optimizer=optimizer,
         scheduler=recipe.build_schedule(optimizer, steps_per_epoch),
-        loss=CrossEntropy(recipe.label_smoothing),
+        loss=recipe.build_loss(),
         precision=precision,
         extras=recipe.extras,
         callbacks=Callbacks(report=lambda line: None),

@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from course_lib import files
-from course_lib.experiments import STUDIES, SWEEPS, session1, session3
+from course_lib.experiments import STUDIES, SWEEPS, session1, session3, session4
 from course_lib.experiments import record as records
 from course_lib.files import CourseError, write_json
 from course_lib.report import figures, pages
@@ -234,8 +234,8 @@ def test_what_is_no_study_has_no_row_among_them(asked):
 
 
 def test_every_study_and_sweep_has_a_name_in_words():
-    words = session1.IN_WORDS | session3.IN_WORDS
-    assert words.keys() == STUDIES.keys() | SWEEPS.keys()
+    words = session1.IN_WORDS | session3.IN_WORDS | session4.IN_WORDS
+    assert STUDIES.keys() | SWEEPS.keys() <= words.keys()
 
 
 def test_schedules_show_what_they_reach_and_how_often_those_in_steps_cut():

@@ -5,7 +5,7 @@ those there are; ``run.py`` trains one; ``record.py`` and ``price.py`` tell what
 ``trained.py`` gives the network back.
 """
 
-from course_lib.experiments.catalogue import RECIPES, STUDIES, SWEEPS, TRIALS, find_recipe
+from course_lib.experiments.catalogue import GRID, RECIPES, STUDIES, SWEEPS, TRIALS, find_recipe
 from course_lib.experiments.recipe import DATASETS, Recipe, Sweep
 from course_lib.experiments.run import Run, run
 from course_lib.experiments.sweep import run_sweep
@@ -13,6 +13,7 @@ from course_lib.experiments.trained import load
 
 __all__ = [
     "DATASETS",
+    "GRID",
     "RECIPES",
     "STUDIES",
     "SWEEPS",

@@ -98,6 +98,8 @@ def took(name: str, profile: str) -> str:
 
 
 def committed(name: str, profile: str) -> list[dict]:
-    """The records of a recipe, trial or study: those of the profile, if there are any, else all."""
-    records = results(name) or results(f"ablations/{name}") or results(f"studies/{name}")
+    """The records of a recipe, wherever they lie: those of the profile, if any, else all."""
+    records = results(name)
+    for folder in ("ablations", "studies", "grid"):
+        records = records or results(f"{folder}/{name}")
     return [record for record in records if record["profile"] == profile] or records

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from course_lib.data import (
     Augment,
+    BatchLoader,
     ImageStore,
     cifar10,
     cifar100,
@@ -23,7 +24,9 @@ from course_lib.data import (
 )
 from course_lib.files import CourseError
 from course_lib.models import create_model, model_options
-from course_lib.training import Extras, optim, schedules
+from course_lib.runtime import Precision
+from course_lib.training import CrossEntropy, Extras, Measure, no_measure, optim, schedules
+from course_lib.training.step import Loss
 
 DATASETS: dict[str, Callable[..., ImageStore]] = {
     "tiny_imagenet": tiny_imagenet,
@@ -79,6 +82,17 @@ class Recipe:
     def build_model(self, num_classes: int, device: torch.device) -> nn.Module:
         model = create_model(self.model, num_classes, **self.model_options)
         return model.to(device, memory_format=torch.channels_last)
+
+    def build_loader(self, train: ImageStore, device: torch.device, seed: int) -> BatchLoader:
+        """The training pictures, shuffled anew for each epoch."""
+        return BatchLoader(train, self.batch_size, augment=self.augment, device=device, seed=seed)
+
+    def build_loss(self) -> Loss:
+        return CrossEntropy(self.label_smoothing)
+
+    def build_measure(self, train: ImageStore, precision: Precision) -> Measure:
+        """What is counted after each epoch, besides: here nothing."""
+        return no_measure
 
     def build_optimizer(self, model: nn.Module) -> torch.optim.SGD:
         return optim.sgd(

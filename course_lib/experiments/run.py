@@ -20,7 +20,6 @@ from course_lib.runtime import Runtime
 from course_lib.training import (
     Callbacks,
     Checkpoint,
-    CrossEntropy,
     History,
     curves,
     evaluate,
@@ -132,9 +131,7 @@ def _train(
     callbacks: Callbacks,
 ) -> History:
     """Every epoch of the recipe, judged on tune; from the checkpoint where there is one."""
-    train_loader = BatchLoader(
-        train, recipe.batch_size, augment=recipe.augment, device=rt.device, seed=rt.seed
-    )
+    train_loader = recipe.build_loader(train, rt.device, rt.seed)
     val_loader = BatchLoader(tune, 500, augment=False, device=rt.device)
 
     if recipe.whiten:
@@ -155,11 +152,11 @@ def _train(
         sizes=recipe.sizes,
         optimizer=optimizer,
         scheduler=scheduler,
-        loss=CrossEntropy(recipe.label_smoothing),
+        loss=recipe.build_loss(),
         precision=rt.precision,
         extras=recipe.extras,
         checkpoint=checkpoint,
-        callbacks=callbacks,
+        callbacks=replace(callbacks, measure=recipe.build_measure(train, rt.precision)),
     )
 
 

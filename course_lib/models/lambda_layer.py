@@ -95,13 +95,17 @@ class LambdaLayer(nn.Module):
         with without_autocast(x.device.type):
             q, k, v = at_least_float32(q), at_least_float32(k), at_least_float32(v)
 
-            k = k.flatten(3).softmax(-1)  # (B, u, k, m), over the positions m
+            k = self.normalise_keys(k)  # (B, u, k, m), softmax over the positions m
             content = torch.einsum("bukm, buvm -> bkv", k, v.flatten(3))  # λc
             position = self.position_lambdas(v)  # λp_n, (B, k, v, H, W)
             lambdas = content[..., None, None] + position  # λ_n, (B, k, v, H, W)
             out = torch.einsum("bkvij, bhkij -> bhvij", lambdas, q)  # λ_nᵀ q_n at row i, column j
 
         return out.flatten(1, 2).to(dtype)  # (B, dim_out, H, W)
+
+    def normalise_keys(self, k: torch.Tensor) -> torch.Tensor:
+        """How much each position says: (B, u, k, H, W) → (B, u, k, m), of sum 1 over m."""
+        return k.flatten(3).softmax(-1)
 
     def position_lambdas(self, v: torch.Tensor) -> torch.Tensor:
         """λp_n = E_nᵀ V of every position n: (B, u, v, H, W) → (B, k, v, H, W).

@@ -54,7 +54,7 @@ def output(layer: nn.Module, x: torch.Tensor, path: str) -> torch.Tensor:
     with without_autocast(x.device.type):
         q, k, v, kernel = (at_least_float32(t) for t in (q, k, v, layer.kernel))
         q = q.unflatten(1, (layer.heads, layer.dim_k))  # (B, h, k, H, W)
-        k = k.unflatten(1, (layer.dim_u, layer.dim_k)).flatten(3).softmax(-1)  # (B, u, k, m)
+        k = layer.normalise_keys(k.unflatten(1, (layer.dim_u, layer.dim_k)))  # (B, u, k, m)
         v = v.unflatten(1, (layer.dim_u, layer.dim_v))  # (B, u, v, H, W)
 
         content = (v.flatten(3) @ k.transpose(2, 3)).sum(1)  # λcᵀ, (B, v, k)

@@ -11,6 +11,7 @@ from course_lib.models.blocks import BasicBlock, Bottleneck
 from course_lib.models.classifier import Classifier
 from course_lib.models.lambda_resnet import LAMBDA, LambdaResNet
 from course_lib.models.resnet import CIFAR, IMAGENET, WIDE, ResNet
+from course_lib.models.session_forms import LambdaSessionResNet, SESessionResNet
 from course_lib.models.session_resnet import SessionResNet, UnnormedSessionResNet
 from course_lib.models.variants import PreActBasicBlock, PreActBottleneck
 
@@ -86,6 +87,8 @@ def _lambda_resnets() -> dict[str, Builder]:
 _MODELS: dict[str, Builder] = {
     "session_resnet": SessionResNet,
     "session_resnet_unnormed": UnnormedSessionResNet,
+    "session_resnet_se": SESessionResNet,
+    "session_resnet_lambda": LambdaSessionResNet,
     **_resnets("", BasicBlock, Bottleneck),
     **_resnets("preact_", PreActBasicBlock, PreActBottleneck),
     "se_resnet18": partial(ResNet, BasicBlock, IMAGENET[18][1], 64, se=True),

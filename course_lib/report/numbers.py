@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Callable
 
-from course_lib.experiments import STUDIES
+from course_lib.experiments import GRID, STUDIES
 from course_lib.experiments import record as records
 from course_lib.experiments.price import price
 from course_lib.experiments.record import results
@@ -103,15 +103,18 @@ def _find(source: str) -> list[dict]:
 
 
 def _may_be_shown(record: dict) -> bool:
-    """Real data, not smoke, and a price but for studies. A benchmark lacks the fields, and may."""
+    """Real data, not smoke, and a price but for studies and the grid's cells.
+
+    A benchmark lacks the fields, and may.
+    """
     is_real = record.get("is_real", True)
     is_smoke = record.get("profile") == "smoke"
 
-    # studies are compared by what they reach; another run without a rate cannot stand by its price
+    # these are compared by what they reach; another run without a rate cannot stand by its price
     has_rate = record.get("reference_rate", 1) is not None
-    is_study = record.get("recipe") in STUDIES
+    is_compared = record.get("recipe") in STUDIES | GRID
 
-    return is_real and not is_smoke and (has_rate or is_study)
+    return is_real and not is_smoke and (has_rate or is_compared)
 
 
 def _at(record: dict, path: str) -> float:

@@ -5,13 +5,15 @@ from course_lib.training.history import History, curves
 from course_lib.training.loop import (
     Callbacks,
     DivergedError,
+    Measure,
     Metrics,
     TrainingError,
     evaluate,
     fit,
+    no_measure,
     train_one_epoch,
 )
-from course_lib.training.losses import CrossEntropy
+from course_lib.training.losses import CrossEntropy, GeneralizedCrossEntropy
 from course_lib.training.step import Extras, Trainer
 
 __all__ = [
@@ -21,7 +23,9 @@ __all__ = [
     "CrossEntropy",
     "DivergedError",
     "Extras",
+    "GeneralizedCrossEntropy",
     "History",
+    "Measure",
     "Metrics",
     "Resumable",
     "Trainer",
@@ -29,5 +33,6 @@ __all__ = [
     "curves",
     "evaluate",
     "fit",
+    "no_measure",
     "train_one_epoch",
 ]

@@ -21,7 +21,10 @@ COLUMNS = (
 
 @dataclass
 class History:
-    """rows: a dict per epoch, with the keys COLUMNS; steps: [step, lr, loss] every tenth step."""
+    """rows: a dict per epoch, with the keys COLUMNS and those of ``Callbacks.measure``.
+
+    steps: [step, lr, loss] every tenth step.
+    """
 
     rows: list[dict] = field(default_factory=list)
     steps: list[list[float]] = field(default_factory=list)
@@ -35,8 +38,9 @@ class History:
 
     def column(self, name: str) -> list:
         """One value per epoch. Raises KeyError with the names there are."""
-        if name not in COLUMNS:
-            raise KeyError(f"no column {name!r}: expected one of {', '.join(COLUMNS)}")
+        known = self.rows[0] if self.rows else COLUMNS
+        if name not in known:
+            raise KeyError(f"no column {name!r}: expected one of {', '.join(known)}")
         return [row[name] for row in self.rows]
 
     def to_dict(self) -> dict:

@@ -183,8 +183,16 @@ def _not_finite(value: float | str, where: str, lr: float) -> DivergedError:
 # --- many epochs --------------------------------------------------------------------------------
 
 
+Measure = Callable[[nn.Module, int | None], dict]  # (network, picture size) → more columns
+
+
 def _nothing(_) -> None:
     pass
+
+
+def no_measure(model: nn.Module, size: int | None) -> dict:
+    """No more columns than a history has anyway."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -192,6 +200,7 @@ class Callbacks:
     """What ``fit`` calls on its way."""
 
     before_epoch: Callable[[int], None] = _nothing  # with the epoch's number, from 0
+    measure: Measure = no_measure  # after an epoch, into its row, with the network that is judged
     after_epoch: Callable[[History], None] = _nothing
     report: Callable[[str], None] = print  # with a line an epoch
 
@@ -272,7 +281,9 @@ def fit(
                 raise saver.stopped(name, history, trained)
 
             with _memory(f"the evaluation after {name}", val_loader):
-                row = _history_row(trainer, val_loader, epoch, plan[epoch], trained)
+                row = _history_row(
+                    trainer, val_loader, epoch, plan[epoch], trained, callbacks.measure
+                )
             history.rows.append(row)
 
             so_far = None  # what an earlier call had begun is at its end
@@ -373,7 +384,12 @@ def _classes(model: nn.Module, loader) -> int:
 
 
 def _history_row(
-    trainer: Trainer, loader, epoch: int, size: int | None, trained: EpochSoFar
+    trainer: Trainer,
+    loader,
+    epoch: int,
+    size: int | None,
+    trained: EpochSoFar,
+    measure: Measure,
 ) -> dict:
     """The epoch's row of the history."""
     started = time.perf_counter()
@@ -386,6 +402,8 @@ def _history_row(
         rises = trainer.scheduler.mode == "max"
         trainer.scheduler.step(val.top1 if rises else val.loss)
 
+    more = measure(trainer.model_to_evaluate, size)
+
     return {
         "epoch": epoch + 1,
         "picture_size": size,
@@ -396,6 +414,7 @@ def _history_row(
         "lr": trained.lr,
         "seconds": trained.seconds,
         "eval_seconds": time.perf_counter() - started,
+        **more,
     }
 
 

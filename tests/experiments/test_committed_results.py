@@ -8,7 +8,16 @@ import pytest
 from small import check_record, check_rows, check_sweep
 
 from course_lib.data import Augment
-from course_lib.experiments import RECIPES, STUDIES, SWEEPS, TRIALS, Recipe, Sweep, find_recipe
+from course_lib.experiments import (
+    GRID,
+    RECIPES,
+    STUDIES,
+    SWEEPS,
+    TRIALS,
+    Recipe,
+    Sweep,
+    find_recipe,
+)
 from course_lib.training import Extras
 
 RESULTS = Path(__file__).resolve().parents[2] / "figures" / "results"
@@ -20,11 +29,12 @@ def named(paths):
 
 RUNS = [path for path in sorted(RESULTS.glob("*/*.json")) if path.parent.name != "benchmarks"]
 OF_STUDIES = sorted((RESULTS / "studies").glob("*/*.json"))
+OF_THE_GRID = sorted((RESULTS / "grid").glob("*/*.json"))
 OF_SWEEPS = sorted((RESULTS / "sweeps").glob("*/*.json"))
 OF_TODAY = [
     path
     for path in sorted(RESULTS.rglob("*.json"))
-    if path.parent.name in RECIPES | TRIALS | STUDIES | SWEEPS
+    if path.parent.name in RECIPES | TRIALS | STUDIES | GRID | SWEEPS
 ]
 
 
@@ -43,6 +53,20 @@ def test_a_committed_study_is_whole_real_in_its_place_and_judged_on_tune_alone(p
     check_place(found, path)
     assert path.parent.name in STUDIES
     assert found["final"] is None and found["val_images"] is None
+
+
+@pytest.mark.parametrize("path", **named(OF_THE_GRID))
+def test_a_committed_cell_is_whole_real_in_its_place_and_counts_what_was_learned_by_heart(path):
+    found = json.loads(path.read_text())
+    check_record(found)
+    check_place(found, path)
+    assert path.parent.name in GRID
+
+    level = found["settings"]["data_options"]["noise"]
+    assert found["noise"] == level
+    assert found["wrong_labels"] == pytest.approx(level / 100, abs=2e-3)
+    for row in found["history"]:
+        assert (row["wrong_as_given"] is None) == (row["wrong_as_true"] is None) == (level == 0)
 
 
 @pytest.mark.parametrize("name", sorted({path.parent.name for path in OF_STUDIES}))
@@ -114,7 +138,7 @@ def recipe_named(name):
 
 def test_a_record_is_of_the_recipe_that_it_was_made_with():
     """The way back from the settings in a record, of all there are."""
-    for recipe in map(recipe_named, RECIPES | TRIALS | STUDIES | SWEEPS):
+    for recipe in map(recipe_named, RECIPES | TRIALS | STUDIES | GRID | SWEEPS):
         settings = recipe.settings() | {"about": recipe.about}
         assert recipe_of(settings, type(recipe)).settings() == recipe.settings()
 

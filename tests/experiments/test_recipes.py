@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from course_lib.data import Augment
 from course_lib.experiments import (
     DATASETS,
+    GRID,
     RECIPES,
     STUDIES,
     SWEEPS,
@@ -47,7 +48,7 @@ def test_an_unknown_recipe_is_answered_with_the_nearest(wrong, meant):
 ENDS_HIGH = {"schedules.constant", "schedules.plateau"}  # this one is cut by what is held out
 
 
-@pytest.mark.parametrize("name", RECIPES | TRIALS | STUDIES | SWEEPS)
+@pytest.mark.parametrize("name", RECIPES | TRIALS | STUDIES | GRID | SWEEPS)
 def test_every_recipe_builds_its_network_optimizer_and_schedule(name):
     """Every name and option in it is one that models, data and schedules know."""
     recipe = find_recipe(name)
@@ -55,7 +56,7 @@ def test_every_recipe_builds_its_network_optimizer_and_schedule(name):
         assert recipe.start < min(recipe.rates) < max(recipe.rates) < recipe.end
         recipe = recipe.recipe
 
-    assert recipe.name == name and recipe.is_trial == (name not in RECIPES)
+    assert recipe.name == name and recipe.is_trial == (name not in RECIPES | GRID)
     assert recipe.model in list_models()
     assert recipe.schedule in SCHEDULES or name == "schedules.plateau"
 

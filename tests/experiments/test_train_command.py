@@ -14,7 +14,7 @@ from torch import nn
 
 from course_lib import files, runtime
 from course_lib import train as command
-from course_lib.experiments import RECIPES, STUDIES, SWEEPS, TRIALS, Recipe, Run, Sweep
+from course_lib.experiments import GRID, RECIPES, STUDIES, SWEEPS, TRIALS, Recipe, Run, Sweep
 from course_lib.experiments.recipe import trial
 from course_lib.files import CourseError
 from course_lib.report.pages import main as report
@@ -44,7 +44,7 @@ def here(real, tiny, monkeypatch):
 def test_without_a_recipe_the_command_lists_them_all(capsys):
     assert command.main([]) == 0
     lines = capsys.readouterr().out.splitlines()
-    every = RECIPES | TRIALS | STUDIES | SWEEPS
+    every = RECIPES | TRIALS | STUDIES | GRID | SWEEPS
     assert [line.split()[0] for line in lines] == list(every)
     assert all(recipe.about in line for recipe, line in zip(every.values(), lines, strict=True))
 

@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from course_lib.experiments import (
+    GRID,
     RECIPES,
     STUDIES,
     SWEEPS,
@@ -86,7 +87,10 @@ def test_the_settings_of_a_recipe_are_enough_to_build_its_network(name, tmp_path
 
 
 def test_the_settings_of_every_recipe_name_a_network():
-    recipes = [*(RECIPES | TRIALS | STUDIES).values(), *(each.recipe for each in SWEEPS.values())]
+    recipes = [
+        *(RECIPES | TRIALS | STUDIES | GRID).values(),
+        *(each.recipe for each in SWEEPS.values()),
+    ]
     every = [recipe.settings() for recipe in recipes]
     networks = {json.dumps([each["model"], each["model_options"]]) for each in every}
 
