@@ -70,10 +70,10 @@ def test_a_committed_cell_is_whole_real_in_its_place_and_counts_what_was_learned
 
 
 @pytest.mark.parametrize("name", sorted({path.parent.name for path in OF_STUDIES}))
-def test_a_committed_study_is_of_one_machine_and_that_of_depth_has_three_seeds(name):
+def test_a_committed_study_is_of_one_machine_and_three_seeds_where_it_compares(name):
     found = [json.loads(path.read_text()) for path in OF_STUDIES if path.parent.name == name]
     seeds = sorted(each["seed"] for each in found)
-    assert seeds == list(range(3 if name.startswith("depth.") else len(seeds)))
+    assert seeds == list(range(len(seeds) if name.startswith("faults.") else 3))
     assert len({(each["profile"], each["device"], each["processes"]) for each in found}) == 1
 
 
