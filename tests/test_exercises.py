@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import math
 import pkgutil
 import re
 import sys
@@ -41,9 +42,19 @@ from course_lib.exercises.session3 import (
     steepest,
     take_off_lag,
 )
+from course_lib.exercises.session4 import (
+    content_lambda,
+    generalized_cross_entropy,
+    keep_epoch,
+    lambda_parameters,
+    noisy_labels,
+    position_lambdas,
+    standard_error,
+)
 from course_lib.files import CourseError
+from course_lib.models import LambdaLayer
 from course_lib.models.blocks import Bottleneck
-from course_lib.training import lr_finder
+from course_lib.training import GeneralizedCrossEntropy, lr_finder
 
 for _module in pkgutil.iter_modules(answers.__path__):
     importlib.import_module(f"answers.{_module.name}")
@@ -340,6 +351,170 @@ def test_plateau_is_torchs_schedule_epoch_by_epoch(patience, factor):
 
     assert plateau(val_losses, 0.8, patience, factor) == expected
     assert len(set(expected)) > 3  # it cuts, again and again
+
+
+@pytest.mark.parametrize("path", ["definition", "rows"])
+def test_content_and_position_lambdas_are_those_of_a_lambda_layer(path):
+    """A global layer's kernel, spelled out for every pair of pixels, is E of the exercise."""
+    height, width = 3, 4
+    layer = LambdaLayer(6, 8, dim_k=5, heads=2, r=None, size=(height, width), path=path).eval()
+    x = torch.randn(2, 6, height, width)
+
+    pixels = [(row, column) for row in range(height) for column in range(width)]
+    embeddings = torch.stack(
+        [
+            torch.stack(
+                [
+                    layer.rel_pos_emb[y - row + height - 1, x - column + width - 1, :, 0]
+                    for y, x in pixels
+                ]
+            )
+            for row, column in pixels
+        ]
+    )  # (N, M, k)
+
+    with torch.no_grad():
+        keys = layer.to_k(x).flatten(2)  # (B, k, M)
+        values = layer.norm_v(layer.to_v(x)).flatten(2)  # (B, v, M)
+        queries = layer.norm_q(layer.to_q(x)).unflatten(1, (2, 5)).flatten(3)  # (B, h, k, N)
+
+        content = content_lambda(keys, values)  # (B, k, v)
+        lambdas = content[:, None] + position_lambdas(embeddings, values)  # (B, N, k, v)
+        out = torch.einsum("bnkv, bhkn -> bhvn", lambdas, queries)
+
+        torch.testing.assert_close(out.flatten(1, 2).unflatten(2, (height, width)), layer(x))
+
+
+def test_content_lambda_by_a_loop_over_positions():
+    keys, values = torch.randn(2, 3, 7), torch.randn(2, 4, 7)
+
+    lambdas = content_lambda(keys, values)
+
+    for b, k, v in np.ndindex(2, 3, 4):
+        weights = [math.exp(keys[b, k, m]) for m in range(7)]
+        total = sum(weights[m] * values[b, v, m].item() for m in range(7))
+        assert lambdas[b, k, v].item() == pytest.approx(total / sum(weights), abs=1e-6)
+
+
+def test_position_lambdas_by_a_loop_over_positions():
+    embeddings, values = torch.randn(5, 7, 3), torch.randn(2, 4, 7)
+
+    lambdas = position_lambdas(embeddings, values)
+
+    for b, n, k, v in np.ndindex(2, 5, 3, 4):
+        total = sum(embeddings[n, m, k].item() * values[b, v, m].item() for m in range(7))
+        assert lambdas[b, n, k, v].item() == pytest.approx(total, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "sizes", [(64, 64, 16, 4, 1, 23), (10, 12, 5, 4, 3, 7), (3, 8, 2, 8, 2, 1), (7, 5, 1, 1, 4, 3)]
+)
+def test_lambda_parameters_are_those_of_a_layer(sizes):
+    dim_in, dim_out, dim_k, heads, dim_u, r = sizes
+    layer = LambdaLayer(dim_in, dim_out, dim_k=dim_k, heads=heads, dim_u=dim_u, r=r)
+
+    assert lambda_parameters(*sizes) == sum(p.numel() for p in layer.parameters())
+
+
+def test_a_lambda_layer_learns_less_than_the_3x3_in_its_place():
+    """The two numbers in the notebook."""
+    assert 3 * 3 * 256 * 256 == 589_824
+    assert lambda_parameters(256, 256, 16, 4, 1, 23) == 45_600
+
+
+@pytest.mark.parametrize(("rate", "classes"), [(0.05, 10), (0.25, 10), (0.5, 10), (0.5, 2)])
+def test_noisy_labels_by_counting(rate, classes):
+    """Each count within five standard deviations of the binomial distribution."""
+    labels = np.random.default_rng(1).integers(classes, size=40_000)
+    before = labels.copy()
+
+    noisy = noisy_labels(labels, rate, classes, np.random.default_rng(2))
+
+    np.testing.assert_array_equal(labels, before)
+    for own, other in np.ndindex(classes, classes):
+        chance = 1 - rate if own == other else rate / (classes - 1)
+        of = (labels == own).sum()
+        found = (noisy[labels == own] == other).sum()
+        assert abs(found - of * chance) < 5 * math.sqrt(of * chance * (1 - chance))
+
+
+def test_noisy_labels_at_the_ends_of_the_rate_and_by_seed():
+    labels = np.arange(1000) % 7
+
+    def noisy(rate, seed):
+        return noisy_labels(labels, rate, 7, np.random.default_rng(seed))
+
+    np.testing.assert_array_equal(noisy(0.0, 3), labels)
+    assert (noisy(1.0, 3) != labels).all()
+    np.testing.assert_array_equal(noisy(0.5, 3), noisy(0.5, 3))
+    assert (noisy(0.5, 3) != noisy(0.5, 4)).any()
+
+
+@pytest.mark.parametrize("q", [0.1, 0.7, 1.0])
+@pytest.mark.parametrize("scale", [1.0, 50.0, 1e4])
+def test_generalized_cross_entropy_is_that_of_the_trainings(q, scale):
+    logits = (torch.randn(16, 10, dtype=torch.float64) * scale).requires_grad_()
+    labels = torch.randint(10, (16,))
+
+    losses = [
+        generalized_cross_entropy(logits, labels, q),
+        GeneralizedCrossEntropy(q)(logits, labels),
+    ]
+    gradients = [torch.autograd.grad(loss, logits)[0] for loss in losses]
+
+    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*gradients)
+    assert losses[0].isfinite() and gradients[0].isfinite().all()
+
+
+def test_generalized_cross_entropy_by_arithmetic_and_in_its_limits():
+    logits = torch.tensor([[1.0, 3.0], [4.0, 1.0]], dtype=torch.float64).log()  # p: 1/4, 1/5
+    labels = torch.tensor([0, 1])
+
+    half = ((1 - 0.5) / 0.5 + (1 - 0.2**0.5) / 0.5) / 2
+    assert generalized_cross_entropy(logits, labels, 0.5).item() == pytest.approx(half)
+    assert generalized_cross_entropy(logits, labels, 1.0).item() == pytest.approx((0.75 + 0.8) / 2)
+
+    expected = nn.functional.cross_entropy(logits, labels)
+    torch.testing.assert_close(generalized_cross_entropy(logits, labels, 1e-7), expected)
+
+
+@pytest.mark.parametrize("q", [0.1, 0.7, 1.0])
+def test_generalized_cross_entropy_of_a_hopeless_label_is_finite_in_float32(q):
+    logits = torch.tensor([[0.0, 1e4], [1e4, 0.0]], requires_grad=True)
+
+    loss = generalized_cross_entropy(logits, torch.tensor([0, 0]), q)
+    loss.backward()
+
+    assert loss.item() == pytest.approx((1 / q + 0) / 2)
+    assert torch.equal(logits.grad, torch.zeros(2, 2))
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3, 5])
+def test_keep_epoch_by_plateau_which_cuts_where_it_stops(patience):
+    """Session 3's schedule sees more than patience - 1 bad epochs in a row at the same moment."""
+    stopped = 0
+    for _ in range(50):
+        val_losses = (torch.randint(1, 30, (25,)) - torch.arange(25)).tolist()
+
+        rates = plateau(val_losses, 1.0, patience=patience - 1)
+        seen = val_losses[: rates.index(0.2) + 1] if 0.2 in rates else val_losses
+        stopped += len(seen) < len(val_losses)
+
+        assert keep_epoch(val_losses, patience) == seen.index(min(seen))
+    assert stopped > 10
+
+
+@pytest.mark.parametrize("runs", [2, 3, 10])
+def test_standard_error_is_numpys_and_what_means_of_samples_scatter_by(runs):
+    values = torch.randn(runs, dtype=torch.float64).tolist()
+
+    centred = np.array(values) - np.mean(values)
+    assert standard_error(values) == pytest.approx(np.sqrt((centred**2).sum() / (runs - 1) / runs))
+
+    samples = np.random.default_rng(0).normal(5.0, 2.0, (20_000, runs))
+    squares = np.mean([standard_error(sample.tolist()) ** 2 for sample in samples])
+    assert squares == pytest.approx(samples.mean(axis=1).var(), rel=0.05)
 
 
 # --- right and wrong answers, tests/answers -----------------------------------------------------
