@@ -42,7 +42,7 @@ def sweeps(records: Mapping[str, dict]) -> Picture:
     if not records:
         raise ValueError("sweeps(): expected at least one record of a sweep")
 
-    figure, panels = _panels(len(records), height=285, ratios=(1.7, 1))
+    figure, panels = two_in_a_row(len(records), height=285, ratios=(1.7, 1))
     said = []
 
     for (curve, strip), (title, record) in zip(panels, records.items(), strict=True):
@@ -149,7 +149,7 @@ def range_curves(tests: Mapping[str, object]) -> Picture:
         raise ValueError("range_curves(): expected at least one range test")
 
     curves = {title: _curve(title, test) for title, test in tests.items()}
-    figure, panels = _panels(len(curves), height=215)
+    figure, panels = two_in_a_row(len(curves), height=215)
     said = []
 
     for (ax,), (title, (lrs, losses)) in zip(panels, curves.items(), strict=True):
@@ -227,7 +227,7 @@ def _is_linear(lrs: np.ndarray) -> bool:
 # --- panels ---------------------------------------------------------------------------------------
 
 
-def _panels(
+def two_in_a_row(
     number: int, height: int, ratios: tuple[float, ...] = (1,)
 ) -> tuple[Figure, list[tuple[Axes, ...]]]:
     """Two panels in a row, of ``height`` pixels and one axes above the other as ``ratios`` say."""
