@@ -18,6 +18,7 @@ from course_lib.experiments import (
     Sweep,
     find_recipe,
 )
+from course_lib.experiments.kept import run_name
 from course_lib.training import Extras
 
 RESULTS = Path(__file__).resolve().parents[2] / "figures" / "results"
@@ -129,6 +130,20 @@ def test_committed_runs_were_made_with_the_recipe_as_it_stands(path):
     recipe = recipe_named(path.parent.name)
     made_with = recipe_of({"about": ""} | settings, type(recipe))
     assert made_with.settings() == recipe.settings()
+
+
+@pytest.mark.parametrize("path", **named([p for p in OF_STUDIES if "schedules." in str(p)]))
+def test_forms_of_a_schedule_that_come_later_leave_the_files_of_the_others_as_they_are(path):
+    """A run is found again by its settings, to the letter: a new default makes another file."""
+    found = json.loads(path.read_text())
+    made_with = {key: value for key, value in found["settings"].items() if key != "about"}
+    recipe = STUDIES[found["recipe"]]
+
+    names = [
+        run_name(recipe.name, found["profile"], found["seed"], settings)
+        for settings in (made_with, recipe.settings())
+    ]
+    assert names[0] == names[1]
 
 
 def recipe_named(name):

@@ -45,7 +45,11 @@ def test_an_unknown_recipe_is_answered_with_the_nearest(wrong, meant):
     assert len(str(caught.value)) < 250, "near ones, not all there are"
 
 
-ENDS_HIGH = {"schedules.constant", "schedules.plateau"}  # this one is cut by what is held out
+ENDS_HIGH = {
+    "schedules.constant",
+    "schedules.one_cycle_floor",
+    "schedules.plateau",  # cut by what is held out
+}
 
 
 @pytest.mark.parametrize("name", RECIPES | TRIALS | STUDIES | GRID | SWEEPS)
@@ -171,8 +175,51 @@ def test_a_recipe_on_a_plateau_cuts_its_rate_to_a_fifth_after_one_epoch_without_
 def test_the_schedules_differ_in_nothing_but_the_schedule():
     settings = [recipe.settings() for name, recipe in STUDIES.items() if "schedules." in name]
     names = {"name", "schedule", "warm_up", "drops", "patience", "factor"}
+    names |= {"ends_at", "momentum_cycle"}
     rest = [{key: each[key] for key in each.keys() - names} for each in settings]
-    assert len(rest) == 5 and all(each == rest[0] for each in rest)
+    assert len(rest) == 9 and all(each == rest[0] for each in rest)
+
+
+@pytest.mark.parametrize(
+    "ending, peak, last, momenta",
+    [
+        ("", 223, 4e-7, (0.9, 0.9)),
+        ("_early", 55, 4e-7, (0.9, 0.9)),
+        ("_late", 559, 4e-7, (0.9, 0.9)),
+        ("_momentum", 223, 4e-7, (0.85, 0.95)),
+        ("_floor", 223, 0.01, (0.9, 0.9)),
+    ],
+)
+def test_the_forms_of_one_cycle_differ_in_peak_end_or_momentum(ending, peak, last, momenta):
+    """Eight epochs of 140 steps; the momentum is lowest at the peak, highest at both ends."""
+    recipe = find_recipe(f"schedules.one_cycle{ending}")
+    optimizer = recipe.build_optimizer(nn.Linear(2, 2))
+    schedule = recipe.build_schedule(optimizer, 140)
+
+    rates, seen = [], []
+    for _ in range(8 * 140):
+        rates.append(optimizer.param_groups[0]["lr"])
+        seen.append(optimizer.param_groups[0]["momentum"])
+        optimizer.step()
+        schedule.step()
+
+    assert max(rates) == pytest.approx(0.1) == pytest.approx(rates[peak])
+    assert rates[0] == pytest.approx(0.004) and rates[-1] == pytest.approx(last)
+
+    lowest, highest = momenta
+    assert (seen[0], seen[peak], seen[-1]) == pytest.approx((highest, lowest, highest))
+
+
+@pytest.mark.parametrize("ending", ["_momentum", "_floor"])
+def test_a_cycle_at_its_defaults_is_the_one_of_every_recipe(ending):
+    """To the last bit: what it has besides is one thing changed, and no other."""
+    plain, cycle = find_recipe("schedules.one_cycle"), find_recipe(f"schedules.one_cycle{ending}")
+    cycle = replace(cycle, ends_at=1 / 250_000, momentum_cycle=None)
+
+    def rates(recipe):
+        return schedules.trace(lambda each: recipe.build_schedule(each, 140), recipe.lr, 8 * 140)
+
+    assert rates(cycle) == rates(plain)
 
 
 def test_the_sweeps_of_a_network_differ_in_nothing_but_the_data():
