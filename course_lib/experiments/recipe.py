@@ -19,6 +19,7 @@ from course_lib.data import (
     cifar10,
     cifar100,
     imagenette,
+    imagewoof,
     tiny_imagenet,
     tiny_imagenet_part,
 )
@@ -32,6 +33,7 @@ DATASETS: dict[str, Callable[..., ImageStore]] = {
     "tiny_imagenet": tiny_imagenet,
     "tiny_imagenet_part": tiny_imagenet_part,
     "imagenette": imagenette,
+    "imagewoof": imagewoof,
     "cifar10": cifar10,
     "cifar100": cifar100,
 }
