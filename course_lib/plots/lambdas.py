@@ -84,7 +84,7 @@ def _offsets(ax: Axes, rows: int, columns: int) -> None:
     for axis, reach in ((ax.xaxis, right), (ax.yaxis, down)):
         ends = sorted({-reach, 0, reach})
         axis.set_ticks([reach + end for end in ends], [f"{end}".replace("-", "−") for end in ends])
-    ax.tick_params(length=2, labelsize=10.5)
+    ax.tick_params(length=2)
 
 
 @house_style

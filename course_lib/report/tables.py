@@ -220,7 +220,9 @@ def grid_table() -> str:
 
 
 def grid_losses_table() -> str:
-    """Loss and top-1 of the last epoch: of the training pictures, as labelled, and official."""
+    """Loss and top-1 of the last epoch, without a remedy: of the training pictures as they are
+    labelled, and of the official ones.
+    """
     columns = ("training loss", "training top-1", "official loss", "official top-1")
     values = (
         "history.-1.train_loss .3f",
@@ -228,13 +230,14 @@ def grid_losses_table() -> str:
         "final.val_loss .3f",
         "top1",
     )
-    rows = [("network", "loss", "wrong labels", *columns, "n", "machine")]
+    rows = [("network", "wrong labels", *columns, "n", "machine")]
 
-    for line in grid.LINES:
-        for machine, groups in grid.by_level(*line).items():
+    for network in session4.NETWORKS:
+        words = session4.IN_WORDS[network]
+        for machine, groups in grid.by_level(network, "").items():
             for level, group in groups.items():
                 reached = [mean(group, value) for value in values]
-                rows.append((*grid.in_words(*line), f"{level} %", *reached, len(group), machine))
+                rows.append((words, f"{level} %", *reached, len(group), machine))
     return _markdown_or_how_to_train(rows, "grid_session")
 
 
