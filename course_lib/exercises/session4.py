@@ -610,8 +610,9 @@ BOUND = 5.0  # standard deviations: one right answer in some ten thousand is fur
 
 
 def _labels(count: int, classes: int) -> np.ndarray:
-    """As many of each class, sorted."""
-    return np.arange(count) * classes // count
+    """In no order, and of three classes or more none of the last, as a small set may have it."""
+    present = max(2, classes - 1)
+    return np.random.default_rng(1).permutation(np.arange(count) % present)
 
 
 class _GlobalNumbers:
@@ -636,7 +637,7 @@ def _noise_cases() -> list[tuple]:
     rng = np.random.default_rng(SEED)
 
     return [
-        ("the rate is 0", _labels(3, 3), 0.0, 3, rng),
+        ("the rate is 0", _labels(12, 3), 0.0, 3, rng),
         ("the rate is 1 and there are two classes", _labels(400, 2), 1.0, 2, rng),
         ("the rate is 1", _labels(3000, 4), 1.0, 4, rng),
         ("the rate is 0.5", _labels(3000, 4), 0.5, 4, rng),
@@ -658,6 +659,8 @@ def _read_noise(result: Any, args: list) -> str:
         _expect_drawn_from(rng)
 
     is_wrong = noisy != right
+    if rate == 0 and is_wrong.any() and np.array_equal(np.sort(noisy), np.sort(right)):
+        raise Unreadable("the labels come back in another order; each belongs to its picture")
     _expect_rate(is_wrong, rate, classes)
     _expect_no_order(is_wrong, rate)
     if rate > 0:
@@ -736,6 +739,11 @@ def _expect_rate(is_wrong: np.ndarray, rate: float, classes: int) -> None:
         raise Unreadable(
             f"{counted}: some are drawn as the right one again; draw from the other classes alone"
         )
+    if _is_likely(wrong, labels, 1 - math.exp(-rate)):
+        raise Unreadable(
+            f"{counted}: some labels are chosen twice; rng.choice(…, replace=False) chooses each "
+            "once, and rng.random(len(labels)) < rate decides for each"
+        )
     if _is_likely(wrong, labels, rate / 100):
         raise Unreadable(f"{counted}: the rate is a share, 0 to 1, and not in percent")
     raise Unreadable(counted)
@@ -752,8 +760,8 @@ def _expect_no_order(is_wrong: np.ndarray, rate: float) -> None:
     labels, wrong = len(is_wrong), int(is_wrong.sum())
     if 0 < wrong < labels and is_wrong[:wrong].all():
         raise Unreadable(
-            "the first labels are made wrong, which in a sorted list are all of one class; draw "
-            "for each label whether it is"
+            "the first labels are made wrong, and in a sorted list these are all of one class; "
+            "draw for each label whether it is wrong"
         )
 
     pairs = int((is_wrong[1:] & is_wrong[:-1]).sum())
@@ -784,6 +792,13 @@ def _expect_all_others(
     if missing == [classes - 1]:
         raise Unreadable(
             "a label never becomes the class before it: rng.integers(1, end) leaves out its end"
+        )
+
+    never = sorted(set(range(classes)) - set(noisy[is_wrong].tolist()))
+    if never:
+        raise Unreadable(
+            f"no label becomes class {never[0]}; any other of the {classes} classes may come, also "
+            "one that is not among the labels given"
         )
 
 
@@ -875,6 +890,12 @@ def _loss_cases() -> list[tuple]:
     ]
 
 
+_NO_WAY_BACK = (
+    "no gradient leads back from the loss to the logits: .item(), .detach(), torch.tensor(…), "
+    "numpy and torch.no_grad() cut it off"
+)
+
+
 def _read_loss(result: Any, args: list) -> dict[str, torch.Tensor]:
     """The loss, and the gradient that it hands back to the logits."""
     logits, labels = args[:2]
@@ -882,10 +903,7 @@ def _read_loss(result: Any, args: list) -> dict[str, torch.Tensor]:
     _expect_unchanged(labels, "labels")
 
     if isinstance(result, float | np.ndarray | np.floating) or not _leads_back(result):
-        raise Unreadable(
-            "no gradient leads back from the loss to the logits: .item(), .detach(), numpy and "
-            "torch.no_grad() cut it off"
-        )
+        raise Unreadable(_NO_WAY_BACK)
     if not isinstance(result, torch.Tensor):
         raise Unreadable(f"it returns a {type(result).__name__}, expected a tensor")
     if result.numel() != 1:
@@ -899,6 +917,8 @@ def _read_loss(result: Any, args: list) -> dict[str, torch.Tensor]:
         )
 
     result.sum().backward()
+    if logits.grad is None:
+        raise Unreadable(_NO_WAY_BACK)
     if not logits.grad.isfinite().all():
         raise Unreadable(
             "the gradient is nan where the network is sure of another class: p is 0 in float32, "
@@ -1071,6 +1091,13 @@ _WRONG_LOSSES = [
 
 for _cause, _difference in _WRONG_LOSSES:
     LOSS.mistake(_cause)(partial(_wrong_loss, **_difference))
+
+
+@LOSS.mistake("backward() is called in it, so that the gradient counts twice; leave that to others")
+def _(logits, labels, q=0.7):
+    loss = generalized_cross_entropy(logits, labels, q)
+    loss.backward(retain_graph=True)
+    return loss
 
 
 # --- keep_epoch ---------------------------------------------------------------------------------
