@@ -657,6 +657,18 @@ def rate_forgotten(labels, rate, classes, rng):
     return (labels + rng.integers(1, classes, len(labels))) % classes
 
 
+@wrong("noisy_labels", "right one again")
+def shifts_from_0(labels, rate, classes, rng):
+    mask = rng.random(len(labels)) < rate
+    return np.where(mask, (labels + rng.integers(0, classes - 1, len(labels))) % classes, labels)
+
+
+@wrong("noisy_labels", "labels change although the rate is 0")
+def half_whatever_the_rate_is(labels, rate, classes, rng):
+    mask = rng.random(len(labels)) < 0.5
+    return np.where(mask, (labels + rng.integers(1, classes, len(labels))) % classes, labels)
+
+
 @wrong("noisy_labels", "no label becomes class 2")
 def always_class_0(labels, rate, classes, rng):
     mask = rng.random(len(labels)) < rate
