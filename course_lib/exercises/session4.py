@@ -634,7 +634,7 @@ def noisy_labels(
 
 
 SEED = 0  # of every rng
-BOUND = 5.0  # standard deviations: one right answer in some ten thousand is further off
+BOUND = 5.0  # standard deviations: of a million counts that are right one lies further off
 
 
 def _labels(count: int, classes: int) -> np.ndarray:
