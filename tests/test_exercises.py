@@ -14,7 +14,7 @@ import torch
 from answers import RIGHT, WRONG
 from torch import nn
 
-from course_lib.exercises import EXERCISES, _by_name, exercise, is_yours, whose
+from course_lib.exercises import EXERCISES, _by_name, exercise, is_yours, session4, whose
 from course_lib.exercises.checker import WIDTH, check
 from course_lib.exercises.session1 import (
     ResidualBlock,
@@ -746,6 +746,52 @@ def test_a_stub_on_one_of_two_ways_is_not_taken_for_a_stub(capsys):
 def test_other_arguments_than_the_stub_has_are_named(answer, takes, capsys):
     text = told("pad_crop", answer, capsys)
     assert f"Cause: it takes {takes}, expected (images, dy, dx, pad=4). Hint: " in text
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_an_answer_without_arguments_is_told_those_of_the_stub(name, capsys):
+    text = told(name, lambda: 0, capsys)
+    assert re.search(r"Cause: it takes \(\), expected \(\w+.*\)\. Hint: ", text)
+
+
+@pytest.mark.parametrize("name", [task.name for task in session4.EXERCISES])
+@pytest.mark.parametrize(
+    "thing", [object(), "text", {"a": 1}], ids=lambda thing: type(thing).__name__
+)
+def test_an_answer_of_the_wrong_type_is_told_which_it_is(name, thing, capsys):
+    text = refused(name, lambda *args: thing, capsys)
+    assert cause_in(text).startswith(f"it returns a {type(thing).__name__}, expected a")
+
+
+@pytest.mark.parametrize("name", [task.name for task in session4.EXERCISES])
+def test_an_input_changed_in_place_is_told_as_such(name, capsys):
+    """One input at a time, after the right result was computed from it."""
+    task, tried = EXERCISES[name], 0
+    _, *args = task.cases()[0]
+
+    for number, given in enumerate(args):
+        if isinstance(given, torch.Tensor | np.ndarray | list):
+            verdict = check(task, Spoiler(task.reference, number))
+            assert re.search(r"Cause: it changes the (tensor|list|labels) ", plain(verdict.text))
+            tried += 1
+    assert tried or name == "lambda_parameters"  # takes numbers alone
+
+
+class Spoiler:
+    """The reference, and then the input of this number is changed in place."""
+
+    def __init__(self, reference, number):
+        self.reference, self.number = reference, number
+
+    def __call__(self, *args):
+        result, given = self.reference(*args), args[self.number]
+        if isinstance(given, torch.Tensor):
+            given.data.add_(1)
+        elif isinstance(given, list):
+            given.append(0.0)
+        else:
+            given[:] = 1 - given
+        return result
 
 
 @pytest.mark.parametrize(("answer", "kind"), [(0.5, "float"), ("top_k", "str"), ([], "list")])

@@ -25,6 +25,9 @@ class Given(list):
         self.at_first = tuple(self)
 
 
+Given.__name__ = "list"  # as an error that an answer raises shall call it
+
+
 def _given(tensor: torch.Tensor) -> torch.Tensor:
     """The same for a tensor."""
     tensor.at_first = tensor.detach().clone()  # goes along when the tensor is copied for a call
@@ -168,6 +171,14 @@ _WRONG_CONTENTS = [
         {"weigh": lambda keys: keys.log_softmax(dim=2)},
     ),
     (
+        "the softmax is applied twice, which levels the weights; once will do",
+        {"weigh": lambda keys: keys.softmax(dim=2).softmax(dim=2)},
+    ),
+    (
+        "keys and values are summed each on its own: their positions need the same letter",
+        {"sums": "bkm, bvp -> bkv"},
+    ),
+    (
         "exp alone is no softmax: divide by the sum over the positions",
         {"weigh": lambda keys: keys.exp()},
     ),
@@ -214,6 +225,11 @@ def _(keys, values):
 def _(keys, values):
     batch, depth, positions = values.shape
     return keys.softmax(dim=2) @ values.reshape(batch, positions, depth)
+
+
+@CONTENT.mistake("only the first picture is looked at")
+def _(keys, values):
+    return content_lambda(keys[:1], values[:1])
 
 
 @CONTENT.mistake("a sum over the positions is missing in the product")
@@ -326,6 +342,14 @@ _WRONG_POSITIONS = [
     (
         "it sums over v, the numbers of a value; they stay, as an axis of the result",
         {"sums": "nmk, bvm -> bnk"},
+    ),
+    (
+        "embeddings and values are summed each on its own: their positions need the same letter",
+        {"sums": "nmk, bvp -> bnkv"},
+    ),
+    (
+        "it is divided by the root of k, as attention does; here nothing is scaled",
+        {"of_embeddings": lambda e: e / e.shape[2] ** 0.5},
     ),
     (
         "the positions m are not summed over: they stay as an axis of the result",
@@ -486,6 +510,10 @@ _MISCOUNTS = [
         lambda s, p: (s.heads - 1) * p.norm_v,
     ),
     (
+        "dim_out is multiplied by heads; it is divided among them",
+        lambda s, p: (s.dim_out * s.heads - p.dim_v) * s.dim_u * (s.dim_in + 2),
+    ),
+    (
         "the queries are counted once; each head has a query of its own",
         lambda s, p: (s.dim_k - s.dim_k * s.heads) * (s.dim_in + 2),
     ),
@@ -606,12 +634,13 @@ def noisy_labels(
 
 
 SEED = 0  # of every rng
-BOUND = 5.0  # standard deviations: one right answer in some ten thousand is further off
+BOUND = 5.0  # standard deviations: of a million counts that are right one lies further off
 
 
 def _labels(count: int, classes: int) -> np.ndarray:
-    """As many of each class, sorted."""
-    return np.arange(count) * classes // count
+    """In no order, and of three classes or more none of the last, as a small set may have it."""
+    present = max(2, classes - 1)
+    return np.random.default_rng(1).permutation(np.arange(count) % present)
 
 
 class _GlobalNumbers:
@@ -636,9 +665,9 @@ def _noise_cases() -> list[tuple]:
     rng = np.random.default_rng(SEED)
 
     return [
-        ("the rate is 0", _labels(3, 3), 0.0, 3, rng),
-        ("the rate is 1 and there are two classes", _labels(400, 2), 1.0, 2, rng),
+        ("the rate is 0", _labels(12, 3), 0.0, 3, rng),
         ("the rate is 1", _labels(3000, 4), 1.0, 4, rng),
+        ("the rate is 1 and there are two classes", _labels(400, 2), 1.0, 2, rng),
         ("the rate is 0.5", _labels(3000, 4), 0.5, 4, rng),
         ("the rate is 0.2", _labels(3000, 4), 0.2, 4, rng),
     ]
@@ -658,6 +687,8 @@ def _read_noise(result: Any, args: list) -> str:
         _expect_drawn_from(rng)
 
     is_wrong = noisy != right
+    if rate == 0 and is_wrong.any() and np.array_equal(np.sort(noisy), np.sort(right)):
+        raise Unreadable("the labels come back in another order; each belongs to its picture")
     _expect_rate(is_wrong, rate, classes)
     _expect_no_order(is_wrong, rate)
     if rate > 0:
@@ -678,10 +709,10 @@ def _read_labels(result: Any, right: np.ndarray, classes: int) -> np.ndarray:
 
     if noisy.dtype == bool:
         raise Unreadable("it returns True and False, which tell what is wrong; expected labels")
-    if noisy.dtype.kind == "f" and noisy.ndim:
-        raise Unreadable(f"it returns labels of {noisy.dtype}, expected whole numbers")
-    if noisy.dtype.kind not in "iu" or not noisy.ndim:
+    if not noisy.ndim:
         raise Unreadable(f"it returns a {type(result).__name__}, expected an array of labels")
+    if noisy.dtype.kind not in "iu":
+        raise Unreadable(f"it returns labels of {noisy.dtype}, expected whole numbers")
 
     if noisy.ndim > 1:
         raise Unreadable(f"it returns labels of shape {noisy.shape}, expected {right.shape}")
@@ -719,7 +750,8 @@ def _expect_rate(is_wrong: np.ndarray, rate: float, classes: int) -> None:
         return
 
     if rate == 0:
-        raise Unreadable("labels change although the rate is 0")
+        some = "every label changes" if wrong == labels else "labels change"
+        raise Unreadable(f"{some} although the rate is 0")
     if not wrong:
         raise Unreadable(
             "no label is changed; one number is to be drawn for each, and noisy[is_wrong] = … "
@@ -732,13 +764,22 @@ def _expect_rate(is_wrong: np.ndarray, rate: float, classes: int) -> None:
         )
 
     counted = f"of {labels:,} labels {wrong:,} are wrong, expected about {rate * labels:,.0f}"
-    if _is_likely(wrong, labels, rate * (1 - 1 / classes)):
-        raise Unreadable(
-            f"{counted}: some are drawn as the right one again; draw from the other classes alone"
-        )
-    if _is_likely(wrong, labels, rate / 100):
-        raise Unreadable(f"{counted}: the rate is a share, 0 to 1, and not in percent")
-    raise Unreadable(counted)
+    causes = {  # the share of wrong labels that a usual mistake leads to
+        rate * (1 - 1 / classes): _RIGHT_AGAIN,
+        rate * (1 - 1 / max(2, classes - 1)): _RIGHT_AGAIN,  # of 0 to classes − 2
+        1 - math.exp(-rate): _CHOSEN_TWICE,
+        rate / 100: "the rate is a share, 0 to 1, and not in percent",
+    }
+    nearest = min(causes, key=lambda share: abs(wrong - labels * share))
+    likely = _is_likely(wrong, labels, nearest)
+    raise Unreadable(f"{counted}: {causes[nearest]}" if likely else counted)
+
+
+_RIGHT_AGAIN = "some are drawn as the right one again; draw from the other classes alone"
+_CHOSEN_TWICE = (
+    "some labels are chosen twice; rng.choice(…, replace=False) chooses each once, and "
+    "rng.random(len(labels)) < rate decides for each"
+)
 
 
 def _is_likely(count: int, of: int, chance: float) -> bool:
@@ -752,8 +793,8 @@ def _expect_no_order(is_wrong: np.ndarray, rate: float) -> None:
     labels, wrong = len(is_wrong), int(is_wrong.sum())
     if 0 < wrong < labels and is_wrong[:wrong].all():
         raise Unreadable(
-            "the first labels are made wrong, which in a sorted list are all of one class; draw "
-            "for each label whether it is"
+            "the first labels are made wrong, and in a sorted list these are all of one class; "
+            "draw for each label whether it is wrong"
         )
 
     pairs = int((is_wrong[1:] & is_wrong[:-1]).sum())
@@ -784,6 +825,13 @@ def _expect_all_others(
     if missing == [classes - 1]:
         raise Unreadable(
             "a label never becomes the class before it: rng.integers(1, end) leaves out its end"
+        )
+
+    never = sorted(set(range(classes)) - set(noisy[is_wrong].tolist()))
+    if never:
+        raise Unreadable(
+            f"no label becomes class {never[0]}; any other of the {classes} classes may come, also "
+            "one that is not among the labels given"
         )
 
 
@@ -875,6 +923,12 @@ def _loss_cases() -> list[tuple]:
     ]
 
 
+_NO_WAY_BACK = (
+    "no gradient leads back from the loss to the logits: .item(), .detach(), torch.tensor(…), "
+    "numpy and torch.no_grad() cut it off"
+)
+
+
 def _read_loss(result: Any, args: list) -> dict[str, torch.Tensor]:
     """The loss, and the gradient that it hands back to the logits."""
     logits, labels = args[:2]
@@ -882,10 +936,7 @@ def _read_loss(result: Any, args: list) -> dict[str, torch.Tensor]:
     _expect_unchanged(labels, "labels")
 
     if isinstance(result, float | np.ndarray | np.floating) or not _leads_back(result):
-        raise Unreadable(
-            "no gradient leads back from the loss to the logits: .item(), .detach(), numpy and "
-            "torch.no_grad() cut it off"
-        )
+        raise Unreadable(_NO_WAY_BACK)
     if not isinstance(result, torch.Tensor):
         raise Unreadable(f"it returns a {type(result).__name__}, expected a tensor")
     if result.numel() != 1:
@@ -899,6 +950,8 @@ def _read_loss(result: Any, args: list) -> dict[str, torch.Tensor]:
         )
 
     result.sum().backward()
+    if logits.grad is None:
+        raise Unreadable(_NO_WAY_BACK)
     if not logits.grad.isfinite().all():
         raise Unreadable(
             "the gradient is nan where the network is sure of another class: p is 0 in float32, "
@@ -1071,6 +1124,18 @@ _WRONG_LOSSES = [
 
 for _cause, _difference in _WRONG_LOSSES:
     LOSS.mistake(_cause)(partial(_wrong_loss, **_difference))
+
+
+@LOSS.mistake("it is divided by the number of classes as well; the mean runs over the batch alone")
+def _(logits, labels, q=0.7):
+    return generalized_cross_entropy(logits, labels, q) / logits.shape[1]
+
+
+@LOSS.mistake("backward() is called in it, so that the gradient counts twice; leave that to others")
+def _(logits, labels, q=0.7):
+    loss = generalized_cross_entropy(logits, labels, q)
+    loss.backward(retain_graph=True)
+    return loss
 
 
 # --- keep_epoch ---------------------------------------------------------------------------------
@@ -1353,8 +1418,16 @@ _WRONG_ERRORS = [
         {"of_variance": lambda variance, n: variance / n},
     ),
     (
+        "it is the variance of the mean, with n in it; divide by n − 1, and take the root",
+        {"less": 0, "of_variance": lambda variance, n: variance / n},
+    ),
+    (
         "it is the variance of the runs; take its root, and divide by √n",
         {"of_variance": lambda variance, n: variance},
+    ),
+    (
+        "the standard deviation is divided by n − 1; divide it by √n",
+        {"of_variance": lambda variance, n: math.sqrt(variance) / (n - 1)},
     ),
     (
         "the variance is divided by √n; take the root of the variance first",

@@ -365,9 +365,7 @@ wrong_count("have a bias in it", q="d*k*h + k*h", keys="d*k*u + k*u", v="d*(o//h
 wrong_count("norm of the values is left out", norms="2*k*h")
 wrong_count("norm of the queries is left out", norms="2*(o//h)*u")
 wrong_count("keys are left out", keys="0")
-wrong_count(
-    "3|window of the (queries|projections)|1×1", q="9*d*k*h", keys="9*d*k*u", v="9*d*(o//h)*u"
-)
+wrong_count("3×3 ones are counted", q="9*d*k*h", keys="9*d*k*u", v="9*d*(o//h)*u")
 wrong_count("serves all heads", place="u*k*h*r*r + k*h")
 wrong_count("has dim_k numbers", place="u*k*r*r + u")
 wrong_count("2r − 1", place="u*k*(2*r-1)**2 + k")
@@ -579,6 +577,41 @@ def one_shift_for_all(labels, rate, classes, rng):
     return np.where(mask, (labels + rng.integers(1, classes)) % classes, labels)
 
 
+@wrong("noisy_labels", "chosen twice")
+def chosen_with_replacement(labels, rate, classes, rng):
+    noisy = labels.copy()
+    chosen = rng.choice(len(labels), round(rate * len(labels)))
+    noisy[chosen] = (labels[chosen] + rng.integers(1, classes, len(chosen))) % classes
+    return noisy
+
+
+@wrong("noisy_labels", "in another order")
+def grouped_by_class(labels, rate, classes, rng):
+    groups = []
+    for c in range(classes):
+        group = labels[labels == c]
+        mask = rng.random(len(group)) < rate
+        groups.append(np.where(mask, (c + rng.integers(1, classes, len(group))) % classes, group))
+    return np.concatenate(groups)
+
+
+@wrong("noisy_labels", "no label becomes class 3")
+def classes_that_are_there(labels, rate, classes, rng):
+    there = np.unique(labels)
+    return np.array(
+        [rng.choice(there[there != label]) if rng.random() < rate else label for label in labels]
+    )
+
+
+@wrong("noisy_labels", "order")
+def every_second_label(labels, rate, classes, rng):
+    noisy = labels.copy()
+    if rate > 0:
+        chosen = np.arange(0, len(labels), round(1 / rate))
+        noisy[chosen] = (labels[chosen] + rng.integers(1, classes, len(chosen))) % classes
+    return noisy
+
+
 @wrong("noisy_labels", "no label is changed")
 def nothing_happens(labels, rate, classes, rng):
     mask = rng.random(len(labels)) < rate
@@ -601,6 +634,13 @@ def only_the_wrong_ones(labels, rate, classes, rng):
     return (labels[mask] + rng.integers(1, classes, mask.sum())) % classes
 
 
+@wrong("noisy_labels", "not equally likely")
+def near_classes_first(labels, rate, classes, rng):
+    mask = rng.random(len(labels)) < rate
+    shifts = np.minimum(rng.geometric(0.5, len(labels)), classes - 1)
+    return np.where(mask, (labels + shifts) % classes, labels)
+
+
 @wrong("noisy_labels", "True and False")
 def the_mask(labels, rate, classes, rng):
     return rng.random(len(labels)) < rate
@@ -617,7 +657,19 @@ def rate_forgotten(labels, rate, classes, rng):
     return (labels + rng.integers(1, classes, len(labels))) % classes
 
 
-@wrong("noisy_labels", "not equally likely")
+@wrong("noisy_labels", "right one again")
+def shifts_from_0(labels, rate, classes, rng):
+    mask = rng.random(len(labels)) < rate
+    return np.where(mask, (labels + rng.integers(0, classes - 1, len(labels))) % classes, labels)
+
+
+@wrong("noisy_labels", "labels change although the rate is 0")
+def half_whatever_the_rate_is(labels, rate, classes, rng):
+    mask = rng.random(len(labels)) < 0.5
+    return np.where(mask, (labels + rng.integers(1, classes, len(labels))) % classes, labels)
+
+
+@wrong("noisy_labels", "no label becomes class 2")
 def always_class_0(labels, rate, classes, rng):
     mask = rng.random(len(labels)) < rate
     return np.where(mask, np.where(labels == 0, 1, 0), labels)
@@ -748,6 +800,31 @@ def q_forgotten(logits, labels, q=0.7):
 @wrong("generalized_cross_entropy", r"no gradient leads back .* \.item")
 def a_float(logits, labels, q=0.7):
     return through_cross_entropy(logits, labels, q).item()
+
+
+@wrong("generalized_cross_entropy", "no gradient leads back")
+def a_new_leaf(logits, labels, q=0.7):
+    return torch.tensor(through_cross_entropy(logits, labels, q).item(), requires_grad=True)
+
+
+@wrong("generalized_cross_entropy", r"backward\(\) is called in it")
+def backward_inside(logits, labels, q=0.7):
+    loss = through_cross_entropy(logits, labels, q)
+    loss.backward(retain_graph=True)
+    return loss
+
+
+@wrong("generalized_cross_entropy", "changes the tensor `labels`")
+def labels_turned_in_place(logits, labels, q=0.7):
+    log_p = F.log_softmax(logits, 1).gather(1, labels.unsqueeze_(1))
+    return ((1 - (q * log_p).exp()) / q).mean()
+
+
+@wrong("generalized_cross_entropy", "changes the tensor `logits`")
+def logits_shifted_in_place(logits, labels, q=0.7):
+    with torch.no_grad():
+        logits -= logits.amax(1, keepdim=True) + 1
+    return through_cross_entropy(logits, labels, q)
 
 
 @wrong("generalized_cross_entropy", "no gradient leads back")
