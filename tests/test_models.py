@@ -657,6 +657,26 @@ def test_a_norm_fused_into_the_trimmed_convolution_keeps_its_bias(size):
     torch.testing.assert_close(low.float(), norm(conv(x)), atol=0.1, rtol=0.05)
 
 
+def test_with_its_norms_fused_the_session_resnet_has_the_same_logits():
+    """At 32 px and with a strided stem the maps of its last pair are 2×2."""
+    model, x = build("session_resnet", stem="strided").eval(), pictures()
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            for value in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+                nn.init.uniform_(value, 0.5, 1.5)
+
+    with torch.no_grad():
+        expected = model(x)
+        for part in list(model.modules()):
+            if isinstance(part, nn.Sequential) and isinstance(part[0], TrimmedConv3x3):
+                if isinstance(part[1], nn.BatchNorm2d):  # else there is a max-pool between them
+                    part[0], part[1] = fuse_conv_bn_eval(part[0], part[1]), nn.Identity()
+        fused = model(x)
+
+    assert sum(isinstance(part, nn.BatchNorm2d) for part in model.modules()) == 3
+    torch.testing.assert_close(fused, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
+
+
 def test_the_trimmed_convolution_runs_under_autocast():
     x, conv = pictures(2, 2), TrimmedConv3x3(3, 4)
     with torch.autocast("cpu", torch.bfloat16):
