@@ -528,6 +528,7 @@ def test_a_copy_at_full_size_is_told_by_its_pictures_which_differ(sized, capsys)
         ({"split": "test"}, "unknown split 'test'.*train, tune, val"),
         ({"noise": 10}, "noise is 10.*0, 1, 5, 25, 50"),
         ({"size": 500}, "size is 500.*16 to 320"),
+        ({"size": 24.5}, "size is 24.5: expected whole pixels"),
     ],
 )
 def test_what_there_is_not_is_named(wrong, words):

@@ -142,6 +142,12 @@ def test_the_package_asks_for_what_the_learner_has():
         assert str(requirement) == str(learner[canonicalize_name(requirement.name)])
 
 
+def test_a_filelock_that_dead_processes_go_on_holding_is_not_asked_for():
+    """Up to 3.29 a forked worker inherits the lock of its parent, and outlives it."""
+    asked = requirements("requirements.txt")["filelock"].specifier
+    assert "3.29" not in asked and "3.31" in asked
+
+
 @pytest.mark.parametrize(
     "folder, file",
     [

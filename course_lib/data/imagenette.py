@@ -181,7 +181,8 @@ def _check(subset: Subset, noise: int, size: int) -> None:
     expect("noise", noise, noise in NOISE, f"one of {known} percent")
 
     largest = max(subset.archives)
-    expect("size", size, SMALLEST <= size <= largest, f"{SMALLEST} to {largest} pixels")
+    is_there = SMALLEST <= size <= largest and size == int(size)
+    expect("size", size, is_there, f"whole pixels, {SMALLEST} to {largest}")
 
 
 def _tell_of_another_size(subset: Subset, source: Source, size: int) -> None:

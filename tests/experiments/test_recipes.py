@@ -24,7 +24,7 @@ from course_lib.experiments import (
 )
 from course_lib.experiments.recipe import SCHEDULES
 from course_lib.files import CourseError
-from course_lib.models import SessionResNet, list_models, whiten_stem
+from course_lib.models import SessionResNet, create_model, list_models, whiten_stem
 from course_lib.training import Extras, schedules
 
 
@@ -321,12 +321,30 @@ def test_a_recipe_builds_what_its_fields_say():
     assert biases["lr"] == pytest.approx(4 * weights["lr"])
 
 
+@pytest.mark.slow
+def test_no_norm_of_a_smoke_run_sees_maps_of_a_single_pixel():
+    """A batch of sixteen is then sixteen numbers a channel, and evaluation is off by far."""
+    forms = set()
+    for name in RECIPES | TRIALS | STUDIES | GRID | SWEEPS:
+        recipe = find_recipe(name)
+        smoke = (recipe.recipe if isinstance(recipe, Sweep) else recipe).for_smoke()
+        forms.add((smoke.model, tuple(smoke.model_options.items()), min(smoke.sizes)))
+
+    assert len(forms) > 10
+    for model, options, size in forms:
+        with torch.device("meta"):
+            network = create_model(model, 10, **dict(options))
+            maps = network.features(torch.randn(2, 3, size, size))
+        assert min(maps.shape[2:]) > 1, (model, size)
+
+
 @pytest.mark.parametrize(
     "name, sizes",
     [
         ("tiny_imagenet", (32, 64)),
         ("imagenette_resnet18", (48, 96)),
         ("cifar10_resnet20", (32, 32)),
+        ("networks.resnet18", (48, 64)),
     ],
 )
 def test_the_smoke_form_is_two_epochs_in_small_batches_at_a_gentle_rate(name, sizes):
@@ -335,3 +353,20 @@ def test_the_smoke_form_is_two_epochs_in_small_batches_at_a_gentle_rate(name, si
     assert smoke.sizes == sizes and smoke.batch_size == 16
     assert smoke.lr / smoke.batch_size == pytest.approx(recipe.lr / recipe.batch_size / 4)
     assert smoke.name == recipe.name and smoke.augment == recipe.augment
+
+
+def test_the_deepest_warm_up_for_an_epoch_in_smoke_too():
+    """A share of a hundred and sixty epochs would be no step of two."""
+    for name, epochs in (("cifar10_resnet110", 160), ("cifar100_preact_resnet164", 160)):
+        recipe = find_recipe(name)
+        assert recipe.warm_up * epochs == 1
+
+        smoke, batches = recipe.for_smoke(), 31
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], smoke.lr)
+        scheduler = smoke.build_schedule(optimizer, batches)
+        rates = []
+        for _ in range(2 * batches):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        assert rates == pytest.approx([smoke.lr / 10] * batches + [smoke.lr] * batches)
