@@ -375,6 +375,22 @@ def test_levels_with_other_numbers_of_seeds_say_how_many_each_has():
     assert cells(grid_table(), "session")[-2] == "3, 3, –, 2"
 
 
+def test_an_older_record_that_says_1_threads_stands_in_the_row_of_the_newer_ones():
+    commit_results(
+        "tiny_imagenet",
+        record(0.50, device="a laptop, 1 threads"),
+        record(0.60, device="a laptop, 1 thread"),
+    )
+    table = runs_table("tiny_imagenet")
+    assert cells(table, "`tiny_imagenet`")[-1] == "a laptop, 1 thread"
+    assert "threads" not in table and "55.0 ± 7.1 %" in table
+
+
+def test_eleven_threads_stay_as_they_are():
+    commit_results("tiny_imagenet", record(0.50, device="a laptop, 11 threads"))
+    assert cells(runs_table("tiny_imagenet"), "`tiny_imagenet`")[-1] == "a laptop, 11 threads"
+
+
 def test_machines_are_not_mixed_in_the_grid():
     commit_cell("grid_session", 0.87)
     card = record(0.91, rate=None, recipe="grid_session", device="a card", profile="gpu")

@@ -17,8 +17,7 @@ from course_lib.plots import words
 from course_lib.plots.charts import COLOURS, DASHES, MARKERS, NARROW
 from course_lib.plots.diagrams import Box, Label, Layout, draw_page
 from course_lib.plots.galleries import OUTLINE
-from course_lib.plots.picture import POINTS, Picture, charts, house_style
-from course_lib.plots.rates import large_letters
+from course_lib.plots.picture import POINTS, Picture, charts, house_style, large_letters
 
 # Blue below zero, white at it, red above: told apart by eyes of every kind. A page has 256 colours,
 # so few of them are for weights and few for a picture, and white stays white.

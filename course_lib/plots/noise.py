@@ -10,8 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from course_lib.plots import words
 from course_lib.plots.charts import COLOURS, DASHES, INK, MARKERS, NARROW
-from course_lib.plots.picture import Picture, charts, house_style
-from course_lib.plots.rates import large_letters, two_in_a_row
+from course_lib.plots.picture import Picture, charts, house_style, large_letters
+from course_lib.plots.rates import two_in_a_row
 
 # --- accuracy by noise ----------------------------------------------------------------------------
 

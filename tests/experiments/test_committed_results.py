@@ -17,6 +17,7 @@ from course_lib.experiments import (
     Recipe,
     Sweep,
     find_recipe,
+    record,
 )
 from course_lib.experiments.kept import run_name
 from course_lib.training import Extras
@@ -72,7 +73,7 @@ def test_a_committed_cell_is_whole_real_in_its_place_and_counts_what_was_learned
 
 @pytest.mark.parametrize("name", sorted({path.parent.name for path in OF_STUDIES}))
 def test_a_committed_study_is_of_one_machine_and_three_seeds_where_it_compares(name):
-    found = [json.loads(path.read_text()) for path in OF_STUDIES if path.parent.name == name]
+    found = [record.read(path) for path in OF_STUDIES if path.parent.name == name]
     seeds = sorted(each["seed"] for each in found)
     assert seeds == list(range(len(seeds) if name.startswith("faults.") else 3))
     assert len({(each["profile"], each["device"], each["processes"]) for each in found}) == 1
