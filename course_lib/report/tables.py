@@ -75,7 +75,7 @@ def runs_table(*recipes: str) -> str:
         rows += _rows(f"`{name}`", measured(name), "top1", "top5")
         if name in LOGGED:
             rows.append(LOGGED[name])
-    return _markdown(rows)
+    return _markdown_or_how_to_train(rows, recipes[0])
 
 
 def ablations_table(*recipes: str) -> str:
