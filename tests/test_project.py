@@ -26,7 +26,7 @@ FLOORS = [
     {"models"},
     {"data", "training", "explain"},
     {"experiments", "plots", "exercises"},
-    {"train", "report"},
+    {"train", "weights", "report"},
 ]
 BELOW = {
     room: set().union(*FLOORS[:number]) for number, rooms in enumerate(FLOORS) for room in rooms
@@ -39,6 +39,7 @@ NOT_FOR_THE_CORE = [
     "IPython",
     "matplotlib",
     "pytorch_grad_cam",
+    "safetensors",
     "sklearn",
     "torch_lr_finder",
 ]
