@@ -118,6 +118,31 @@ _PICTURES_SUMMED = "it sums over all pictures as well; each has a map of its own
 
 _WRONG_CAMS = [
     (
+        "the summed channels stay as an axis of length 1: its shape is (B, 1, h, w)",
+        {"after": lambda maps: maps[:, None]},
+    ),
+    (
+        "the weights of all pictures are averaged; each has those of its own class",
+        {"pick": lambda weights, target: weights[target].mean(0).expand(len(target), -1)},
+    ),
+    (
+        "classes are counted from 1; they are counted from 0",
+        {"pick": lambda weights, target: weights[target - 1]},
+    ),
+    (
+        "the weights are divided by their length; they are taken as they are",
+        {"of_weights": lambda weights: weights / weights.norm(dim=1, keepdim=True)},
+    ),
+    (
+        "the largest map of all classes is given; that of the target is asked for",
+        {
+            "pick": lambda weights, target: weights,
+            "sums": "bchw, kc -> bkhw",
+            "after": lambda maps: maps.amax(1),
+        },
+    ),
+    ("the map is squared; it is asked for as it is", {"after": torch.square}),
+    (
         "a ReLU is applied to the map; what speaks against the class, below zero, belongs to it",
         {"after": torch.relu},
     ),
@@ -252,6 +277,17 @@ def _(features, weights, target):
     return torch.einsum("bhwc, bc -> bhw", pixels, weights[target])
 
 
+@CAM.mistake("a softmax over the classes is applied at each position; the map is of plain logits")
+def _(features, weights, target):
+    maps = torch.einsum("bchw, kc -> bkhw", features, weights).softmax(1)
+    return maps[torch.arange(len(target)), target]
+
+
+@CAM.mistake("maps[:, target] pairs every picture with every class; each has one of its own")
+def _(features, weights, target):
+    return torch.einsum("bchw, kc -> bkhw", features, weights)[:, target]
+
+
 @CAM.mistake("only the first picture is looked at")
 def _(features, weights, target):
     return class_activation_map(features[:1], weights, target[:1])
@@ -293,10 +329,29 @@ def _mean(t: torch.Tensor) -> torch.Tensor:
     return t.mean(dim=(2, 3))
 
 
-_SUMMED_AWAY = "height and width are averaged away, so that C comes to stand where it is not asked"
-_RELU_OF_GRADIENTS = "a ReLU is applied to the gradients; those below zero count as well"
-
 _WRONG_WEIGHTS = [
+    (
+        "it is the standard deviation of the gradients; their mean is asked for",
+        lambda g: g.std((2, 3)),
+    ),
+    (
+        "the absolute values are summed; the mean of the gradients is asked for",
+        lambda g: g.abs().sum((2, 3)),
+    ),
+    (
+        "the means are summed over the channels; each has a weight of its own",
+        lambda g: _mean(g).sum(1),
+    ),
+    ("the means go through a sigmoid; they are taken as they are", lambda g: _mean(g).sigmoid()),
+    (
+        "the sum is divided by the number of all gradients; divide it by that of the positions",
+        lambda g: g.sum((2, 3)) / g.numel(),
+    ),
+    ("dim=(1, 3) are channels and columns; height and width are 2 and 3", lambda g: g.mean((1, 3))),
+    (
+        "it is the middle between the smallest and the largest gradient; their mean is asked for",
+        lambda g: (g.amax((2, 3)) + g.amin((2, 3))) / 2,
+    ),
     (
         "the gradients are summed; their mean is asked for",
         lambda g: g.sum((2, 3)),
@@ -448,6 +503,7 @@ def _grad_cam_cases() -> list[tuple]:
         ("a feature is negative, and so is the gradient", against, given([[[[-1.0, -3.0]]]])),
         ("a feature is negative", against, given([[[[1.0, 3.0]]]])),
         ("the gradients are of both signs", row, given([[[[-1.0, 3.0]]]])),
+        ("the features fall", given([[[[3.0, 1.0]]]]), given([[[[1.0, 3.0]]]])),
         ("two channels speak for and against", two, given([[[[2.0, 3.0]], [[-1.0, -2.0]]]])),
         ("there are two pictures", _randn(2, 2, 2, 3), _randn(2, 2, 2, 3)),
         ("there are many channels", _randn(3, 7, 4, 6), _randn(3, 7, 4, 6)),
@@ -486,6 +542,58 @@ def _wrong_grad_cam(
 _RELU_ELSEWHERE = "it belongs to the sum over the channels alone"
 
 _WRONG_GRAD_CAMS = [
+    (
+        "what is above zero is cut off; the ReLU cuts off what is below",
+        {"end": lambda weighted: weighted.sum(1).clamp(max=0)},
+    ),
+    (
+        "the map is cut off above 1 as well; the ReLU cuts off at zero alone",
+        {"end": lambda weighted: weighted.sum(1).clamp(0, 1)},
+    ),
+    (
+        "it sums over the rows, dim 2; the channels are dim 1",
+        {"end": lambda weighted: weighted.sum(2).relu()},
+    ),
+    (
+        "it sums over the columns, dim 3; the channels are dim 1",
+        {"end": lambda weighted: weighted.sum(3).relu()},
+    ),
+    (
+        "it sums over the positions; these stay, and the channels, dim 1, are summed",
+        {"end": lambda weighted: weighted.sum((2, 3)).relu()},
+    ),
+    (
+        "the map is squared; it is asked for as it is",
+        {"end": lambda weighted: weighted.sum(1).square()},
+    ),
+    (
+        "this is HiResCAM, without the ReLU: gradients times features position by position",
+        {"weigh": _as_it_is, "end": lambda weighted: weighted.sum(1)},
+    ),
+    (
+        "this is HiResCAM, with the absolute value: gradients times features position by position",
+        {"weigh": _as_it_is, "end": lambda weighted: weighted.sum(1).abs()},
+    ),
+    (
+        "the ReLU is applied to each channel, and these are averaged; sum them, then the ReLU",
+        {"end": lambda weighted: weighted.relu().mean(1)},
+    ),
+    (
+        "a channel's weight is the sum of its gradients, not their mean, and the ReLU is missing",
+        {"weigh": lambda g: g.sum((2, 3), keepdim=True), "end": lambda weighted: weighted.sum(1)},
+    ),
+    (
+        "weights and features both go through a ReLU; it belongs to the sum alone",
+        {"of_features": torch.relu, "weigh": lambda g: _map_means(g).relu()},
+    ),
+    (
+        "the absolute values of weights and features are taken; their signs count",
+        {"of_features": torch.abs, "weigh": lambda g: _map_means(g).abs()},
+    ),
+    (
+        "the features are averaged over the map as well; they keep their positions",
+        {"of_features": _map_means},
+    ),
     (
         "the ReLU at the end is missing: evidence against the class stays in the map",
         {"end": lambda weighted: weighted.sum(1)},
@@ -662,6 +770,16 @@ def _(features, gradients):
     return features.sum(1).relu()
 
 
+@GRAD_CAM.mistake("weights and features are added; they are multiplied")
+def _(features, gradients):
+    return (_map_means(gradients) + features).sum(1).relu()
+
+
+@GRAD_CAM.mistake("it is the map of the gradients alone; they weigh the features")
+def _(features, gradients):
+    return gradients.mean(1).relu()
+
+
 @GRAD_CAM.mistake("only the first picture is looked at")
 def _(features, gradients):
     return grad_cam_maps(features[:1], gradients[:1])
@@ -742,6 +860,45 @@ _TINY = "the small number against 0 / 0 is too large: it presses small maps; 1e-
 _MAXIMUM_ALONE = "it is divided by the maximum alone; the lowest value has to become 0 first"
 
 _WRONG_STRETCHES = [
+    (
+        "it is divided by the sum of highest and lowest; divide by high - low",
+        {"formula": lambda maps, low, high, width: (maps - low) / (high + low + 1e-9)},
+    ),
+    (
+        "the mean is subtracted; subtract the lowest value",
+        {
+            "formula": lambda maps, low, high, width: (
+                (maps - maps.mean((1, 2), keepdim=True)) / width
+            )
+        },
+    ),
+    (
+        "it is rounded; all values between 0 and 1 stay",
+        {"formula": lambda maps, low, high, width: ((maps - low) / width).round()},
+    ),
+    (
+        "the root is taken on its way; it is to rise evenly",
+        {"formula": lambda maps, low, high, width: ((maps - low) / width).sqrt()},
+    ),
+    (
+        "it is divided by the standard deviation; divide by high - low",
+        {
+            "formula": lambda maps, low, high, width: (
+                (maps - low) / (maps.std((1, 2), keepdim=True) + 1e-9)
+            )
+        },
+    ),
+    *[
+        (
+            _TINY,
+            {
+                "formula": lambda maps, low, high, width, least=least: (
+                    (maps - low) / (high - low).clamp_min(least)
+                )
+            },
+        )
+        for least in (0.1, 1.0)
+    ],
     (_OF_ALL_MAPS, {"over": (0, 1, 2)}),
     ("each row is stretched by itself; a map is, over dim=(1, 2)", {"over": (2,)}),
     ("each column is stretched by itself; a map is, over dim=(1, 2)", {"over": (1,)}),
@@ -877,6 +1034,28 @@ def _(maps):
     return stretch(maps[(maps != 0).flatten(1).any(1)])
 
 
+@STRETCH.mistake(
+    "negative values are cut off, and it is divided by the maximum; take the lowest away"
+)
+def _(maps):
+    return maps.relu() / maps.relu().amax((1, 2), keepdim=True).clamp_min(1e-9)
+
+
+@STRETCH.mistake("a map is divided by its length; its highest value is to become 1")
+def _(maps):
+    return maps / maps.norm(dim=(1, 2), keepdim=True).clamp_min(1e-12)
+
+
+@STRETCH.mistake("tanh bends the map; it is shifted and divided instead")
+def _(maps):
+    return maps.tanh()
+
+
+@STRETCH.mistake("all values become 0")
+def _(maps):
+    return torch.zeros_like(maps)
+
+
 @STRETCH.mistake("the maps come back as they are")
 def _(maps):
     return maps.clone()
@@ -932,7 +1111,8 @@ def _pointing_cases() -> list[tuple]:
 
     return [
         ("the highest point lies within the box", _peak(1, 1), _boxes([0, 0, 2, 2])),
-        ("the highest point lies beside the box", _peak(1, 1), _boxes([2, 0, 3, 2])),
+        ("the highest point lies behind the box", _peak(3, 1), _boxes([0, 0, 2, 2])),
+        ("the highest point lies before the box", _peak(1, 1), _boxes([2, 0, 3, 2])),
         ("the highest point lies above the box", _peak(1, 1), _boxes([0, 2, 3, 2])),
         ("the highest point lies behind the box", _peak(3, 1), _boxes([1, 0, 2, 2])),
         ("the highest point lies below the box", _peak(1, 2), _boxes([0, 1, 3, 1])),
@@ -1032,6 +1212,22 @@ _TIES = "of equally high points the first counts, row by row; "
 _FIRST_BOX = "the first box is taken for all pictures; each has its own"
 
 _WRONG_POINTS = [
+    (
+        "the last column of the box is left out; x1 is inside: <= x1",
+        {"is_inside": lambda x, y, x0, y0, x1, y1: _between(x, y, x0, y0, x1 - 1, y1)},
+    ),
+    (
+        "the last row of the box is left out; y1 is inside: <= y1",
+        {"is_inside": lambda x, y, x0, y0, x1, y1: _between(x, y, x0, y0, x1, y1 - 1)},
+    ),
+    (
+        "the boxes come in another order than the maps; each has its own",
+        {"is_inside": lambda x, y, *box: _between(x, y, *[side.flip(0) for side in box])},
+    ),
+    (
+        "it is True for every map that is not zero; the box counts",
+        {"is_inside": lambda x, y, *box: x >= 0},
+    ),
     (
         "x and y are exchanged: % width gives the column, x, and // width the row, y, and a box is "
         "x0, y0, x1, y1",
@@ -1181,6 +1377,11 @@ def _(maps, boxes):
     highest = maps.amax((1, 2), keepdim=True)
     outside = (maps == highest) & ~_mask(maps, *boxes.T)
     return ~outside.flatten(1).any(1) & (highest > 0).flatten()
+
+
+@POINTING.mistake(f"{_TIES}here any of them in the box is a hit, also in a map of zeros")
+def _(maps, boxes):
+    return (maps * _mask(maps, *boxes.T)).amax((1, 2)) == maps.amax((1, 2))
 
 
 _MEANS_COMPARED = (
@@ -1347,9 +1548,28 @@ _WRONG_BOXES = [
     (_FIRST_BOX, lambda maps, boxes: _box(maps, boxes[:1].expand_as(boxes))),
 ]
 
-_EVERYTHING_TOTAL = "the sum of all maps is divided by; each map has its own"
+_ALL_SUMS = "the sum of all maps is divided by; each map has its own"
 
 _WRONG_ENERGIES = [
+    (
+        "all pictures are summed together; one number for each is asked for, (B,)",
+        {"whole": lambda maps, inside: maps.sum(), "end": torch.sum},
+    ),
+    (
+        "it is divided by the maximum of all maps; divide by the sum of each",
+        {"whole": lambda maps, inside: maps.max().clamp_min(1e-12)},
+    ),
+    *[
+        (
+            "the small number against 0 / 0 is too large: it presses small maps; 1e-12 will do",
+            {"whole": lambda maps, inside, tiny=tiny: maps.sum((1, 2)) + tiny},
+        )
+        for tiny in (1e-5, 1e-4, 1e-3)
+    ],
+    (
+        "the sum is taken for at least 1, which presses small maps; 1e-12 will do",
+        {"whole": lambda maps, inside: maps.sum((1, 2)).clamp_min(1)},
+    ),
     *[(cause, {"box": box}) for cause, box in _WRONG_BOXES],
     (
         "it is not divided by the sum of the map; its share is asked for",
@@ -1383,7 +1603,7 @@ _WRONG_ENERGIES = [
         "it is divided by the number of pixels in the picture and by the sum of the map",
         {"whole": lambda maps, inside: inside[0].numel() * _whole(maps, inside)},
     ),
-    (_EVERYTHING_TOTAL, {"whole": lambda maps, inside: maps.sum()}),
+    (_ALL_SUMS, {"whole": lambda maps, inside: maps.sum()}),
     (
         "it is divided by the maximum of the map; divide by its sum",
         {"whole": lambda maps, inside: maps.amax((1, 2)).clamp_min(1e-12)},
@@ -1443,6 +1663,17 @@ def _(maps, boxes):
 @ENERGY.mistake("the highest value inside is divided by the sum; sum all values inside")
 def _(maps, boxes):
     return (maps * _box(maps, boxes)).amax((1, 2)) / maps.sum((1, 2)).clamp_min(1e-12)
+
+
+@ENERGY.mistake("the highest value inside is divided by the highest of all; sum the values")
+def _(maps, boxes):
+    return (maps * _box(maps, boxes)).amax((1, 2)) / maps.amax((1, 2)).clamp_min(1e-12)
+
+
+@ENERGY.mistake("the sum outside is subtracted from that inside; divide by the sum of the map")
+def _(maps, boxes):
+    inside = _box(maps, boxes)
+    return (maps * inside).sum((1, 2)) - (maps * ~inside).sum((1, 2))
 
 
 @ENERGY.mistake("the share of a map of zeros is 0, for nothing lies inside; here it is 1")
@@ -1584,6 +1815,27 @@ _ZEROS_BRIGHT = (
 _ONE_FOR_EACH = "one number for each is asked for, (B,)"
 
 _WRONG_IOUS = [
+    (
+        "the threshold is a share of the highest of all maps, without those that reach it; it is "
+        "one of each map's maximum",
+        {"bright": lambda maps, t: maps > t * maps.max()},
+    ),
+    (
+        "the threshold is a share of the map's sum; it is one of its maximum",
+        {"bright": lambda maps, t: (maps >= t * maps.sum((1, 2), keepdim=True)) & (maps > 0)},
+    ),
+    (
+        "1 is added to the union; box and bright pixels are never both empty",
+        {"divide": lambda bright, box: _count(bright & box) / (_count(bright | box) + 1)},
+    ),
+    (
+        "it is the union's share of the picture; the intersection over the union is asked for",
+        {"divide": lambda bright, box: _count(bright | box) / box[0].numel()},
+    ),
+    (
+        "it is whether half of both agree; the IoU itself is asked for",
+        {"end": lambda ious: (ious > 0.5).float()},
+    ),
     *[(cause, {"box": box}) for cause, box in _WRONG_BOXES],
     (_ABSOLUTE_THRESHOLD, {"bright": lambda maps, t: (maps >= t) & (maps > 0)}),
     (_ABSOLUTE_THRESHOLD, {"bright": lambda maps, t: maps > t}),
@@ -1740,6 +1992,14 @@ def _(maps, boxes, threshold=0.2):
     bright = maps * _bright(maps, threshold)
     box = _box(maps, boxes)
     return (bright * box).sum((1, 2)) / torch.where(box, 1.0, bright).sum((1, 2))
+
+
+@IOU.mistake(
+    "the values of the map are compared with the box; bright pixels are counted, each as one"
+)
+def _(maps, boxes, threshold=0.2):
+    box = _box(maps, boxes).float()
+    return torch.minimum(maps, box).sum((1, 2)) / torch.maximum(maps, box).sum((1, 2))
 
 
 @IOU.mistake("the IoU of a map of zeros is 0, for nothing is bright; here it is 1")
@@ -1914,6 +2174,30 @@ _LEAST_FIRST = (
 )
 
 _WRONG_DELETIONS = [
+    (
+        "pixels are set to −1; 0 is the mean colour of normalised pictures",
+        {"paint": _painted(lambda image: -1.0)},
+    ),
+    (
+        "pixels are set to the brightest value of the picture; 0 is the mean colour",
+        {"paint": _painted(torch.amax)},
+    ),
+    (
+        "it is the mean fall from one step to the next; the mean of all probabilities is asked for",
+        {"end": lambda p: (p[:-1] - p[1:]).mean()},
+    ),
+    (
+        "it is an area, not divided by the number of steps; the mean is asked for",
+        {"end": lambda p: torch.trapezoid(p)},
+    ),
+    (
+        "it is the number of a step; the mean of the probabilities is asked for",
+        {"end": lambda p: p.argmin()},
+    ),
+    (
+        "argsort sorts each row on its own; flatten the map first",
+        {"order": lambda map_: map_.argsort(descending=True).flatten()},
+    ),
     (_LEAST_FIRST, {"order": lambda map_: map_.flatten().argsort()}),
     (_LEAST_FIRST, {"order": lambda map_: _most_first(map_).flip(0)}),
     (
@@ -2091,6 +2375,25 @@ def _(predict, image, map_, steps):
 )
 def _(predict, image, map_, steps):
     kept = [image * (map_ < 1 - step / steps) for step in range(steps + 1)]
+    return predict(torch.stack(kept)).mean()
+
+
+@DELETION.mistake("the picture is multiplied by the map, once; its pixels go part by part")
+def _(predict, image, map_, steps):
+    return predict((image * map_)[None]).mean()
+
+
+@DELETION.mistake("the picture is multiplied by 1 − map, once; its pixels go part by part")
+def _(predict, image, map_, steps):
+    return predict((image * (1 - map_))[None]).mean()
+
+
+@DELETION.mistake(
+    "the map is compared with shares of its maximum; in each step goes an equal part of the "
+    "pixels, H · W / steps"
+)
+def _(predict, image, map_, steps):
+    kept = [image * (map_ < map_.max() * (1 - step / steps)) for step in range(steps + 1)]
     return predict(torch.stack(kept)).mean()
 
 
