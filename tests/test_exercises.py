@@ -14,7 +14,16 @@ import torch
 from answers import RIGHT, WRONG
 from torch import nn
 
-from course_lib.exercises import EXERCISES, _by_name, exercise, is_yours, session4, whose
+from course_lib import explain
+from course_lib.exercises import (
+    EXERCISES,
+    _by_name,
+    exercise,
+    is_yours,
+    session4,
+    session5,
+    whose,
+)
 from course_lib.exercises.checker import WIDTH, check
 from course_lib.exercises.session1 import (
     ResidualBlock,
@@ -51,6 +60,17 @@ from course_lib.exercises.session4 import (
     position_lambdas,
     standard_error,
 )
+from course_lib.exercises.session5 import (
+    channel_weights,
+    class_activation_map,
+    deletion,
+    energy_in_box,
+    grad_cam_maps,
+    iou,
+    pointing_game,
+    stretch,
+)
+from course_lib.explain.grad_cam import stretch as library_stretch
 from course_lib.files import CourseError
 from course_lib.models import LambdaLayer
 from course_lib.models.blocks import Bottleneck
@@ -517,6 +537,190 @@ def test_standard_error_is_numpys_and_what_means_of_samples_scatter_by(runs):
     assert squares == pytest.approx(samples.mean(axis=1).var(), rel=0.05)
 
 
+class Classifier(nn.Module):
+    """Features of either sign, pooling, one linear layer; ``stages`` as ``explain`` asks for."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.Tanh())
+        self.head = nn.Linear(6, 4)
+
+    @property
+    def stages(self):
+        return {"last": self.last}
+
+    def forward(self, x):
+        return self.head(self.last(x).mean(dim=(2, 3)))
+
+
+@pytest.fixture
+def looked_at():
+    """A network, pictures that are not square, and the classes asked for."""
+    torch.manual_seed(3)
+    return Classifier().eval(), torch.randn(5, 3, 13, 17), torch.tensor([3, 0, 2, 2, 1])
+
+
+def features_and_gradients(model, images, targets):
+    features = model.last(images).detach().requires_grad_()
+    logits = model.head(features.mean(dim=(2, 3)))
+    (gradients,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), features)
+    return features.detach(), gradients, logits.detach()
+
+
+def test_the_mean_of_a_class_activation_map_and_the_bias_are_the_logit(looked_at):
+    model, images, targets = looked_at
+    features, _, logits = features_and_gradients(*looked_at)
+
+    with torch.no_grad():
+        maps = class_activation_map(features, model.head.weight, targets)
+        found = maps.mean(dim=(1, 2)) + model.head.bias[targets]
+
+    assert (features < 0).any() and (maps < 0).any()
+    torch.testing.assert_close(found, logits.gather(1, targets[:, None])[:, 0])
+
+
+def test_channel_weights_of_a_linear_head_are_its_weights_over_the_positions(looked_at):
+    model, _, targets = looked_at
+    features, gradients, _ = features_and_gradients(*looked_at)
+
+    expected = model.head.weight[targets].detach() / features[0, 0].numel()
+    torch.testing.assert_close(channel_weights(gradients), expected)
+
+
+def test_grad_cam_maps_are_class_activation_maps_cut_off_at_zero(looked_at):
+    model, _, targets = looked_at
+    features, gradients, _ = features_and_gradients(*looked_at)
+
+    with torch.no_grad():
+        maps = class_activation_map(features, model.head.weight, targets)
+    torch.testing.assert_close(
+        grad_cam_maps(features, gradients), maps.relu() / features[0, 0].numel()
+    )
+
+
+def test_stretched_and_enlarged_grad_cam_maps_are_the_librarys(looked_at):
+    model, images, targets = looked_at
+    features, gradients, _ = features_and_gradients(*looked_at)
+
+    maps = stretch(grad_cam_maps(features, gradients))
+    large = nn.functional.interpolate(maps[:, None], images.shape[2:], mode="bilinear")[:, 0]
+
+    found = stretch(large).numpy()
+    np.testing.assert_allclose(found, explain.grad_cam(model, images, targets), atol=1e-5)
+
+
+def test_grad_cam_maps_are_those_of_pytorch_grad_cam(looked_at):
+    grad_cam = pytest.importorskip("pytorch_grad_cam")
+    targets_of = importlib.import_module("pytorch_grad_cam.utils.model_targets")
+    model, images, targets = looked_at
+
+    with grad_cam.GradCAM(model, [model.last]) as theirs:
+        asked = [targets_of.ClassifierOutputTarget(int(target)) for target in targets]
+        expected = theirs(images, asked)
+
+    features, gradients, _ = features_and_gradients(*looked_at)
+    maps = stretch(grad_cam_maps(features, gradients))
+    large = nn.functional.interpolate(maps[:, None], images.shape[2:], mode="bilinear")[:, 0]
+    np.testing.assert_allclose(stretch(large).numpy(), expected, atol=1e-4)
+
+
+def test_stretch_is_the_librarys_for_maps_of_either_sign():
+    maps = torch.randn(6, 4, 7)
+    maps[1] = 0
+    torch.testing.assert_close(stretch(maps), library_stretch(maps[:, None])[:, 0])
+
+
+def random_maps_and_boxes(count=200, height=5, width=8):
+    x = torch.randint(width, (count, 2)).sort(dim=1).values
+    y = torch.randint(height, (count, 2)).sort(dim=1).values
+    maps = torch.rand(count, height, width)
+    maps[::17] = 0
+    return maps, torch.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], dim=1)
+
+
+@pytest.mark.parametrize("name", ["pointing_game", "energy_in_box", "iou"])
+def test_grades_of_maps_are_those_of_the_library(name):
+    maps, boxes = random_maps_and_boxes()
+
+    found = EXERCISES[name].reference(maps, boxes)
+    expected = getattr(explain, name)(maps.numpy(), boxes.numpy())
+
+    np.testing.assert_allclose(found.double().numpy(), expected, atol=1e-6)
+    assert 0 < expected.mean() < 1
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 1.0])
+def test_iou_is_that_of_the_library_at_every_threshold(threshold):
+    maps, boxes = random_maps_and_boxes()
+    maps = (maps * 10).round()  # pixels that reach the threshold exactly, and ties
+    expected = explain.iou(maps.numpy(), boxes.numpy(), threshold)
+    np.testing.assert_allclose(iou(maps, boxes, threshold).numpy(), expected, atol=1e-6)
+
+
+def test_grades_by_loops_over_pixels():
+    maps, boxes = random_maps_and_boxes(count=20)
+
+    hits, shares, ious = pointing_game(maps, boxes), energy_in_box(maps, boxes), iou(maps, boxes)
+
+    for number, (map_, (x0, y0, x1, y1)) in enumerate(zip(maps, boxes.tolist(), strict=True)):
+        highest, at, total, inside, both, either = 0.0, None, 0.0, 0.0, 0, 0
+        for y, x in np.ndindex(*map_.shape):
+            value, is_inside = map_[y, x].item(), x0 <= x <= x1 and y0 <= y <= y1
+            if value > highest:
+                highest, at = value, is_inside
+            total, inside = total + value, inside + value * is_inside
+            is_bright = value > 0 and value >= 0.2 * map_.max().item()
+            both, either = both + (is_bright and is_inside), either + (is_bright or is_inside)
+
+        assert hits[number].item() == bool(at)
+        assert shares[number].item() == pytest.approx(inside / total if total else 0, abs=1e-6)
+        assert ious[number].item() == pytest.approx(both / either)
+
+
+def test_of_equally_high_points_the_first_counts():
+    maps = torch.tensor([[[0.0, 5.0, 1.0], [5.0, 0.0, 5.0]]])
+    boxes = [[1, 0, 1, 0], [0, 1, 0, 1], [2, 1, 2, 1], [0, 0, 2, 1]]
+
+    hits = [pointing_game(maps, torch.tensor([box])).item() for box in boxes]
+
+    assert hits == [True, False, False, True]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 13 * 17])
+def test_deletion_is_the_librarys_but_for_the_ends_that_count_whole(looked_at, steps):
+    """Theirs is the area by trapezoids, in which the first and the last picture count half."""
+    model, _, targets = looked_at
+    images = torch.randn(2, 3, 13, 17) if steps == 13 * 17 else torch.randn(2, 3, 8, 12)
+    maps = torch.rand(2, *images.shape[2:])
+
+    def predict(pictures):
+        with torch.no_grad():
+            return model(pictures).softmax(dim=1)[:, targets[number]]
+
+    for number, (image, map_) in enumerate(zip(images, maps, strict=True)):
+        mean = deletion(predict, image, map_, steps)
+        ends = (predict(image[None]) + predict(torch.zeros_like(image)[None])).item() / 2
+        area = (mean * (steps + 1) - ends) / steps
+
+        theirs = explain.deletion(
+            model, image[None], map_[None].numpy(), targets[number : number + 1], steps
+        )
+        assert area == pytest.approx(theirs.item(), abs=1e-5)
+
+
+def test_deletion_by_hand():
+    """A network that sees one pixel: it is lost with the part that this pixel is in."""
+    map_ = torch.tensor([[0.1, 0.9, 0.3], [0.7, 0.5, 0.2]])  # the third to go is [1, 1]
+    image = torch.ones(3, 2, 3)
+
+    def predict(pictures):
+        return pictures[:, 0, 1, 1].clone()
+
+    assert deletion(predict, image, map_, 6) == pytest.approx(3 / 7)
+    assert deletion(predict, image, map_, 3) == pytest.approx(2 / 4)
+    assert torch.equal(image, torch.ones(3, 2, 3))
+
+
 # --- right and wrong answers, tests/answers -----------------------------------------------------
 
 
@@ -754,7 +958,7 @@ def test_an_answer_without_arguments_is_told_those_of_the_stub(name, capsys):
     assert re.search(r"Cause: it takes \(\), expected \(\w+.*\)\. Hint: ", text)
 
 
-@pytest.mark.parametrize("name", [task.name for task in session4.EXERCISES])
+@pytest.mark.parametrize("name", [task.name for task in session4.EXERCISES + session5.EXERCISES])
 @pytest.mark.parametrize(
     "thing", [object(), "text", {"a": 1}], ids=lambda thing: type(thing).__name__
 )
@@ -763,7 +967,7 @@ def test_an_answer_of_the_wrong_type_is_told_which_it_is(name, thing, capsys):
     assert cause_in(text).startswith(f"it returns a {type(thing).__name__}, expected a")
 
 
-@pytest.mark.parametrize("name", [task.name for task in session4.EXERCISES])
+@pytest.mark.parametrize("name", [task.name for task in session4.EXERCISES + session5.EXERCISES])
 def test_an_input_changed_in_place_is_told_as_such(name, capsys):
     """One input at a time, after the right result was computed from it."""
     task, tried = EXERCISES[name], 0
