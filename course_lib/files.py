@@ -180,13 +180,21 @@ def search_roots() -> list[Path]:
 
     Raises DataError if COURSE_DATA names no folder, or one inside a data set.
     """
-    installed = not (REPO / "pyproject.toml").exists()  # as a package, without the repository
-    near = (Path.cwd() if installed else REPO) / "data"
-    roots = [near, KAGGLE_INPUT, SPARE]
+    roots = [_near(), KAGGLE_INPUT, SPARE]
 
     if asked := os.environ.get("COURSE_DATA"):
         roots.insert(0, _asked_folder(asked))
     return roots
+
+
+def _near() -> Path:
+    installed = not (REPO / "pyproject.toml").exists()  # as a package, without the repository
+    return (Path.cwd() if installed else REPO) / "data"
+
+
+def weights_home() -> Path:
+    """Where the weights of trained networks lie that come with the course."""
+    return _near() / "weights"
 
 
 def _asked_folder(asked: str) -> Path:

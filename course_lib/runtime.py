@@ -61,7 +61,8 @@ class Runtime:
         """The device in words, as it stands in result files."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
-        return f"{cpu_name()}, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        return f"{cpu_name()}, {threads} thread{'s' if threads > 1 else ''}"
 
     def banner(self, *stores) -> str:
         """At most six lines: machine, profile and reason, then what each store says of itself."""

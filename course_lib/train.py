@@ -18,6 +18,7 @@ from course_lib.experiments import (
     run,
     run_sweep,
 )
+from course_lib.experiments.record import as_of_today
 from course_lib.files import CourseError, read_json, writable, write_json
 from course_lib.runtime import Runtime
 from course_lib.training import processes
@@ -114,7 +115,7 @@ def _refuse_what_cannot_be_written(path: Path, rt: Runtime) -> None:
     if not writable(path.parent):
         raise CourseError(f"cannot write to {path.parent}: mend that, or name another folder")
 
-    kept = read_json(path)
+    kept = as_of_today(read_json(path))
     here = {"device": rt.machine, "processes": processes.count()}
     if kept and not here.items() <= kept.items():
         raise CourseError(

@@ -315,6 +315,10 @@ def test_a_folder_called_train_may_hold_data_sets(tmp_path, monkeypatch):
 
 def test_a_set_that_lies_deeper_than_two_folders_is_not_looked_for(tmp_path, monkeypatch):
     """As data/README.md says."""
+    page = (Path(download.__file__).parents[2] / "data" / "README.md").read_text()
+    assert "looks two folders deep" in page and download.DEPTH == 2
+    assert "looks five deep" in page.replace("\n", " ") and download.KAGGLE_DEPTH == 5
+
     lay_out(tmp_path / "one/two/three")
     for named, found in (("one", True), ("", False)):
         monkeypatch.setenv("COURSE_DATA", str(tmp_path / named))

@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import math
 import pkgutil
 import re
 import sys
@@ -13,7 +14,16 @@ import torch
 from answers import RIGHT, WRONG
 from torch import nn
 
-from course_lib.exercises import EXERCISES, _by_name, exercise, is_yours, whose
+from course_lib import explain
+from course_lib.exercises import (
+    EXERCISES,
+    _by_name,
+    exercise,
+    is_yours,
+    session4,
+    session5,
+    whose,
+)
 from course_lib.exercises.checker import WIDTH, check
 from course_lib.exercises.session1 import (
     ResidualBlock,
@@ -41,9 +51,30 @@ from course_lib.exercises.session3 import (
     steepest,
     take_off_lag,
 )
+from course_lib.exercises.session4 import (
+    content_lambda,
+    generalized_cross_entropy,
+    keep_epoch,
+    lambda_parameters,
+    noisy_labels,
+    position_lambdas,
+    standard_error,
+)
+from course_lib.exercises.session5 import (
+    channel_weights,
+    class_activation_map,
+    deletion,
+    energy_in_box,
+    grad_cam_maps,
+    iou,
+    pointing_game,
+    stretch,
+)
+from course_lib.explain.grad_cam import stretch as library_stretch
 from course_lib.files import CourseError
+from course_lib.models import LambdaLayer
 from course_lib.models.blocks import Bottleneck
-from course_lib.training import lr_finder
+from course_lib.training import GeneralizedCrossEntropy, lr_finder
 
 for _module in pkgutil.iter_modules(answers.__path__):
     importlib.import_module(f"answers.{_module.name}")
@@ -342,6 +373,354 @@ def test_plateau_is_torchs_schedule_epoch_by_epoch(patience, factor):
     assert len(set(expected)) > 3  # it cuts, again and again
 
 
+@pytest.mark.parametrize("path", ["definition", "rows"])
+def test_content_and_position_lambdas_are_those_of_a_lambda_layer(path):
+    """A global layer's kernel, spelled out for every pair of pixels, is E of the exercise."""
+    height, width = 3, 4
+    layer = LambdaLayer(6, 8, dim_k=5, heads=2, r=None, size=(height, width), path=path).eval()
+    x = torch.randn(2, 6, height, width)
+
+    pixels = [(row, column) for row in range(height) for column in range(width)]
+    embeddings = torch.stack(
+        [
+            torch.stack(
+                [
+                    layer.rel_pos_emb[y - row + height - 1, x - column + width - 1, :, 0]
+                    for y, x in pixels
+                ]
+            )
+            for row, column in pixels
+        ]
+    )  # (N, M, k)
+
+    with torch.no_grad():
+        keys = layer.to_k(x).flatten(2)  # (B, k, M)
+        values = layer.norm_v(layer.to_v(x)).flatten(2)  # (B, v, M)
+        queries = layer.norm_q(layer.to_q(x)).unflatten(1, (2, 5)).flatten(3)  # (B, h, k, N)
+
+        content = content_lambda(keys, values)  # (B, k, v)
+        lambdas = content[:, None] + position_lambdas(embeddings, values)  # (B, N, k, v)
+        out = torch.einsum("bnkv, bhkn -> bhvn", lambdas, queries)
+
+        torch.testing.assert_close(out.flatten(1, 2).unflatten(2, (height, width)), layer(x))
+
+
+def test_content_lambda_by_a_loop_over_positions():
+    keys, values = torch.randn(2, 3, 7), torch.randn(2, 4, 7)
+
+    lambdas = content_lambda(keys, values)
+
+    for b, k, v in np.ndindex(2, 3, 4):
+        weights = [math.exp(keys[b, k, m]) for m in range(7)]
+        total = sum(weights[m] * values[b, v, m].item() for m in range(7))
+        assert lambdas[b, k, v].item() == pytest.approx(total / sum(weights), abs=1e-6)
+
+
+def test_position_lambdas_by_a_loop_over_positions():
+    embeddings, values = torch.randn(5, 7, 3), torch.randn(2, 4, 7)
+
+    lambdas = position_lambdas(embeddings, values)
+
+    for b, n, k, v in np.ndindex(2, 5, 3, 4):
+        total = sum(embeddings[n, m, k].item() * values[b, v, m].item() for m in range(7))
+        assert lambdas[b, n, k, v].item() == pytest.approx(total, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "sizes", [(64, 64, 16, 4, 1, 23), (10, 12, 5, 4, 3, 7), (3, 8, 2, 8, 2, 1), (7, 5, 1, 1, 4, 3)]
+)
+def test_lambda_parameters_are_those_of_a_layer(sizes):
+    dim_in, dim_out, dim_k, heads, dim_u, r = sizes
+    layer = LambdaLayer(dim_in, dim_out, dim_k=dim_k, heads=heads, dim_u=dim_u, r=r)
+
+    assert lambda_parameters(*sizes) == sum(p.numel() for p in layer.parameters())
+
+
+def test_a_lambda_layer_learns_less_than_the_3x3_in_its_place():
+    """The two numbers in the notebook."""
+    assert 3 * 3 * 256 * 256 == 589_824
+    assert lambda_parameters(256, 256, 16, 4, 1, 23) == 45_600
+
+
+@pytest.mark.parametrize(("rate", "classes"), [(0.05, 10), (0.25, 10), (0.5, 10), (0.5, 2)])
+def test_noisy_labels_by_counting(rate, classes):
+    """Each count within five standard deviations of the binomial distribution."""
+    labels = np.random.default_rng(1).integers(classes, size=40_000)
+    before = labels.copy()
+
+    noisy = noisy_labels(labels, rate, classes, np.random.default_rng(2))
+
+    np.testing.assert_array_equal(labels, before)
+    for own, other in np.ndindex(classes, classes):
+        chance = 1 - rate if own == other else rate / (classes - 1)
+        of = (labels == own).sum()
+        found = (noisy[labels == own] == other).sum()
+        assert abs(found - of * chance) < 5 * math.sqrt(of * chance * (1 - chance))
+
+
+def test_noisy_labels_at_the_ends_of_the_rate_and_by_seed():
+    labels = np.arange(1000) % 7
+
+    def noisy(rate, seed):
+        return noisy_labels(labels, rate, 7, np.random.default_rng(seed))
+
+    np.testing.assert_array_equal(noisy(0.0, 3), labels)
+    assert (noisy(1.0, 3) != labels).all()
+    np.testing.assert_array_equal(noisy(0.5, 3), noisy(0.5, 3))
+    assert (noisy(0.5, 3) != noisy(0.5, 4)).any()
+
+
+@pytest.mark.parametrize("q", [0.1, 0.7, 1.0])
+@pytest.mark.parametrize("scale", [1.0, 50.0, 1e4])
+def test_generalized_cross_entropy_is_that_of_the_trainings(q, scale):
+    logits = (torch.randn(16, 10, dtype=torch.float64) * scale).requires_grad_()
+    labels = torch.randint(10, (16,))
+
+    losses = [
+        generalized_cross_entropy(logits, labels, q),
+        GeneralizedCrossEntropy(q)(logits, labels),
+    ]
+    gradients = [torch.autograd.grad(loss, logits)[0] for loss in losses]
+
+    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*gradients)
+    assert losses[0].isfinite() and gradients[0].isfinite().all()
+
+
+def test_generalized_cross_entropy_by_arithmetic_and_in_its_limits():
+    logits = torch.tensor([[1.0, 3.0], [4.0, 1.0]], dtype=torch.float64).log()  # p: 1/4, 1/5
+    labels = torch.tensor([0, 1])
+
+    half = ((1 - 0.5) / 0.5 + (1 - 0.2**0.5) / 0.5) / 2
+    assert generalized_cross_entropy(logits, labels, 0.5).item() == pytest.approx(half)
+    assert generalized_cross_entropy(logits, labels, 1.0).item() == pytest.approx((0.75 + 0.8) / 2)
+
+    expected = nn.functional.cross_entropy(logits, labels)
+    torch.testing.assert_close(generalized_cross_entropy(logits, labels, 1e-7), expected)
+
+
+@pytest.mark.parametrize("q", [0.1, 0.7, 1.0])
+def test_generalized_cross_entropy_of_a_hopeless_label_is_finite_in_float32(q):
+    logits = torch.tensor([[0.0, 1e4], [1e4, 0.0]], requires_grad=True)
+
+    loss = generalized_cross_entropy(logits, torch.tensor([0, 0]), q)
+    loss.backward()
+
+    assert loss.item() == pytest.approx((1 / q + 0) / 2)
+    assert torch.equal(logits.grad, torch.zeros(2, 2))
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3, 5])
+def test_keep_epoch_by_plateau_which_cuts_where_it_stops(patience):
+    """Session 3's schedule sees more than patience - 1 bad epochs in a row at the same moment."""
+    stopped = 0
+    for _ in range(50):
+        val_losses = (torch.randint(1, 30, (25,)) - torch.arange(25)).tolist()
+
+        rates = plateau(val_losses, 1.0, patience=patience - 1)
+        seen = val_losses[: rates.index(0.2) + 1] if 0.2 in rates else val_losses
+        stopped += len(seen) < len(val_losses)
+
+        assert keep_epoch(val_losses, patience) == seen.index(min(seen))
+    assert stopped > 10
+
+
+@pytest.mark.parametrize("runs", [2, 3, 10])
+def test_standard_error_is_numpys_and_what_means_of_samples_scatter_by(runs):
+    values = torch.randn(runs, dtype=torch.float64).tolist()
+
+    centred = np.array(values) - np.mean(values)
+    assert standard_error(values) == pytest.approx(np.sqrt((centred**2).sum() / (runs - 1) / runs))
+
+    samples = np.random.default_rng(0).normal(5.0, 2.0, (20_000, runs))
+    squares = np.mean([standard_error(sample.tolist()) ** 2 for sample in samples])
+    assert squares == pytest.approx(samples.mean(axis=1).var(), rel=0.05)
+
+
+class Classifier(nn.Module):
+    """Features of either sign, pooling, one linear layer; ``stages`` as ``explain`` asks for."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.Tanh())
+        self.head = nn.Linear(6, 4)
+
+    @property
+    def stages(self):
+        return {"last": self.last}
+
+    def forward(self, x):
+        return self.head(self.last(x).mean(dim=(2, 3)))
+
+
+@pytest.fixture
+def looked_at():
+    """A network, pictures that are not square, and the classes asked for."""
+    torch.manual_seed(3)
+    return Classifier().eval(), torch.randn(5, 3, 13, 17), torch.tensor([3, 0, 2, 2, 1])
+
+
+def features_and_gradients(model, images, targets):
+    features = model.last(images).detach().requires_grad_()
+    logits = model.head(features.mean(dim=(2, 3)))
+    (gradients,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), features)
+    return features.detach(), gradients, logits.detach()
+
+
+def test_the_mean_of_a_class_activation_map_and_the_bias_are_the_logit(looked_at):
+    model, images, targets = looked_at
+    features, _, logits = features_and_gradients(*looked_at)
+
+    with torch.no_grad():
+        maps = class_activation_map(features, model.head.weight, targets)
+        found = maps.mean(dim=(1, 2)) + model.head.bias[targets]
+
+    assert (features < 0).any() and (maps < 0).any()
+    torch.testing.assert_close(found, logits.gather(1, targets[:, None])[:, 0])
+
+
+def test_channel_weights_of_a_linear_head_are_its_weights_over_the_positions(looked_at):
+    model, _, targets = looked_at
+    features, gradients, _ = features_and_gradients(*looked_at)
+
+    expected = model.head.weight[targets].detach() / features[0, 0].numel()
+    torch.testing.assert_close(channel_weights(gradients), expected)
+
+
+def test_grad_cam_maps_are_class_activation_maps_cut_off_at_zero(looked_at):
+    model, _, targets = looked_at
+    features, gradients, _ = features_and_gradients(*looked_at)
+
+    with torch.no_grad():
+        maps = class_activation_map(features, model.head.weight, targets)
+    torch.testing.assert_close(
+        grad_cam_maps(features, gradients), maps.relu() / features[0, 0].numel()
+    )
+
+
+def test_stretched_and_enlarged_grad_cam_maps_are_the_librarys(looked_at):
+    model, images, targets = looked_at
+    features, gradients, _ = features_and_gradients(*looked_at)
+
+    maps = stretch(grad_cam_maps(features, gradients))
+    large = nn.functional.interpolate(maps[:, None], images.shape[2:], mode="bilinear")[:, 0]
+
+    found = stretch(large).numpy()
+    np.testing.assert_allclose(found, explain.grad_cam(model, images, targets), atol=1e-5)
+
+
+def test_grad_cam_maps_are_those_of_pytorch_grad_cam(looked_at):
+    grad_cam = pytest.importorskip("pytorch_grad_cam")
+    targets_of = importlib.import_module("pytorch_grad_cam.utils.model_targets")
+    model, images, targets = looked_at
+
+    with grad_cam.GradCAM(model, [model.last]) as theirs:
+        asked = [targets_of.ClassifierOutputTarget(int(target)) for target in targets]
+        expected = theirs(images, asked)
+
+    features, gradients, _ = features_and_gradients(*looked_at)
+    maps = stretch(grad_cam_maps(features, gradients))
+    large = nn.functional.interpolate(maps[:, None], images.shape[2:], mode="bilinear")[:, 0]
+    np.testing.assert_allclose(stretch(large).numpy(), expected, atol=1e-4)
+
+
+def test_stretch_is_the_librarys_for_maps_of_either_sign():
+    maps = torch.randn(6, 4, 7)
+    maps[1] = 0
+    torch.testing.assert_close(stretch(maps), library_stretch(maps[:, None])[:, 0])
+
+
+def random_maps_and_boxes(count=200, height=5, width=8):
+    x = torch.randint(width, (count, 2)).sort(dim=1).values
+    y = torch.randint(height, (count, 2)).sort(dim=1).values
+    maps = torch.rand(count, height, width)
+    maps[::17] = 0
+    return maps, torch.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], dim=1)
+
+
+@pytest.mark.parametrize("name", ["pointing_game", "energy_in_box", "iou"])
+def test_grades_of_maps_are_those_of_the_library(name):
+    maps, boxes = random_maps_and_boxes()
+
+    found = EXERCISES[name].reference(maps, boxes)
+    expected = getattr(explain, name)(maps.numpy(), boxes.numpy())
+
+    np.testing.assert_allclose(found.double().numpy(), expected, atol=1e-6)
+    assert 0 < expected.mean() < 1
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 1.0])
+def test_iou_is_that_of_the_library_at_every_threshold(threshold):
+    maps, boxes = random_maps_and_boxes()
+    maps = (maps * 10).round()  # pixels that reach the threshold exactly, and ties
+    expected = explain.iou(maps.numpy(), boxes.numpy(), threshold)
+    np.testing.assert_allclose(iou(maps, boxes, threshold).numpy(), expected, atol=1e-6)
+
+
+def test_grades_by_loops_over_pixels():
+    maps, boxes = random_maps_and_boxes(count=20)
+
+    hits, shares, ious = pointing_game(maps, boxes), energy_in_box(maps, boxes), iou(maps, boxes)
+
+    for number, (map_, (x0, y0, x1, y1)) in enumerate(zip(maps, boxes.tolist(), strict=True)):
+        highest, at, total, inside, both, either = 0.0, None, 0.0, 0.0, 0, 0
+        for y, x in np.ndindex(*map_.shape):
+            value, is_inside = map_[y, x].item(), x0 <= x <= x1 and y0 <= y <= y1
+            if value > highest:
+                highest, at = value, is_inside
+            total, inside = total + value, inside + value * is_inside
+            is_bright = value > 0 and value >= 0.2 * map_.max().item()
+            both, either = both + (is_bright and is_inside), either + (is_bright or is_inside)
+
+        assert hits[number].item() == bool(at)
+        assert shares[number].item() == pytest.approx(inside / total if total else 0, abs=1e-6)
+        assert ious[number].item() == pytest.approx(both / either)
+
+
+def test_of_equally_high_points_the_first_counts():
+    maps = torch.tensor([[[0.0, 5.0, 1.0], [5.0, 0.0, 5.0]]])
+    boxes = [[1, 0, 1, 0], [0, 1, 0, 1], [2, 1, 2, 1], [0, 0, 2, 1]]
+
+    hits = [pointing_game(maps, torch.tensor([box])).item() for box in boxes]
+
+    assert hits == [True, False, False, True]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 13 * 17])
+def test_deletion_is_the_librarys_but_for_the_ends_that_count_whole(looked_at, steps):
+    """Theirs is the area by trapezoids, in which the first and the last picture count half."""
+    model, _, targets = looked_at
+    images = torch.randn(2, 3, 13, 17) if steps == 13 * 17 else torch.randn(2, 3, 8, 12)
+    maps = torch.rand(2, *images.shape[2:])
+
+    def predict(pictures):
+        with torch.no_grad():
+            return model(pictures).softmax(dim=1)[:, targets[number]]
+
+    for number, (image, map_) in enumerate(zip(images, maps, strict=True)):
+        mean = deletion(predict, image, map_, steps)
+        ends = (predict(image[None]) + predict(torch.zeros_like(image)[None])).item() / 2
+        area = (mean * (steps + 1) - ends) / steps
+
+        theirs = explain.deletion(
+            model, image[None], map_[None].numpy(), targets[number : number + 1], steps
+        )
+        assert area == pytest.approx(theirs.item(), abs=1e-5)
+
+
+def test_deletion_by_hand():
+    """A network that sees one pixel: it is lost with the part that this pixel is in."""
+    map_ = torch.tensor([[0.1, 0.9, 0.3], [0.7, 0.5, 0.2]])  # the third to go is [1, 1]
+    image = torch.ones(3, 2, 3)
+
+    def predict(pictures):
+        return pictures[:, 0, 1, 1].clone()
+
+    assert deletion(predict, image, map_, 6) == pytest.approx(3 / 7)
+    assert deletion(predict, image, map_, 3) == pytest.approx(2 / 4)
+    assert torch.equal(image, torch.ones(3, 2, 3))
+
+
 # --- right and wrong answers, tests/answers -----------------------------------------------------
 
 
@@ -571,6 +950,52 @@ def test_a_stub_on_one_of_two_ways_is_not_taken_for_a_stub(capsys):
 def test_other_arguments_than_the_stub_has_are_named(answer, takes, capsys):
     text = told("pad_crop", answer, capsys)
     assert f"Cause: it takes {takes}, expected (images, dy, dx, pad=4). Hint: " in text
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_an_answer_without_arguments_is_told_those_of_the_stub(name, capsys):
+    text = told(name, lambda: 0, capsys)
+    assert re.search(r"Cause: it takes \(\), expected \(\w+.*\)\. Hint: ", text)
+
+
+@pytest.mark.parametrize("name", [task.name for task in session4.EXERCISES + session5.EXERCISES])
+@pytest.mark.parametrize(
+    "thing", [object(), "text", {"a": 1}], ids=lambda thing: type(thing).__name__
+)
+def test_an_answer_of_the_wrong_type_is_told_which_it_is(name, thing, capsys):
+    text = refused(name, lambda *args: thing, capsys)
+    assert cause_in(text).startswith(f"it returns a {type(thing).__name__}, expected a")
+
+
+@pytest.mark.parametrize("name", [task.name for task in session4.EXERCISES + session5.EXERCISES])
+def test_an_input_changed_in_place_is_told_as_such(name, capsys):
+    """One input at a time, after the right result was computed from it."""
+    task, tried = EXERCISES[name], 0
+    _, *args = task.cases()[0]
+
+    for number, given in enumerate(args):
+        if isinstance(given, torch.Tensor | np.ndarray | list):
+            verdict = check(task, Spoiler(task.reference, number))
+            assert re.search(r"Cause: it changes the (tensor|list|labels) ", plain(verdict.text))
+            tried += 1
+    assert tried or name == "lambda_parameters"  # takes numbers alone
+
+
+class Spoiler:
+    """The reference, and then the input of this number is changed in place."""
+
+    def __init__(self, reference, number):
+        self.reference, self.number = reference, number
+
+    def __call__(self, *args):
+        result, given = self.reference(*args), args[self.number]
+        if isinstance(given, torch.Tensor):
+            given.data.add_(1)
+        elif isinstance(given, list):
+            given.append(0.0)
+        else:
+            given[:] = 1 - given
+        return result
 
 
 @pytest.mark.parametrize(("answer", "kind"), [(0.5, "float"), ("top_k", "str"), ([], "list")])

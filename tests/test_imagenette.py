@@ -86,12 +86,16 @@ def home(published, tmp_path, monkeypatch):
     counts = {"train/*/*.JPEG": TRAIN * 10, "val/*/*.JPEG": VAL * 10}
     small = {
         side: replace(source, counts=counts, urls=("http://127.0.0.1:1/set.zip",), side=None)
-        for side, source in nette.IMAGENETTE.items()
+        for side, source in nette.IMAGENETTE.archives.items()
     }
-    monkeypatch.setattr(nette, "IMAGENETTE", small)
-    published_counts = {"train": dict.fromkeys(WNIDS, TRAIN), "val": dict.fromkeys(WNIDS, VAL)}
-    monkeypatch.setattr(nette, "PICTURES", published_counts)
-    monkeypatch.setattr(nette, "WRONG", {"train": flips(published[1]), "val": (0,) * 5})
+    as_published = replace(
+        nette.IMAGENETTE,
+        pictures={"train": TRAIN * 10, "val": VAL * 10},
+        of_class={"train": dict.fromkeys(WNIDS, TRAIN), "val": dict.fromkeys(WNIDS, VAL)},
+        wrong={"train": flips(published[1]), "val": (0,) * 5},
+        archives=small,
+    )
+    monkeypatch.setattr(nette, "IMAGENETTE", as_published)
     monkeypatch.setattr(nette, "TUNE_PER_CLASS", TUNE)
     monkeypatch.setattr(files, "REPO", tmp_path)
     monkeypatch.setattr(files, "SPARE", tmp_path / "spare")
@@ -328,11 +332,9 @@ def test_a_level_that_is_not_in_the_list_is_refused_with_those_that_are(noise):
 def test_the_published_counts_of_the_classes_add_up(monkeypatch):
     """To 9,469 and 3,925, as its makers say."""
     monkeypatch.undo()
-    pictures = nette.PICTURES
-    assert {part: sum(counts.values()) for part, counts in pictures.items()} == {
-        "train": 9_469,
-        "val": 3_925,
-    }
+    of_class = nette.IMAGENETTE.of_class
+    sums = {part: sum(counts.values()) for part, counts in of_class.items()}
+    assert sums == nette.IMAGENETTE.pictures == {"train": 9_469, "val": 3_925}
 
 
 def test_the_store_is_sorted_by_class_and_a_training_batch_is_not():
@@ -455,7 +457,7 @@ def test_a_published_archive_is_fetched_and_read(home, monkeypatch, published):
 def test_of_two_copies_the_one_of_its_own_size_is_read(home):
     write(home / "a copy")
     write(home / "imagenette2-320")
-    names = [find(nette.IMAGENETTE[side]).name for side in (160, 320)]
+    names = [find(nette.IMAGENETTE.archives[side]).name for side in (160, 320)]
     assert names == ["imagenette2-160", "imagenette2-320"]
 
 
@@ -463,8 +465,8 @@ def test_of_two_copies_the_one_of_its_own_size_is_read(home):
 def sized(home, monkeypatch):
     """``sized(folder, side)``: a copy of this size; here 24 px pass for 160, and 48 for 320."""
     sides = {160: SIDE, 320: 2 * SIDE}
-    small = {side: replace(nette.IMAGENETTE[side], side=sides[side]) for side in sides}
-    monkeypatch.setattr(nette, "IMAGENETTE", small)
+    small = {side: replace(nette.IMAGENETTE.archives[side], side=sides[side]) for side in sides}
+    monkeypatch.setattr(nette, "IMAGENETTE", replace(nette.IMAGENETTE, archives=small))
     (home / "imagenette2-160").unlink()
 
     def write_copy(folder, width, height):
@@ -482,20 +484,42 @@ def sized(home, monkeypatch):
 @pytest.mark.parametrize("folder", ["imagenette2", "imagenette-320", "my pictures"])
 def test_a_copy_of_another_size_is_told_by_its_pictures_and_passed_over(sized, folder):
     sized(folder, 2 * SIDE, 3 * SIDE)
-    assert locate(nette.IMAGENETTE[160], download=False) is None
-    assert locate(nette.IMAGENETTE[320], download=False).name == folder
+    assert locate(nette.IMAGENETTE.archives[160], download=False) is None
+    assert locate(nette.IMAGENETTE.archives[320], download=False).name == folder
 
     mine = sized("the small one", SIDE + 7, SIDE)
-    assert locate(nette.IMAGENETTE[160], download=False) == mine
+    assert locate(nette.IMAGENETTE.archives[160], download=False) == mine
 
 
 def test_a_copy_of_another_size_under_the_name_of_this_one_is_told_and_hides_none(sized):
     sized("imagenette2-160", 2 * SIDE, 3 * SIDE)
     with pytest.raises(DataError, match=f"shorter side has {2 * SIDE} pixels, expected {SIDE}"):
-        locate(nette.IMAGENETTE[160], download=False)
+        locate(nette.IMAGENETTE.archives[160], download=False)
 
     mine = sized("the small one", SIDE, SIDE)
-    assert locate(nette.IMAGENETTE[160], download=False) == mine
+    assert locate(nette.IMAGENETTE.archives[160], download=False) == mine
+
+
+@pytest.mark.parametrize("profile", ["smoke", "cpu"])
+def test_a_copy_of_another_size_than_asked_for_is_told_in_a_sentence_once(sized, capsys, profile):
+    folder = sized("imagenette2-320", 2 * SIDE, 3 * SIDE)
+    for split in ("train", "val"):
+        assert not imagenette(split, profile=profile).is_real
+
+    sentence = (
+        f"{folder} holds Imagenette at {2 * SIDE} px; size=160 is made from set.zip, at {SIDE} px: "
+    )
+    assert capsys.readouterr().out.count(sentence) == 1
+
+
+def test_a_copy_at_full_size_is_told_by_its_pictures_which_differ(sized, capsys):
+    folder = sized("imagenette2", 2 * SIDE, 3 * SIDE)
+    for number, path in enumerate(folder.glob("train/*/*.JPEG")):
+        Image.new("RGB", (30 + number, 40 + number)).save(path)
+
+    assert not imagenette("val", size=300, profile="smoke").is_real
+    said = capsys.readouterr().out
+    assert f"{folder} holds Imagenette at full size; size=300 is made from set.zip" in said
 
 
 @pytest.mark.parametrize(
@@ -504,6 +528,7 @@ def test_a_copy_of_another_size_under_the_name_of_this_one_is_told_and_hides_non
         ({"split": "test"}, "unknown split 'test'.*train, tune, val"),
         ({"noise": 10}, "noise is 10.*0, 1, 5, 25, 50"),
         ({"size": 500}, "size is 500.*16 to 320"),
+        ({"size": 24.5}, "size is 24.5: expected whole pixels"),
     ],
 )
 def test_what_there_is_not_is_named(wrong, words):
@@ -511,7 +536,7 @@ def test_what_there_is_not_is_named(wrong, words):
         imagenette(**{"split": "train", **wrong})
 
 
-here = find(nette.IMAGENETTE[160])  # before it is patched
+here = find(nette.IMAGENETTE.archives[160])  # before it is patched
 
 
 def levels_of_tune(listing):
@@ -522,7 +547,7 @@ def levels_of_tune(listing):
 @pytest.mark.skipif(here is None, reason="no Imagenette in COURSE_DATA or data/")
 def test_the_published_file_has_as_many_wrong_labels_as_were_counted(monkeypatch):
     monkeypatch.undo()
-    listing = nette._listing(here, "train", smoke=False)
+    listing = nette._listing(nette.IMAGENETTE, here, "train", smoke=False)
     clean = listing.labels[:, 0]
     of_folder = [WNIDS.index(Path(path).parent.name) for path in listing.paths]
     assert len(clean) == 9_469 and clean.tolist() == of_folder
@@ -535,7 +560,7 @@ def test_the_published_file_has_as_many_wrong_labels_as_were_counted(monkeypatch
     in_train = wrong - (levels_of_tune(listing) != tune[:, None]).sum(0)
     assert dict(zip(nette.NOISE, in_train.tolist(), strict=True)) == IN_TRAIN
 
-    val = nette._listing(here, "val", smoke=False).labels
+    val = nette._listing(nette.IMAGENETTE, here, "val", smoke=False).labels
     assert len(val) == 3_925 and (val == val[:, :1]).all(), "val is always clean"
 
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from course_lib.models import (
     LambdaLayer,
@@ -346,6 +347,29 @@ def test_an_empty_batch_goes_through_every_path(where, path, training):
 
     assert y.shape == (0, 24, 3, 9)
     assert all(p.grad.abs().sum() == 0 for p in layer.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("dtype", [torch.float, torch.bfloat16])
+@pytest.mark.parametrize("path", PATHS)
+def test_norms_fused_into_the_projections_keep_their_bias(path, dtype):
+    torch.manual_seed(0)
+    layer, x = LambdaLayer(32, 24, r=5, path=path), randn(2, 32, 3, 9, dtype=torch.float)
+    for norm in (layer.norm_q, layer.norm_v):
+        for value in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            nn.init.uniform_(value, 0.5, 1.5)
+
+    expected = layer.eval()(x)
+    for name in ("q", "v"):
+        conv, norm = getattr(layer, f"to_{name}"), getattr(layer, f"norm_{name}")
+        setattr(layer, f"to_{name}", fuse_conv_bn_eval(conv, norm))
+        setattr(layer, f"norm_{name}", nn.Identity())
+
+    with torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
+        found = layer(x)
+    exact = 1e-4 if dtype == torch.float else 0.05
+    torch.testing.assert_close(
+        found.float(), expected, rtol=exact, atol=exact * expected.abs().max().item()
+    )
 
 
 @pytest.mark.parametrize("side", [4, 14])

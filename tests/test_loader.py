@@ -224,6 +224,21 @@ def test_a_batch_larger_than_the_store_is_an_error_in_training_only(make):
     assert [len(labels) for _, labels in make(store, 6, False)] == [5]
 
 
+@both_loaders
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, float("nan")])
+def test_a_batch_size_that_is_none_is_refused_when_the_loader_is_made(make, batch_size):
+    """Left alone: a division by zero, or an epoch of no batch."""
+    with pytest.raises(CourseError, match=f"batch_size is {batch_size}: expected a whole number"):
+        make(make_store(noise(5)), batch_size, False)
+
+
+@both_loaders
+@pytest.mark.parametrize("number", [2.0, np.int64(2)])
+def test_a_batch_size_may_be_a_whole_number_of_any_kind(make, number):
+    sizes = [len(labels) for _, labels in make(make_store(noise(5)), number, False)]
+    assert sizes == [2, 2, 1]
+
+
 # --- repeatable, and never the same twice ---------------------------------------------------------
 
 

@@ -490,6 +490,17 @@ def test_other_points_can_be_left_out_as_the_peer_leaves_them_out():
     assert found.suggestion == pytest.approx(lrs[4], rel=0.3)
 
 
+@pytest.mark.parametrize("name", ["skip_start", "skip_end"])
+def test_fewer_than_no_points_cannot_be_left_out(name):
+    """Python counts from the end, and a rate from behind the lowest point would be suggested."""
+    lrs, losses = falling()
+    for ask in (lr_finder.read, lr_finder.suggestions):
+        with pytest.raises(CourseError, match=f"{name} is -3: expected 0 or more points"):
+            ask(lrs, losses, **{name: -3})
+    with pytest.raises(CourseError, match=f"{name} is -3: expected 0 or more points"):
+        lr_finder.range_test(Breaks(at=0), loader(), sgd_from(1e-4), **{name: -3})
+
+
 # --- suggestions ----------------------------------------------------------------------------------
 
 METHODS = [

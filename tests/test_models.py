@@ -62,6 +62,10 @@ OF_FORMS = {
         {"softmax_over": "keys"},
         {"in_channels": 1},
     ],
+    "session_resnet_unnormed": [
+        {"stem": "strided", "logit_scale": 0.125},
+        {"in_channels": 1},
+    ],
 }
 OPTIONS = [  # what every ResNet takes
     {"shortcut": "A"},
@@ -178,9 +182,10 @@ def test_a_head_without_a_class_is_refused_and_the_pooled_features_are_named(nam
     model = build(name)
     with pytest.raises(ValueError, match=r"num_classes is 0: .*model.embed\(x\)"):
         model.replace_head(0)
-    for wrong in (-1, 2.5, "10", None):
+    for wrong in (-1, 2.5, "10"):
         with pytest.raises(ValueError, match=f"num_classes is {wrong!r}: expected a whole number"):
             create_model(name, wrong)
+    for wrong in (-1, 2.5, "10", None):
         with pytest.raises(ValueError, match=f"num_classes is {wrong!r}: expected a whole number"):
             model.replace_head(wrong)
 
@@ -221,6 +226,7 @@ def test_the_names_are_those_of_the_papers():
         ("session_resnet", SESSION),
         ("session_resnet_lambda", OF_FORMS["session_resnet_lambda"]),
         ("session_resnet_se", OF_FORMS["session_resnet_se"]),
+        ("session_resnet_unnormed", OF_FORMS["session_resnet_unnormed"]),
         ("lambda_resnet18", OPTIONS + OF_LAMBDA),
     ],
 )
@@ -349,9 +355,13 @@ def assert_runs_in_channels_last(model, x, logits):
     assert model.features(x).is_contiguous(memory_format=torch.channels_last)
 
 
-def is_deep(name):
+def depth(name):
     digits = "".join(filter(str.isdigit, name))
-    return bool(digits) and int(digits) > 100
+    return int(digits or 0)
+
+
+def is_deep(name):
+    return depth(name) > 100
 
 
 def from_the_identity_on(name):
@@ -482,6 +492,7 @@ SMALL = {
     "padded": lambda: ResNet(BasicBlock, (1, 1), 16, 10, stem="small", shortcut="A"),
     "lambda": lambda: LambdaResNet(BasicBlock, (1, 1, 1, 1), 10, lambda_stages=("c5",)),
 }
+DEEPEST_TO_EXPORT = 200  # a thousand layers are the same blocks again
 PARTS = {
     "session": lambda: nn.Sequential(conv_norm_relu(16, 16, pool=True), ResidualPair(16)),
     "lambda": lambda: LambdaLayer(16),
@@ -538,6 +549,22 @@ def test_a_traced_network_takes_batches_of_any_size(kind):
 
     x = pictures(5, 16)
     torch.testing.assert_close(traced(x), model(x))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("name", [name for name in NAMES if depth(name) <= DEEPEST_TO_EXPORT])
+def test_every_network_is_exported_and_traced_for_batches_of_any_size(name):
+    model, size = build(name).eval(), smallest(name)
+    any_batch = {0: torch.export.Dim.DYNAMIC}
+    exported = torch.export.export(model, (pictures(2, size),), dynamic_shapes=(any_batch,))
+    traced = torch.jit.trace(model, pictures(2, size), check_trace=False)
+
+    x = pictures(5, size)
+    expected = model(x)
+    near = {"rtol": 1e-4, "atol": 1e-4 * expected.abs().max().item()}
+    torch.testing.assert_close(exported.module()(x), expected, **near)
+    torch.testing.assert_close(traced(x), expected, **near)
 
 
 @pytest.mark.slow
@@ -629,6 +656,26 @@ def test_a_norm_fused_into_the_trimmed_convolution_keeps_its_bias(size):
     with torch.autocast("cpu", torch.bfloat16):
         low = fused(x.bfloat16())
     torch.testing.assert_close(low.float(), norm(conv(x)), atol=0.1, rtol=0.05)
+
+
+def test_with_its_norms_fused_the_session_resnet_has_the_same_logits():
+    """At 32 px and with a strided stem the maps of its last pair are 2×2."""
+    model, x = build("session_resnet", stem="strided").eval(), pictures()
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            for value in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+                nn.init.uniform_(value, 0.5, 1.5)
+
+    with torch.no_grad():
+        expected = model(x)
+        for part in list(model.modules()):
+            if isinstance(part, nn.Sequential) and isinstance(part[0], TrimmedConv3x3):
+                if isinstance(part[1], nn.BatchNorm2d):  # else there is a max-pool between them
+                    part[0], part[1] = fuse_conv_bn_eval(part[0], part[1]), nn.Identity()
+        fused = model(x)
+
+    assert sum(isinstance(part, nn.BatchNorm2d) for part in model.modules()) == 3
+    torch.testing.assert_close(fused, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
 
 
 def test_the_trimmed_convolution_runs_under_autocast():

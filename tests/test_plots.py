@@ -10,12 +10,14 @@ import made_up
 import matplotlib
 import numpy as np
 import pytest
+import torch
 from matplotlib.text import Text
 from PIL import Image
 
 plt = pytest.importorskip("matplotlib.pyplot")
 
 from course_lib import plots  # noqa: E402
+from course_lib.models import LambdaLayer  # noqa: E402
 
 NAMES = [
     "goldfish, Carassius auratus",
@@ -67,6 +69,14 @@ def decoded(picture):
     image.load()
     assert image.width == pytest.approx(2 * int(width), abs=1), "not twice as fine as shown"
     return image
+
+
+def watched(*as_given):
+    """Rows of a training on wrong labels: what is not taken as given is taken for the truth."""
+    return [
+        {"wrong_as_given": each, "wrong_as_true": 1 - each, "right_as_given": 0.9}
+        for each in as_given
+    ]
 
 
 TESTED = [made_up.sweep()["range_test"][key] for key in ("lrs", "losses")]
@@ -177,6 +187,50 @@ EVERY = {
             "<two>: 3 peak rates from 0.1 to 0.4",
             "minimum none",
         ],
+    ),
+    "noise": (
+        lambda: plots.noise(
+            {
+                ("plain", "<GCE>"): {50: [made_up.record(0.5), made_up.record(0.6)]},
+                ("plain", "cross-entropy"): {5: [made_up.record(0.8)], 50: [0.25, 0.35]},
+            }
+        ),
+        [
+            "plain, <GCE>: 55.0 ± 7.1 % at 50 % (n = 2)",
+            "plain, cross-entropy: 80.0 % at 5 % (n = 1), 30.0 ± 7.1 % at 50 % (n = 2)",
+        ],
+    ),
+    "memorised": (
+        lambda: plots.memorised({"A": watched(0.1, 0.5), "<B>": [watched(0.2), watched(0.4)]}),
+        [
+            "A (n = 1): wrong label: taken for what the label says: from 10.0 % to 50.0 %",
+            "taken for what the picture shows: from 90.0 % to 50.0 %",
+            "<B> (n = 2): wrong label: taken for what the label says: 30.0 %",
+        ],
+    ),
+    "position_kernels": (
+        lambda: plots.position_kernels(LambdaLayer(8, dim_k=3, r=5)),
+        ["3 position kernels of 5 × 5 offsets: weights from "],
+    ),
+    "listens_to": (
+        lambda: plots.listens_to(np.eye(4) - 2 * np.eye(4)[::-1], pictures(1)[0], at=(1, 2)),
+        [
+            "the pixel at row 1, column 2 of a 4 × 4 map",
+            "weights: from -2 to 1, farthest from zero at row 0, column 3",
+        ],
+    ),
+    "costs": (
+        lambda: plots.costs(
+            {"attention": [(8, 0.1, 2e6), (4, 0.01, 1e6)], "<lambda>": [(4, 0.02, DIVERGED)]}
+        ),
+        [
+            "attention: side from 4 to 8, from 10 to 100 ms, from 1 to 2 MB",
+            "<lambda>: side 4, 20 ms",
+        ],
+    ),
+    "lambda_diagram": (
+        plots.lambda_diagram,
+        ["keys (k×m), values (v×m)", "softmax over the positions m", "Content lambda", "Position"],
     ),
     "schedules": (
         lambda: plots.schedules({"step": [0.4, 0.4, 0.04], "warm-up": [0.0, 0.2, 0.1]}),
@@ -332,6 +386,13 @@ def test_gradient_norms_of_nets_of_different_depth_stand_at_their_convolutions()
 NO_CLASS = np.full((1, 64, 64), np.nan)  # a map of a class that nothing speaks for
 EMPTY_AND_FULL = np.stack([np.zeros((64, 64), bool), np.ones((64, 64), bool)])
 DIVERGED = float("nan")
+
+
+def without_weights(layer):
+    torch.nn.init.zeros_(layer.pos_conv.weight)
+    return layer
+
+
 LONG = "a name of " + "many words " * 9
 
 ODD = {
@@ -367,6 +428,17 @@ ODD = {
     "a test of one step": lambda: plots.range_curves({LONG: ([0.1], [2.0])}),
     "a test that diverged": lambda: plots.range_curves({"a": ([0.1, 0.2], [2.0, DIVERGED])}),
     "three tests": lambda: plots.range_curves(dict.fromkeys("abc", TESTED)),
+    "noise of one run": lambda: plots.noise({LONG: {0: [0.5]}}),
+    "a noisy run that diverged": lambda: plots.noise({"a": {0: [DIVERGED, 0.5]}}),
+    "no wrong label": lambda: plots.memorised(
+        {LONG: [{"wrong_as_given": None, "wrong_as_true": None, "right_as_given": 0.5}]}
+    ),
+    "kernels of zeros": lambda: plots.position_kernels(without_weights(LambdaLayer(8, r=5))),
+    "kernels of a global layer": lambda: plots.position_kernels(
+        LambdaLayer(8, dim_u=2, r=None, size=(3, 2))
+    ),
+    "a pixel that listens to nothing": lambda: plots.listens_to(np.zeros((4, 3, 3))),
+    "a cost of one side": lambda: plots.costs({LONG: [(8, 0.1, 1e6)]}),
     "an empty map": lambda: plots.cam_grid(pictures(1), {"c5": NO_CLASS}, ["dog"]),
 }
 
@@ -399,6 +471,20 @@ def test_odd_input_is_drawn_without_a_warning(name):
         (lambda: plots.range_curves({"a": ([0.1], [1.0, 2.0])}), "'a'.*as many of both"),
         (lambda: plots.range_curves({"a": ([0.0], [1.0])}), "'a'.*above zero"),
         (lambda: plots.range_curves({"a": ([0.1], [DIVERGED])}), "'a' has no loss"),
+        (lambda: plots.noise({}), "at least one network"),
+        (lambda: plots.noise({"a": {0: []}}), "'a' has no run"),
+        (lambda: plots.memorised({}), "at least one training"),
+        (lambda: plots.memorised({"a": []}), r"'a' has seeds of \[\] epochs"),
+        (lambda: plots.memorised({"a": [watched(0.1), watched(0.1, 0.2)]}), r"of \[1, 2\] epochs"),
+        (lambda: plots.memorised({"a": run()}), "'a' has no column wrong_as_given, wrong_as_true"),
+        (lambda: plots.position_kernels(torch.nn.Conv2d(3, 3, 3)), "Conv2d has no position kernel"),
+        (lambda: plots.listens_to(np.zeros(4)), r"\(4,\).*\(H, W\)"),
+        (lambda: plots.listens_to(np.full((2, 2), DIVERGED)), "a number for every position"),
+        (lambda: plots.listens_to(np.eye(4), at=(4, 0)), r"at is \(4, 0\).*4 × 4"),
+        (lambda: plots.listens_to(np.eye(4), np.zeros((8, 8, 3))), "float64.*expected uint8"),
+        (lambda: plots.costs({}), "at least one layer"),
+        (lambda: plots.costs({"a": [(8, 0.1)]}), r"'a'.*\(side, seconds, bytes\)"),
+        (lambda: plots.costs({"a": [(8, 0.0, 1)]}), "'a'.*above zero"),
         (lambda: plots.lr_range([0.1], [float("nan")]), "NaN"),
         (lambda: plots.lr_range([0.0], [1.0]), "above zero"),
         (lambda: plots.schedules({}), "name ->"),

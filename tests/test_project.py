@@ -26,7 +26,7 @@ FLOORS = [
     {"models"},
     {"data", "training", "explain"},
     {"experiments", "plots", "exercises"},
-    {"train", "report"},
+    {"train", "weights", "report"},
 ]
 BELOW = {
     room: set().union(*FLOORS[:number]) for number, rooms in enumerate(FLOORS) for room in rooms
@@ -39,6 +39,7 @@ NOT_FOR_THE_CORE = [
     "IPython",
     "matplotlib",
     "pytorch_grad_cam",
+    "safetensors",
     "sklearn",
     "torch_lr_finder",
 ]
@@ -140,6 +141,12 @@ def test_the_package_asks_for_what_the_learner_has():
     learner = requirements("requirements.txt")
     for requirement in map(Requirement, project["dependencies"]):
         assert str(requirement) == str(learner[canonicalize_name(requirement.name)])
+
+
+def test_a_filelock_that_dead_processes_go_on_holding_is_not_asked_for():
+    """Up to 3.29 a forked worker inherits the lock of its parent, and outlives it."""
+    asked = requirements("requirements.txt")["filelock"].specifier
+    assert "3.29" not in asked and "3.31" in asked
 
 
 @pytest.mark.parametrize(

@@ -44,14 +44,16 @@ SMOKE_BY_DEFAULT = [
 
 
 @functools.cache
-def toys(split, count):
-    return toy_shapes(split, size=48, count=count)
+def toys(split, count, size):
+    return toy_shapes(split, size=size, count=count)
 
 
 def first_epoch(recipe, steps, batch, *, size=SIZE, precision=FP32, seed=0, steps_per_epoch=140):
     """Its row of the history, after ``steps`` of the many that the recipe's schedule is for."""
-    train = BatchLoader(toys("train", steps * batch), batch, augment=recipe.augment, seed=seed)
-    tune = BatchLoader(toys("tune", 100), 100, augment=False)
+    drawn = max(size, 48)  # room to crop
+    pictures = toys("train", steps * batch, drawn)
+    train = BatchLoader(pictures, batch, augment=recipe.augment, seed=seed)
+    tune = BatchLoader(toys("tune", 100, drawn), 100, augment=False)
 
     seed_everything(seed)
     model = recipe.build_model(10, CPU)
@@ -87,6 +89,15 @@ def test_after_ten_steps_of_a_recipe_its_network_can_be_evaluated(name):
 @pytest.mark.parametrize("name", ["imagenette_lambda_resnet18", "imagenette_lambda_resnet50"])
 def test_lambda_networks_can_be_evaluated_in_bf16_too(name, seed):
     row = first_epoch(RECIPES[name], STEPS, BATCH, precision=BF16, seed=seed)
+    assert row["train_loss"] < TWICE_CHANCE and row["val_loss"] < TWICE_CHANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_fifty_lambda_layers_can_be_evaluated_in_fp32_at_their_own_picture_size(seed):
+    """On maps of 24 × 24 as in the recipe, where most positions see one another."""
+    recipe = RECIPES["imagenette_lambda_resnet50"]
+    row = first_epoch(recipe, STEPS, BATCH, size=recipe.sizes[0], seed=seed)
     assert row["train_loss"] < TWICE_CHANCE and row["val_loss"] < TWICE_CHANCE
 
 

@@ -21,8 +21,13 @@ from course_lib.report import figures, pages
 from course_lib.report.numbers import number
 from course_lib.report.tables import (
     TABLES,
+    WHOLE,
     ablations_table,
     depth_table,
+    faults_table,
+    grid_costs_table,
+    grid_losses_table,
+    grid_table,
     minutes_table,
     networks_table,
     runs_table,
@@ -324,6 +329,207 @@ def test_the_figure_of_sweeps_is_drawn_from_those_there_are(repository):
 
     commit_sweep("sweeps.sgd_tiny")
     assert figures.stale_figures() == [path]
+
+
+# --- the grid of session 4 ------------------------------------------------------------------------
+
+
+def commit_cell(name, *top1, **changes):
+    """Made-up records of a cell, one for each official top-1."""
+    shares = {"wrong_as_given": 0.2, "wrong_as_true": 0.6, "right_as_given": 0.9}
+    made = []
+    for each in top1:
+        trained = record(each, rate=None, recipe=name)
+        rows = [row | shares for row in trained["history"]]
+        made.append(trained | {"history": rows} | changes)
+    commit_results(f"grid/{name}", *made)
+
+
+def test_the_grid_has_a_row_for_network_and_loss_and_a_column_for_each_level():
+    commit_cell("grid_session", 0.87, 0.88, 0.89)
+    commit_cell("grid_session_noise50", 0.65, 0.66, 0.67)
+    commit_cell("grid_lambda_noise25", 0.80, 0.82)
+    commit_cell("grid_session_noise50_gce", 0.75)
+
+    table = pages.fill(PAGE.format("grid", ""))
+    head = cells(table, "network")
+    assert head[2:] == [*(f"{level} % wrong" for level in (0, 5, 25, 50)), "n", "machine"]
+
+    top1 = spread([87, 88, 89], 1) + " %", "–", "–", spread([65, 66, 67], 1) + " %"
+    plain = "session ResNet", "cross-entropy"
+    assert cells(table, "session ResNet | cross-entropy |") == [*plain, *top1, "3", "a laptop"]
+
+    lines = [line.split(" | ") for line in table.splitlines() if line.startswith("| session")]
+    networks = [(line[0].strip("| "), line[1]) for line in lines]
+    assert networks == [
+        plain,
+        ("session ResNet with a lambda layer", "cross-entropy"),
+        ("session ResNet", "generalised cross-entropy"),
+    ], "the remedy below, and no row for what was not trained"
+
+
+def test_levels_with_other_numbers_of_seeds_say_how_many_each_has():
+    commit_cell("grid_se", 0.87, 0.88, 0.89)
+    commit_cell("grid_se_noise5", 0.87, 0.88, 0.89)
+    commit_cell("grid_se_noise50", 0.65, 0.67)
+    assert cells(grid_table(), "session")[-2] == "3, 3, –, 2"
+
+
+def test_an_older_record_that_says_1_threads_stands_in_the_row_of_the_newer_ones():
+    commit_results(
+        "tiny_imagenet",
+        record(0.50, device="a laptop, 1 threads"),
+        record(0.60, device="a laptop, 1 thread"),
+    )
+    table = runs_table("tiny_imagenet")
+    assert cells(table, "`tiny_imagenet`")[-1] == "a laptop, 1 thread"
+    assert "threads" not in table and "55.0 ± 7.1 %" in table
+
+
+def test_eleven_threads_stay_as_they_are():
+    commit_results("tiny_imagenet", record(0.50, device="a laptop, 11 threads"))
+    assert cells(runs_table("tiny_imagenet"), "`tiny_imagenet`")[-1] == "a laptop, 11 threads"
+
+
+def test_machines_are_not_mixed_in_the_grid():
+    commit_cell("grid_session", 0.87)
+    card = record(0.91, rate=None, recipe="grid_session", device="a card", profile="gpu")
+    commit_results("grid/grid_session", card)
+
+    rows = [line for line in grid_table().splitlines() if line.startswith("| session")]
+    assert len(rows) == 2 and "±" not in grid_table()
+
+
+def test_losses_of_the_grid_stand_level_by_level_without_those_of_another_loss():
+    commit_cell("grid_session", 0.88)
+    commit_cell("grid_session_noise50_gce", 0.75)
+    commit_cell("grid_session_noise5", 0.86)
+    rows = grid_losses_table().splitlines()[2:]
+    plain = "| session ResNet"
+    numbers = "3.000 | 30.0 % | 2.500"
+    assert rows == [
+        f"{plain} | 0 % | {numbers} | 88.0 % | 1 | a laptop |",
+        f"{plain} | 5 % | {numbers} | 86.0 % | 1 | a laptop |",
+    ]
+
+
+def test_costs_of_the_grid_are_counted_for_its_ten_classes():
+    """Parameters by hand: eight convolutions, their norms, a head of ten; what others change."""
+    convolutions = 9 * (3 * 64 + 64 * 128 + 2 * 128**2 + 128 * 256 + 256 * 512 + 2 * 512**2)
+    norms = 2 * (64 + 3 * 128 + 256 + 3 * 512)
+    plain = convolutions + norms + 10 * 512
+
+    def squeeze(channels):
+        return 2 * channels * channels // 16 + channels + channels // 16
+
+    k, heads, r = 16, 4, 23
+    v = 512 // heads
+    projections = 512 * (k * heads + k + v) + 2 * (k * heads + v)
+    layer = projections + k * r * r + k  # in place of a convolution
+
+    write_json(
+        records.RESULTS / "benchmarks" / "grid.json",
+        {"ratio": {"grid_session": 1.0, "grid_lambda": 0.934}},
+    )
+    table = grid_costs_table()
+    of_plain = cells(table, "session ResNet |")
+    assert of_plain[1] == f"{plain:,}" and of_plain[3] == "1.00"
+    assert cells(table, "session ResNet with sq")[1] == f"{plain + squeeze(128) + squeeze(512):,}"
+    assert cells(table, "session ResNet with sq")[3] == "–", "not benchmarked"
+    of_lambda = cells(table, "session ResNet with a l")
+    assert of_lambda[1] == f"{plain - 9 * 512**2 + layer:,}" and of_lambda[3] == "0.93"
+
+
+def test_faults_stand_beside_chance():
+    """ln 10 = 2.302585, and one in ten."""
+    commit_study("faults.none", {"loss": 0.5}, {"loss": 0.7})
+    commit_study("faults.rate", {"loss": 2.2})
+
+    table = faults_table()
+    assert cells(table, "chance")[1:4] == ["2.303", "2.303", "10.0 %"]
+    assert cells(table, "no fault") == [
+        *("no fault", spread([0.5, 0.7], 3), "2.500", "30.0 %", "2", "a laptop")
+    ]
+    assert cells(table, "a rate of 1e-5")[1] == "2.200"
+    assert "softmax" not in table, "not trained yet"
+
+
+@pytest.mark.parametrize(
+    "asked, recipe",
+    [
+        ("table: grid", "grid_session"),
+        ("table: grid_losses", "grid_session"),
+        ("table: faults", "faults.none"),
+        ("figure: noise", "grid_session"),
+        ("figure: memorised", "grid_session_noise50"),
+    ],
+)
+def test_where_nothing_is_trained_a_line_says_how_to(asked, recipe):
+    marker = f"<!-- {asked} -->"
+    filled = pages.fill(f"{marker}\nold\n<!-- end -->")
+    command = f"python -m course_lib.train {recipe} --no-price --out figures/results"
+    assert filled.startswith(f"{marker}\n*Not trained yet: `{command}` ")
+    assert filled.count("\n") == 2
+
+
+@pytest.mark.parametrize("change", [{"is_real": False}, {"profile": "smoke"}])
+def test_cells_on_toy_shapes_or_in_smoke_are_not_shown(change):
+    commit_cell("grid_session", 0.987, **change)
+    for table in (grid_table(), grid_losses_table()):
+        assert "98.7" not in table
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_table_that_takes_no_names_says_so(name):
+    with pytest.raises(CourseError, match=f"table '{name}' is always whole"):
+        pages.fill(PAGE.format(f"{name} grid_session", ""))
+
+
+def described(path):
+    with Image.open(path) as image:
+        return image.text["Description"]
+
+
+def test_noise_is_drawn_from_the_cells_that_there_are(repository):
+    commit_cell("grid_session", 0.87, 0.89)
+    commit_cell("grid_session_noise50", 0.65)
+    commit_cell("grid_lambda_noise50_gce", 0.75)
+    commit_cell("grid_se_noise50_unsmoothed", 0.61)
+    figures.draw_figures()
+
+    path = repository / "figures" / "noise.png"
+    alt = described(path)
+    plain = "88.0 ± 1.4 % at 0 % (n = 2), 65.0 % at 50 % (n = 1)"
+    assert f"session ResNet, cross-entropy: {plain}" in alt
+    remedy = "session ResNet with a lambda layer, generalised cross-entropy"
+    assert f"{remedy}: 75.0 % at 50 % (n = 1)" in alt
+    assert "without label smoothing" not in alt
+
+    commit_cell("grid_se_noise5", 0.8)
+    assert path in figures.stale_figures()
+
+
+def test_two_machines_have_lines_of_their_own_in_the_figures(repository):
+    commit_cell("grid_session_noise50", 0.65)
+    card = record(0.8, rate=None, recipe="grid_session_noise50", device="a card", profile="gpu")
+    shares = {"wrong_as_given": 0.1, "wrong_as_true": 0.6, "right_as_given": 0.9}
+    rows = [row | shares for row in card["history"]]
+    commit_results("grid/grid_session_noise50", card | {"history": rows})
+    figures.draw_figures()
+
+    for name in ("noise", "memorised"):
+        alt = described(repository / "figures" / f"{name}.png")
+        assert "a laptop" in alt and "a card" in alt
+
+
+def test_what_is_learned_by_heart_is_drawn_where_most_labels_are_wrong(repository):
+    commit_cell("grid_lambda_noise50_gce", 0.7, 0.72)
+    commit_cell("grid_lambda_noise25_gce", 0.8)
+    figures.draw_figures()
+
+    alt = described(repository / "figures" / "memorised.png")
+    panel = "session ResNet with a lambda layer, generalised cross-entropy (n = 2)"
+    assert f"{panel}: wrong label: taken for what the label says: from 20.0 % to 20.0 %" in alt
 
 
 # --- numbers --------------------------------------------------------------------------------------

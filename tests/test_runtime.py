@@ -6,6 +6,7 @@ import re
 import sys
 import types
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -305,8 +306,15 @@ def test_the_banner_has_at_most_six_lines_and_says_what_runs_why_and_on_what(sto
 
 def test_a_machine_is_described_in_one_line():
     machine = runtime.setup("smoke").machine
-    assert f"{torch.get_num_threads()} threads" in machine
+    assert f", {torch.get_num_threads()} thread" in machine
     assert "\n" not in machine
+
+
+@pytest.mark.parametrize("threads, said", [(1, ", 1 thread"), (2, ", 2 threads")])
+def test_one_thread_is_no_plural(monkeypatch, threads, said):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    on_a_cpu = replace(runtime.setup("smoke"), device=torch.device("cpu"))
+    assert on_a_cpu.machine.endswith(said)
 
 
 # --- progress bar -------------------------------------------------------------------------------

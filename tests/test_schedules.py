@@ -143,6 +143,36 @@ def test_a_momentum_that_cycles_moves_no_rate():
     )
 
 
+@pytest.mark.parametrize("anneal", ["linear", "cos"])
+@pytest.mark.parametrize("ends_at", [0.01, 0.1, 1.0])
+def test_one_cycle_may_end_higher_and_every_group_at_the_same_share_of_its_peak(ends_at, anneal):
+    optimizer = optim.sgd(create_model("resnet20", 10), 0.4, bias_lr=8)
+    scheduler = schedules.one_cycle(optimizer, 0.4, 50, anneal=anneal, ends_at=ends_at)
+
+    rates = []
+    for _ in range(50):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        scheduler.step()
+    np.testing.assert_allclose(rates[0], [0.016, 0.016, 0.128])
+    np.testing.assert_allclose(rates[9], [0.4, 0.4, 3.2])
+    np.testing.assert_allclose(rates[-1], np.multiply(rates[9], ends_at))
+
+
+def test_the_end_of_one_cycle_is_torchs_where_nothing_else_is_asked():
+    """Its own way of saying it, bit for bit: a 25th of the peak, and of that a 10,000th."""
+    theirs = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 0.4)
+    how = {"div_factor": 25, "final_div_factor": 1e4, "cycle_momentum": False}
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(theirs, 0.4, 40, pct_start=0.2, **how)
+
+    expected = []
+    for _ in range(40):
+        expected.append(theirs.param_groups[0]["lr"])
+        theirs.step()
+        scheduler.step()
+    assert rates_of(schedules.one_cycle, 0.4, 40, peak_lr=0.4, total_steps=40) == expected
+
+
 @pytest.mark.parametrize("steps", [3, 4, 7])
 def test_one_cycle_works_for_a_handful_of_steps(steps):
     rates = rates_of(schedules.one_cycle, 0.4, steps, peak_lr=0.4, total_steps=steps)
@@ -169,6 +199,8 @@ def test_one_cycle_needs_three_steps_and_says_so():
         ),
         ({"momentum": (1.0, 0.85)}, "momentum is .*from 0 to below 1"),
         ({"momentum": (0.9, -0.1)}, "momentum is .*from 0 to below 1"),
+        ({"ends_at": 0}, "ends_at is 0: expected a share of the peak, above 0 and up to 1"),
+        ({"ends_at": 1.5}, "ends_at is 1.5: expected a share of the peak"),
     ],
 )
 def test_one_cycle_out_of_range_is_refused_when_it_is_made(how, named):

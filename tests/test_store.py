@@ -241,7 +241,7 @@ def test_a_last_training_holds_fewer_pictures_out_and_learns_from_the_others(dec
     assert kept < tune and not kept & learnt and tune - kept < learnt
 
 
-@pytest.mark.parametrize("held_out", [0, 26, -1])
+@pytest.mark.parametrize("held_out", [0, 26, -1, 2.5])
 def test_another_number_of_held_out_pictures_is_refused(held_out):
     with pytest.raises(CourseError, match=f"held_out is {held_out}: expected 1 to 25"):
         load("tune", held_out=held_out)
@@ -299,7 +299,7 @@ def test_a_part_of_tiny_imagenet_is_spread_over_its_classes(decoded, monkeypatch
     assert tiny.tiny_imagenet_part("val", classes=4).classes == load("val").classes[:4]
     assert tiny.tiny_imagenet_part("val", classes=6).classes == load("val").classes
 
-    for classes in (0, CLASSES + 1):
+    for classes in (0, CLASSES + 1, 2.5):
         with pytest.raises(CourseError, match=f"classes is {classes}: expected 1 to {CLASSES}"):
             tiny.tiny_imagenet_part("val", classes=classes)
 

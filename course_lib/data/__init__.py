@@ -8,6 +8,7 @@ it in ``DATASETS`` of ``experiments/recipe.py``. ``data/README.md`` goes through
 from course_lib.data.augment import Augment
 from course_lib.data.cifar import cifar10, cifar100
 from course_lib.data.imagenette import imagenette
+from course_lib.data.imagewoof import imagewoof
 from course_lib.data.loader import (
     AlbumentationsLoader,
     BatchLoader,
@@ -27,6 +28,7 @@ __all__ = [
     "cifar10",
     "cifar100",
     "imagenette",
+    "imagewoof",
     "pictures_per_second",
     "tiny_imagenet",
     "tiny_imagenet_part",

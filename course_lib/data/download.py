@@ -227,15 +227,17 @@ def _count(pattern: str, root: Path, most: int | None = None) -> int:
 
 
 def _other_sides(source: Source, root: Path) -> set[int]:
-    """Shorter sides of pictures, in pixels, that the set has not: a look at five of them."""
-    if source.side is None:
-        return set()
+    """Shorter sides of pictures, in pixels, that the set has not."""
+    return set() if source.side is None else shorter_sides(source, root) - {source.side}
 
-    sides = {source.side}
+
+def shorter_sides(source: Source, root: Path) -> set[int]:
+    """Shorter sides of pictures, in pixels: a look at five of them."""
+    sides = set()
     for path in islice(glob.iglob(next(iter(source.counts)), root_dir=root), 5):
         with suppress(*BAD_PICTURE), Image.open(root / path) as image:
             sides.add(min(image.size))
-    return sides - {source.side}
+    return sides
 
 
 def cure_for(folder: Path, mend: str) -> str:

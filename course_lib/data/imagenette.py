@@ -3,11 +3,15 @@
 9,469 train and 3,925 val pictures. Source: J. Howard, fast.ai, 2019 (version 2). Of its val
 pictures, 3,791 are from ImageNet's *training* set: train from scratch, or say what the weights had
 seen. Its file of labels is sorted by class: shuffle.
+
+``Subset`` and ``load`` are those of ``imagewoof.py`` too, which comes in the same form.
 """
 
 import csv
 import glob
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,27 +19,64 @@ from PIL import Image
 
 from course_lib.checks import expect
 from course_lib.data.decode import Listing
-from course_lib.data.download import Source
+from course_lib.data.download import Source, find, shorter_sides
 from course_lib.data.lists import check_rows, fault, read_lines
-from course_lib.data.splits import decode_part, hold_out, load_or_draw, rows_of
+from course_lib.data.splits import NoData, decode_part, hold_out, load_or_draw, rows_of
 from course_lib.data.store import ImageStore
 
-IMAGENETTE = {
-    side: Source(
-        name=f"Imagenette ({side} px)",
-        folder=f"imagenette2-{side}",
-        urls=(f"https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-{side}.tgz",),
+NOISE = (0, 1, 5, 25, 50)  # percent of the train labels that are wrong, drawn anew for each level
+TUNE_PER_CLASS = 50  # 500 pictures of 9,469: one standard error is 1.3 points at 90 %
+SMOKE_PER_CLASS = {"train": 200, "val": 40}  # the 50 of tune included
+SMALLEST, LARGEST_TOYS = 16, 64  # pixels a side
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Classes of ImageNet as fast.ai published them: archives of two sizes, and a list of labels.
+
+    A dict by part has the keys ``"train"`` and ``"val"``.
+    """
+
+    name: str
+    classes: dict[str, str]  # wnid: readable name, in the order of the labels
+    pictures: dict[str, int]  # by part
+    of_class: dict[str, dict[str, int]]  # by part and wnid; empty where it was not counted
+    wrong: dict[str, tuple[int, ...]]  # by part: labels that are wrong at each level of NOISE
+    archives: dict[int, Source]  # by the pixels of the shorter side
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @property
+    def list_name(self) -> str:
+        return f"noisy_{self.name.lower()}.csv"
+
+    def of_part(self, smoke: bool) -> dict[str, int]:
+        """How many pictures a store of each part holds."""
+        if not smoke:
+            return self.pictures
+
+        limits = {part: len(self.classes) * limit for part, limit in SMOKE_PER_CLASS.items()}
+        return {part: min(limits[part], count) for part, count in self.pictures.items()}
+
+
+def archive(
+    name: str, side: int, first: str, pictures: dict[str, int], sha256: str, size: int
+) -> Source:
+    """A subset with ``side`` pixels on the shorter side. first: of its wnids; size: in bytes."""
+    folder = f"{name.lower()}2-{side}"
+    return Source(
+        name=f"{name} ({side} px)",
+        folder=folder,
+        urls=(f"https://s3.amazonaws.com/fast-ai-imageclas/{folder}.tgz",),
         sha256=sha256,
         bytes=size,
-        counts={"train/*/*.JPEG": 9_469, "val/*/*.JPEG": 3_925},
-        markers=("train/n01440764/", "val/n01440764/"),
+        counts={f"{part}/*/*.JPEG": count for part, count in pictures.items()},
+        markers=tuple(f"{part}/{first}/" for part in pictures),
         side=side,
     )
-    for side, sha256, size in (
-        (160, "64d0c4859f35a461889e0147755a999a48b49bf38a7e0f9bd27003f10db02fe5", 99_003_388),
-        (320, "569b4497c98db6dd29f335d1f109cf315fe127053cedf69010d047f0188e158c", 341_663_724),
-    )
-}
+
+
+# --- as published ---------------------------------------------------------------------------------
 
 CLASSES = {
     "n01440764": "tench",
@@ -53,15 +94,30 @@ PICTURES = {  # of each class
     "train": dict(zip(CLASSES, (963, 955, 993, 858, 941, 956, 961, 931, 951, 960), strict=True)),
     "val": dict(zip(CLASSES, (387, 395, 357, 386, 409, 394, 389, 419, 399, 390), strict=True)),
 }
-NOISE = (0, 1, 5, 25, 50)  # percent of the train labels that are wrong, drawn anew for each level
-WRONG = {  # labels that are wrong at each of these levels, counted in the published list
+WRONG = {  # labels that are wrong at each level of noise, counted in the published list
     "train": (0, 95, 474, 2_368, 4_735),
     "val": (0, 0, 0, 0, 0),
 }
-MEAN, STD = (0.4624, 0.4579, 0.4303), (0.2799, 0.2772, 0.2990)  # over all train pixels, at 160 px
-TUNE_PER_CLASS = 50  # 500 pictures of 9,469: one standard error is 1.3 points at 90 %
-SMOKE_PER_CLASS = {"train": 200, "val": 40}  # the 50 of tune included
-SMALLEST, LARGEST_TOYS = 16, 64  # pixels a side
+TOTALS = {"train": 9_469, "val": 3_925}
+ARCHIVES = {
+    side: archive("Imagenette", side, "n01440764", TOTALS, sha256, size)
+    for side, sha256, size in (
+        (160, "64d0c4859f35a461889e0147755a999a48b49bf38a7e0f9bd27003f10db02fe5", 99_003_388),
+        (320, "569b4497c98db6dd29f335d1f109cf315fe127053cedf69010d047f0188e158c", 341_663_724),
+    )
+}
+IMAGENETTE = Subset(
+    "Imagenette",
+    classes=CLASSES,
+    pictures=TOTALS,
+    of_class=PICTURES,
+    wrong=WRONG,
+    archives=ARCHIVES,
+    mean=(0.4624, 0.4579, 0.4303),  # over all train pixels, at 160 px
+    std=(0.2799, 0.2772, 0.2990),
+)
+
+# --- the main path --------------------------------------------------------------------------------
 
 
 def imagenette(
@@ -79,50 +135,75 @@ def imagenette(
     a side, at most 64, for they are drawn while you wait. Raises CourseError for an unknown split,
     noise or size, DataError for a broken data set.
     """
-    _check(noise, size)
-    source = IMAGENETTE[min(side for side in IMAGENETTE if side >= size)]
+    return load(IMAGENETTE, split, noise, size, profile)
 
-    def load(smoke: bool) -> ImageStore:
-        name, shape = f"imagenette_{size}", (size, size)
-        pictures = _pictures_of(smoke)
-        found = decode_part(source, name, split, smoke, _listing, pictures, shape, middle_square)
+
+def load(subset: Subset, split: str, noise: int, size: int, profile: str | None) -> ImageStore:
+    """A split of a subset, or toys in its place; everything as ``imagenette`` says."""
+    _check(subset, noise, size)
+    source = subset.archives[min(side for side in subset.archives if side >= size)]
+
+    def read(smoke: bool) -> ImageStore:
+        def listing(root: Path, part: str, smoke: bool) -> Listing:
+            return _listing(subset, root, part, smoke)
+
+        name, shape = f"{subset.name.lower()}_{size}", (size, size)
+        pictures = subset.of_part(smoke)
+        try:
+            found = decode_part(source, name, split, smoke, listing, pictures, shape, middle_square)
+        except NoData:
+            _tell_of_another_size(subset, source, size)
+            raise
 
         rows = rows_of(split, len(found.classes) * TUNE_PER_CLASS)
         levels = found.labels[rows]  # (N, 5), a column for each level of noise
         given = levels[:, NOISE.index(noise if split == "train" else 0)]
 
         return ImageStore(
-            "Imagenette",
+            subset.name,
             split,
             found.images[rows],
             given.copy(),
             found.classes,
-            MEAN,
-            STD,
+            subset.mean,
+            subset.std,
             is_real=True,
             clean_labels=levels[:, 0].copy(),
             prepare_seconds=found.seconds,
         )
 
-    store = load_or_draw(source, split, profile, load, size=min(size, LARGEST_TOYS))
+    store = load_or_draw(source, split, profile, read, size=min(size, LARGEST_TOYS))
     return store if store.is_real else _mislabelled(store, noise)
 
 
-def _check(noise: int, size: int) -> None:
+def _check(subset: Subset, noise: int, size: int) -> None:
     known = ", ".join(map(str, NOISE))
     expect("noise", noise, noise in NOISE, f"one of {known} percent")
 
-    largest = max(IMAGENETTE)
-    expect("size", size, SMALLEST <= size <= largest, f"{SMALLEST} to {largest} pixels")
+    largest = max(subset.archives)
+    is_there = SMALLEST <= size <= largest and size == int(size)
+    expect("size", size, is_there, f"whole pixels, {SMALLEST} to {largest}")
 
 
-def _pictures_of(smoke: bool) -> dict[str, int]:
-    """How many pictures a store of each part holds."""
-    pictures = {}
-    for part, of_class in PICTURES.items():
-        limit = SMOKE_PER_CLASS[part] if smoke else max(of_class.values())
-        pictures[part] = sum(min(count, limit) for count in of_class.values())
-    return pictures
+def _tell_of_another_size(subset: Subset, source: Source, size: int) -> None:
+    """A copy at another size is not taken for this one: scaled, its pictures would be others."""
+    of_any_size = replace(source, folder="", side=None)
+    folder = find(of_any_size)
+    if folder is None:
+        return
+
+    sides = shorter_sides(of_any_size, folder)
+    what = f"at {sides.pop()} px" if len(sides) == 1 else "at full size"
+    _once(
+        f"{folder} holds {subset.name} {what}; size={size} is made from {source.archive}, at "
+        f"{source.side} px: put that beside it, or run with a network."
+    )
+
+
+@cache
+def _once(sentence: str) -> None:
+    """Said once in a process."""
+    print(sentence)
 
 
 def _mislabelled(toys: ImageStore, noise: int) -> ImageStore:
@@ -153,12 +234,12 @@ def middle_square(image: Image.Image, shape: tuple[int, int]) -> Image.Image:
     return image.crop((left, top, left + side, top + side))
 
 
-def _listing(root: Path, part: str, smoke: bool) -> Listing:
+def _listing(subset: Subset, root: Path, part: str, smoke: bool) -> Listing:
     """Labels int64 (N, 5), a column for each level of noise."""
-    numbers = {wnid: number for number, wnid in enumerate(CLASSES)}
+    numbers = {wnid: number for number, wnid in enumerate(subset.classes)}
     paths, labels = [], []
 
-    for path, *wnids in sorted(_rows(root, part)):  # whatever the order in the file
+    for path, *wnids in sorted(_rows(subset, root, part)):  # whatever the order in the file
         paths.append(str(root / path))
         labels.append([numbers[wnid] for wnid in wnids])
 
@@ -167,7 +248,7 @@ def _listing(root: Path, part: str, smoke: bool) -> Listing:
     limit = SMOKE_PER_CLASS[part] if smoke else None
     rows = np.concatenate(hold_out(labels[:, 0], tune, limit))
 
-    return Listing(paths[rows].tolist(), labels[rows], list(CLASSES.values()))
+    return Listing(paths[rows].tolist(), labels[rows], list(subset.classes.values()))
 
 
 # --- the published list ---------------------------------------------------------------------------
@@ -175,35 +256,44 @@ def _listing(root: Path, part: str, smoke: bool) -> Listing:
 COLUMNS = ["path", *(f"noisy_labels_{level}" for level in NOISE)]
 
 
-def _rows(root: Path, part: str) -> list[list[str]]:
+def _rows(subset: Subset, root: Path, part: str) -> list[list[str]]:
     """The path and the five wnids of each picture of ``part``."""
-    lists = _label_files(root)
-    rows = [row for file in lists for row in _read(file) if row[0].startswith(f"{part}/")]
+    lists = _label_files(subset, root)
+    rows = [row for file in lists for row in _read(subset, file) if row[0].startswith(f"{part}/")]
 
     here = next((file for file in lists if file.name.startswith(part)), lists[0])
-    check_rows(here, [row[0] for row in rows], [row[1] for row in rows], PICTURES[part])
-    _check_levels(here, rows, part)
+    of_class = subset.of_class.get(part) or _files_of_class(subset, root, part)
+    check_rows(here, [row[0] for row in rows], [row[1] for row in rows], of_class)
+    _check_levels(subset, here, rows, part)
     return rows
 
 
-def _check_levels(file: Path, rows: list[list[str]], part: str) -> None:
+def _files_of_class(subset: Subset, root: Path, part: str) -> dict[str, int]:
+    """As many as lie in the folder of each class; all together were counted before."""
+    files = Counter(
+        Path(path).parent.name for path in glob.iglob(f"{part}/*/*.JPEG", root_dir=root)
+    )
+    return {wnid: files[wnid] for wnid in subset.classes}
+
+
+def _check_levels(subset: Subset, file: Path, rows: list[list[str]], part: str) -> None:
     """Raises DataError where a column holds another level of noise than its name says."""
-    for column, expected in enumerate(WRONG[part], start=1):
+    for column, expected in enumerate(subset.wrong[part], start=1):
         found = sum(row[column] != row[1] for row in rows)
         if found != expected:
             what = f"{found:,} labels of {part} in {COLUMNS[column]} are wrong"
             raise fault(file, f"{what}, expected {expected:,}")
 
 
-def _label_files(root: Path) -> list[Path]:
+def _label_files(subset: Subset, root: Path) -> list[Path]:
     """One, or one for train and one for val."""
-    names = sorted(glob.glob("*noisy_imagenette.csv", root_dir=root))  # not ._noisy…, of a Mac
+    names = sorted(glob.glob(f"*{subset.list_name}", root_dir=root))  # not ._noisy…, of a Mac
     if not names:
-        raise fault(root / "noisy_imagenette.csv", "missing, though the labels stand in it")
+        raise fault(root / subset.list_name, "missing, though the labels stand in it")
     return [root / name for name in names]
 
 
-def _read(file: Path) -> list[list[str]]:
+def _read(subset: Subset, file: Path) -> list[list[str]]:
     """The columns that we need, of each row."""
     table = csv.DictReader(read_lines(file))
 
@@ -213,6 +303,6 @@ def _read(file: Path) -> list[list[str]]:
 
     rows = [[row[column] for column in COLUMNS] for row in table]
     for path, *wnids in rows:
-        if not CLASSES.keys() >= set(wnids):
+        if not subset.classes.keys() >= set(wnids):
             raise fault(file, f"the labels of {path} are {wnids}, expected ten wnids of ImageNet")
     return rows

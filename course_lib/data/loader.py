@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from course_lib.checks import expect
 from course_lib.data.augment import IN_CACHE, Augment, BatchRandom, normalise, to_device
 from course_lib.data.store import ImageStore
 from course_lib.files import CourseError
@@ -43,8 +44,11 @@ class StoreLoader:
         device: torch.device | str,
         seed: int,
     ) -> None:
+        is_whole = batch_size >= 1 and batch_size == int(batch_size)
+        expect("batch_size", batch_size, is_whole, "a whole number from 1 on")
+
         self.store = store
-        self.batch_size = batch_size
+        self.batch_size = int(batch_size)
         self.shuffle = shuffle
         self.device = torch.device(device)
         self.seed = seed

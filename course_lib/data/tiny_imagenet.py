@@ -57,7 +57,7 @@ def tiny_imagenet(
     downloads. Without data and network it draws toy shapes of 64 px and says so. Raises CourseError
     for an unknown split or another ``held_out``, DataError for a broken data set or a full disk.
     """
-    is_in_range = 1 <= held_out <= TUNE_PER_CLASS
+    is_in_range = 1 <= held_out <= TUNE_PER_CLASS and held_out == int(held_out)
     expect("held_out", held_out, is_in_range, f"1 to {TUNE_PER_CLASS} pictures of each class")
 
     def load(smoke: bool) -> ImageStore:
@@ -90,7 +90,8 @@ def tiny_imagenet_part(split: str, *, classes: int = 25, profile: str | None = N
     toy shapes. Raises CourseError for an unknown split or number of classes, and as
     ``tiny_imagenet`` does.
     """
-    expect("classes", classes, 1 <= classes <= CLASSES, f"1 to {CLASSES}")
+    is_in_range = 1 <= classes <= CLASSES and classes == int(classes)
+    expect("classes", classes, is_in_range, f"1 to {CLASSES}")
 
     whole = tiny_imagenet(split, profile=profile)
     if classes >= len(whole.classes):

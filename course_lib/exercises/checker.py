@@ -20,6 +20,7 @@ from itertools import combinations
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -47,9 +48,11 @@ def read_number(result: Any, args: list) -> float:
     if isinstance(result, torch.Tensor):
         result = result.detach()
     try:
-        return float(result)
+        if not isinstance(result, str):
+            return float(result)
     except (TypeError, ValueError):
-        raise Unreadable(f"it returns a {type(result).__name__}, expected a number") from None
+        pass
+    raise Unreadable(f"it returns a {type(result).__name__}, expected a number")
 
 
 def read_tensor(result: Any, args: list) -> torch.Tensor:
@@ -464,6 +467,8 @@ def _bound(attempt: Attempt, number: int) -> dict[str, Any]:
 def _same_argument(one: Any, other: Any) -> bool:
     if isinstance(one, torch.Tensor):
         return one.shape == other.shape and torch.equal(one, other)
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, other)
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(_same_argument, one, other))
     return one == other

@@ -460,6 +460,7 @@ def _range_cases() -> list[tuple]:
         ("start is not 1", 2.0, 32.0, 5),
         ("the rates are not whole numbers", 0.5, 3.0, 4),
         ("start is below 1 and end above it", 0.01, 10.0, 7),
+        ("start is far below 1", 0.001, 10.0, 9),
         ("there are many rates", 0.1, 10.0, 100),
     ]
 
@@ -511,6 +512,13 @@ def _(start, end, steps):
 @RANGE_RATES.mistake("the rates are rounded to whole numbers")
 def _(start, end, steps):
     return np.geomspace(start, end, steps).round()
+
+
+for _digits in (1, 2, 3, 4):
+
+    @RANGE_RATES.mistake("the rates are rounded; low ones lose most of their digits by it")
+    def _(start, end, steps, digits=_digits):
+        return np.geomspace(start, end, steps).round(digits)
 
 
 @RANGE_RATES.mistake("the start is left out of the product: it is the first rate, not 1")
@@ -705,6 +713,8 @@ def _steepest_cases() -> list[tuple]:
     behind = _curve(5, 0.1, 0.3, 1.2, 1.4, 0.2, -2.0, -2.5, 1.8, 1.9, -0.3, -2.0)
     begins = _curve(12, 2.8, 3.0, 0.1, 0.2, 1.2, 1.4, 0.2, 0.1, -0.5)
     ends = _curve(12, 0.1, 0.2, 1.2, 1.4, 0.2, 0.1, 0.1, 0.1, 2.5, 2.6)
+    low_start = _curve(5, 3.0, -3.5, 0.1, 0.3, 1.2, 1.4, 0.2, 0.1, -0.5)
+    sudden = _curve(9, 0.1, 1.1, 0.8, 0.1, 0.2, 1.4, 1.6, -0.5, -0.6, -0.4)
 
     noise = [2.0, -2.5, 1.8] * 3
     long = _curve(20, *noise, 0.2, 0.1, 0.3, 1.2, 1.4, 0.3, 0.1, -0.5, -0.8, 3.5, 3.4, -2.0)
@@ -717,6 +727,8 @@ def _steepest_cases() -> list[tuple]:
         ("a steeper fall lies behind the lowest point", *behind, 0, 1),
         ("a steeper fall lies in the points that skip_start leaves out", *begins, 3, 1),
         ("a steeper fall lies in the points that skip_end leaves out", *ends, 0, 3),
+        ("the lowest loss of all is one of those that skip_start leaves out", *low_start, 2, 1),
+        ("the steepest fall ends at the lowest point", *sudden, 0, 2),
         ("skip_end is 0", *plain, 1, 0),
         ("skip_start is 2", *plain, 2, 1),
         ("both skips are left at their defaults", *long),
@@ -837,6 +849,23 @@ _WRONG_READINGS = [
         },
     ),
     (
+        "the lowest point is looked for among the points that skip_start leaves out, too; they are "
+        "noise",
+        {
+            "kept": lambda losses, skip_start, skip_end: slice(
+                skip_start, min(int(np.argmin(losses)) + 1, len(losses) - skip_end)
+            )
+        },
+    ),
+    (
+        "skip_end is cut off in front of the lowest point; it counts from the end of the list",
+        {
+            "kept": lambda losses, skip_start, skip_end: slice(
+                skip_start, skip_start + int(np.argmin(losses[skip_start:])) + 1 - skip_end
+            )
+        },
+    ),
+    (
         "the place in the cut list counts from skip_start; add skip_start to it",
         {"give": lambda place, begin, lrs, losses, fall: lrs[place]},
     ),
@@ -862,6 +891,13 @@ def _gaps(fall: Callable, lrs: Sequence[float]) -> np.ndarray:
 for _cause, _difference in _WRONG_READINGS:
     for _fall in (np.gradient, _falls_to_the_next, _falls_from_the_last):
         STEEPEST.mistake(_cause)(partial(_wrong_steepest, fall=_fall, **_difference))
+
+
+for _fall in (np.gradient, np.diff):
+
+    @STEEPEST.mistake("it returns the slope, not the rate there")
+    def _(lrs, losses, skip_start=10, skip_end=5, *, fall=_fall):
+        return fall(losses[_before_the_lowest(losses, skip_start, skip_end)]).min()
 
 
 @STEEPEST.mistake(_WRONG_READINGS[0][0])
@@ -903,19 +939,29 @@ def _lowest(losses: Sequence[float], skip_start: int, skip_end: int) -> int:
     return skip_start + int(np.argmin(losses[skip_start : len(losses) - skip_end]))
 
 
-@STEEPEST.mistake(
-    "it is the rate of the lowest loss, which is the edge of divergence; look for the steepest fall"
-)
-def _(lrs, losses, skip_start=10, skip_end=5):
-    return lrs[_lowest(losses, skip_start, skip_end)]
+def _lowest_behind(losses: Sequence[float], skip_start: int, skip_end: int) -> int:
+    return skip_start + int(np.argmin(losses[skip_start:]))
 
 
-@STEEPEST.mistake(
-    "it is a tenth of the rate of the lowest loss, which is another method; look for the steepest "
-    "fall"
-)
-def _(lrs, losses, skip_start=10, skip_end=5):
-    return lrs[_lowest(losses, skip_start, skip_end)] / 10
+def _lowest_of_all(losses: Sequence[float], skip_start: int, skip_end: int) -> int:
+    return int(np.argmin(losses))
+
+
+for _where in (_lowest, _lowest_behind, _lowest_of_all):
+
+    @STEEPEST.mistake(
+        "it is the rate of the lowest loss, which is the edge of divergence; look for the steepest "
+        "fall"
+    )
+    def _(lrs, losses, skip_start=10, skip_end=5, *, where=_where):
+        return lrs[where(losses, skip_start, skip_end)]
+
+    @STEEPEST.mistake(
+        "it is a tenth of the rate of the lowest loss, which is another method; look for the "
+        "steepest fall"
+    )
+    def _(lrs, losses, skip_start=10, skip_end=5, *, where=_where):
+        return lrs[where(losses, skip_start, skip_end)] / 10
 
 
 @STEEPEST.mistake("it is the rate of the highest loss; look for the steepest fall")
@@ -943,6 +989,7 @@ def _lag_cases() -> list[tuple]:
     return [
         ("the lag is 1 step", 8.0, 0.5, 1.0, 16.0, 5),
         ("the lag is 3 steps", 16.0, 0.25, 1.0, 16.0, 5),
+        ("the lag is a tenth of a step", 8.0, 1 / 1.1, 1.0, 16.0, 5),
         ("share is 1, so that there is no lag", 8.0, 1.0, 1.0, 16.0, 5),
         ("start is not 1", 24.0, 0.5, 3.0, 48.0, 5),
         ("the lag is 1.5 steps", 8.0, 0.4, 1.0, 16.0, 5),
@@ -1047,6 +1094,16 @@ _WRONG_LAGS = [
     (
         "the rate falls tenfold for every step, whatever start, end and steps are",
         {"growth": lambda start, end, steps: 10},
+    ),
+    (
+        "end / start is taken for one step; the factor of a step is its root, "
+        "(end / start) ** (1 / (steps − 1)), brackets included",
+        {"growth": lambda start, end, steps: end / start},
+    ),
+    (
+        "end / start is taken for one step; the factor of a step is its root, "
+        "(end / start) ** (1 / (steps − 1)), brackets included",
+        {"growth": lambda start, end, steps: end / start ** (1 / (steps - 1))},
     ),
     (
         "it may fall below start, where there was no test; max(start, …) keeps it there",
@@ -1243,6 +1300,10 @@ _WRONG_MOMENTA = [
         {"rounded": round},
     ),
     (
+        "the step of the lowest point is rounded; it may lie between two steps",
+        {"rounded": math.ceil},
+    ),
+    (
         "it follows half a cosine on either way, as torch's does by default; here both ways are "
         "straight lines",
         {"down": _half_cosine, "up": _half_cosine},
@@ -1288,6 +1349,25 @@ def _(step, total_steps, warm_up=0.2, highest=0.95, lowest=0.85):
 @CYCLE_MOMENTUM.mistake("there is no way back up: it falls from the first step to the last")
 def _(step, total_steps, warm_up=0.2, highest=0.95, lowest=0.85):
     return _between(1 - step / (total_steps - 1), highest, lowest)
+
+
+@CYCLE_MOMENTUM.mistake(
+    "behind the lowest point it jumps to the highest; the way up is a line, too"
+)
+def _(step, total_steps, warm_up=0.2, highest=0.95, lowest=0.85):
+    if step <= warm_up * total_steps - 1:
+        return cycle_momentum(step, total_steps, warm_up, highest, lowest)
+    return highest
+
+
+@CYCLE_MOMENTUM.mistake(
+    "the lowest point lies at warm_up · (total_steps − 1); multiply first, it is at "
+    "warm_up · total_steps − 1"
+)
+def _(step, total_steps, warm_up=0.2, highest=0.95, lowest=0.85):
+    last_step = total_steps - 1
+    corners = [0, warm_up * last_step, last_step]
+    return np.interp(step, corners, [highest, lowest, highest])
 
 
 @CYCLE_MOMENTUM.mistake("the way up is measured from step 0; it is counted from the lowest point")
@@ -1399,6 +1479,7 @@ def _wrong_plateau(
     is_due: Callable = lambda bad, patience: bad > patience,
     cut: Callable = lambda lr, first, factor: lr * factor,
     after_a_cut: Callable = lambda bad: 0,
+    best_after_a_cut: Callable = lambda loss, best: best,
     after_a_better_one: Callable = lambda bad: 0,
 ) -> list[float]:
     """The schedule with something in it that is not the default here."""
@@ -1411,6 +1492,7 @@ def _wrong_plateau(
         if is_due(bad, patience):
             lr = cut(lr, first, factor)
             bad = after_a_cut(bad)
+            lowest = best_after_a_cut(loss, lowest)
         rates.append(lr)
     return rates
 
@@ -1457,6 +1539,19 @@ _WRONG_PLATEAUS = [
     (
         "it cuts an epoch early: `patience` bad epochs are allowed",
         {"is_due": lambda bad, patience: bad > 0 and bad >= patience},
+    ),
+    (
+        "it cuts as soon as there are `patience` bad epochs, with patience 0 after good ones, too; "
+        "more than `patience` are needed",
+        {"is_due": lambda bad, patience: bad >= patience},
+    ),
+    (
+        "the best so far is forgotten at a cut; it stays the best",
+        {"best_after_a_cut": lambda loss, best: math.inf},
+    ),
+    (
+        "the best so far is forgotten at a cut; it stays the best",
+        {"best_after_a_cut": lambda loss, best: loss},
     ),
     (
         "the count of bad epochs goes on after a cut, so that every further bad epoch cuts again; "

@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from course_lib.experiments import price
 from course_lib.experiments.recipe import Recipe
+from course_lib.experiments.record import as_of_today
 from course_lib.files import CourseError, read_json, write_json
 from course_lib.runtime import Runtime
 from course_lib.training import Checkpoint, processes
@@ -96,7 +97,7 @@ class Kept:
         None for one that goes on elsewhere: its seconds are of two machines.
         """
         here = {"device": rt.machine, "processes": processes.count()}
-        kept = read_json(self.rate)
+        kept = as_of_today(read_json(self.rate))
         is_known = here.items() <= kept.items()
         kept, is_known = processes.gather((kept, is_known))[0]  # all do what the first one does
 

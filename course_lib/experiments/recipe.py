@@ -19,6 +19,7 @@ from course_lib.data import (
     cifar10,
     cifar100,
     imagenette,
+    imagewoof,
     tiny_imagenet,
     tiny_imagenet_part,
 )
@@ -32,6 +33,7 @@ DATASETS: dict[str, Callable[..., ImageStore]] = {
     "tiny_imagenet": tiny_imagenet,
     "tiny_imagenet_part": tiny_imagenet_part,
     "imagenette": imagenette,
+    "imagewoof": imagewoof,
     "cifar10": cifar10,
     "cifar100": cifar100,
 }
@@ -133,13 +135,21 @@ class Recipe:
     def for_smoke(self) -> "Recipe":
         """The same training in seconds: two epochs in small batches, the last at its own size."""
         batch_size = 16  # thirty steps an epoch: enough for the norms' running statistics
-        first = max(32, self.sizes[-1] // 2)  # smaller ones would leave maps of a single pixel
+
+        # On smaller ones the last maps would be a single pixel, and a norm would see no more than
+        # sixteen numbers: ImageNet's stem and stages halve the sides five times.
+        stem = (model_options(self.model) | self.model_options).get("stem")
+        own, smallest = self.sizes[-1], 48 if stem == "imagenet" else 32
+        first = min(own, max(smallest, own // 2))
 
         # As large a rate as fits the batch, and of that a quarter: sixty steps leave no time to
         # warm up, and a network that is thrown off course has none to come back.
         lr = self.lr * batch_size / self.batch_size / 4
 
-        return replace(self, sizes=(first, self.sizes[-1]), batch_size=batch_size, lr=lr)
+        # The deepest do not start without an epoch at a tenth of the rate: of two, a half.
+        warm_up = 1 / 2 if self.schedule == "steps" and self.warm_up else self.warm_up
+
+        return replace(self, sizes=(first, own), batch_size=batch_size, lr=lr, warm_up=warm_up)
 
     def settings(self) -> dict:
         """What the training depends on as plain data, every default filled in.

@@ -13,7 +13,7 @@ from course_lib.experiments import price
 from course_lib.experiments import record as records
 from course_lib.experiments.catalogue import find_recipe
 from course_lib.experiments.kept import Kept, KeptNowhere
-from course_lib.experiments.recipe import DATASETS, Recipe
+from course_lib.experiments.recipe import DATASETS, Recipe, Sweep
 from course_lib.files import CourseError, runs_home
 from course_lib.models import whiten_stem
 from course_lib.runtime import Runtime
@@ -60,10 +60,10 @@ def run(
     curves. priced: time the reference network before and after, which takes minutes; a run of
     minutes can do without. Of several processes (torchrun) the first one writes and prints.
 
-    Raises CourseError for an unknown recipe, data that cannot be had, a loss that is no number, a
-    checkpoint of another training, a folder that cannot be written and a full disk.
+    Raises CourseError for an unknown recipe, a sweep, data that cannot be had, a loss that is no
+    number, a checkpoint of another training, a folder that cannot be written and a full disk.
     """
-    recipe = find_recipe(recipe) if isinstance(recipe, str) else recipe
+    recipe = _one_training(recipe)
     rt = rt if seed is None else replace(rt, seed=seed)
     commit = records.commit()  # of the code that runs, not of what the hour brings
     callbacks = _callbacks(f"{recipe.name}-seed{rt.seed}", tensorboard, quiet)
@@ -110,6 +110,19 @@ def run(
             kept.write_record(record)
 
     return Run(model, history, record)
+
+
+def _one_training(recipe: Recipe | str) -> Recipe:
+    """Raises CourseError for a name that is none, and for a sweep."""
+    found = find_recipe(recipe) if isinstance(recipe, str) else recipe
+
+    if isinstance(found, Sweep):
+        raise CourseError(
+            f"{found.name} is a sweep, {len(found.rates)} trainings at as many rates: expected a "
+            f'recipe. Train them all with run_sweep(SWEEPS["{found.name}"], rt), or one of them '
+            f'with run(SWEEPS["{found.name}"].at({found.rates[0]:g}), rt)'
+        )
+    return found
 
 
 def _load(recipe: Recipe, split: str, rt: Runtime) -> ImageStore:

@@ -1,4 +1,4 @@
-"""What session 3 compares: three networks at eight rates each, and five schedules side by side.
+"""What session 3 compares: three networks at eight rates each, and nine schedules side by side.
 
 Short trainings, judged on the tune split alone. A new network is entered in NETWORKS, a new
 schedule in SCHEDULES, and what a table calls them in IN_WORDS.
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
 from course_lib.data import Augment
 from course_lib.experiments.recipe import Recipe, Sweep
@@ -40,6 +40,25 @@ class PlateauRecipe(Recipe):
         self, optimizer: torch.optim.Optimizer, steps_per_epoch: int
     ) -> ReduceLROnPlateau:
         return schedules.on_plateau(optimizer, self.patience, self.factor)
+
+
+@dataclass(frozen=True)
+class CycleRecipe(Recipe):
+    """One cycle that may end higher, and have a cycle of the momentum beside it."""
+
+    ends_at: float = 1 / 250_000  # share of the peak
+    momentum_cycle: tuple[float, float] | None = None  # highest, lowest
+
+    def build_schedule(self, optimizer: torch.optim.Optimizer, steps_per_epoch: int) -> OneCycleLR:
+        return schedules.one_cycle(
+            optimizer,
+            self.lr,
+            len(self.sizes) * steps_per_epoch,
+            self.warm_up,
+            self.anneal,
+            momentum=self.momentum_cycle,
+            ends_at=self.ends_at,
+        )
 
 
 # --- what all of them share -----------------------------------------------------------------------
@@ -102,7 +121,11 @@ def sweep_of(network: str, data: str) -> Sweep:
 # --- schedules ------------------------------------------------------------------------------------
 
 SCHEDULES = {  # name: kind of recipe, its settings
-    "one_cycle": (Recipe, {}),
+    "one_cycle": (Recipe, {}),  # its peak after a fifth, its end near zero
+    "one_cycle_early": (Recipe, {"warm_up": 0.05}),
+    "one_cycle_late": (Recipe, {"warm_up": 0.5}),
+    "one_cycle_momentum": (CycleRecipe, {"momentum_cycle": (0.95, 0.85)}),
+    "one_cycle_floor": (CycleRecipe, {"ends_at": 0.1}),
     "cosine": (Recipe, {"schedule": "cosine", "warm_up": 0.0}),
     "steps": (Recipe, {"schedule": "steps", "warm_up": 0.0, "drops": (4, 6)}),
     "plateau": (PlateauRecipe, {"schedule": "plateau"}),
@@ -130,6 +153,10 @@ IN_WORDS = {  # name: as tables and figures call it
     "sweeps.adam_imagenette": "session ResNet, AdamW, Imagenette",
     "sweeps.adam_tiny": "session ResNet, AdamW, TinyImageNet",
     "schedules.one_cycle": "one cycle",
+    "schedules.one_cycle_early": "one cycle, peak after a twentieth",
+    "schedules.one_cycle_late": "one cycle, peak after a half",
+    "schedules.one_cycle_momentum": "one cycle, momentum from 0.95 to 0.85 and back",
+    "schedules.one_cycle_floor": "one cycle, down to a tenth of the peak",
     "schedules.cosine": "cosine",
     "schedules.steps": "steps",
     "schedules.plateau": "on a plateau",

@@ -7,6 +7,7 @@ from course_lib.models.registry import create_model, list_models, model_options
 from course_lib.models.resnet import ResNet
 from course_lib.models.session_resnet import SessionResNet
 from course_lib.models.summary import Summary, summary
+from course_lib.models.weights import weights_card
 from course_lib.models.whitening import whiten_stem
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "list_models",
     "model_options",
     "summary",
+    "weights_card",
     "whiten_stem",
 ]

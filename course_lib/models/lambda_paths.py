@@ -45,9 +45,10 @@ def output(layer: nn.Module, x: torch.Tensor, path: str) -> torch.Tensor:
     """What ``LambdaLayer.forward`` defines, by a path: (B, dim_in, H, W) → (B, dim_out, H, W)."""
     height, width = x.shape[-2:]
 
-    weights = layer.to_q.weight, layer.to_k.weight, layer.to_v.weight
-    projected = _project(torch.cat(weights), x)
-    q, k, v = projected.split([len(weight) for weight in weights], dim=1)
+    convs = layer.to_q, layer.to_k, layer.to_v
+    projected = _project(torch.cat([conv.weight for conv in convs]), x)
+    parts = projected.split([conv.out_channels for conv in convs], dim=1)
+    q, k, v = (_with_bias(part, conv.bias) for part, conv in zip(parts, convs, strict=True))
     q, v = layer.norm_q(q), layer.norm_v(v)
     dtype = q.dtype
 
@@ -301,6 +302,11 @@ def _project(weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
     weight = weight.flatten(1).expand(x.shape[0], -1, -1)  # (B, C_out, C_in)
     return torch.bmm(weight, x.flatten(2)).unflatten(2, (height, width))
+
+
+def _with_bias(x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """The layer is built without one; a norm that is fused into a projection leaves its own."""
+    return x if bias is None else x + bias.to(x.dtype).view(-1, 1, 1)
 
 
 class SafeBatchNorm2d(nn.BatchNorm2d):

@@ -4,9 +4,11 @@ import difflib
 import inspect
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from torch import nn
 
+from course_lib.files import CourseError
 from course_lib.models.blocks import BasicBlock, Bottleneck
 from course_lib.models.classifier import Classifier
 from course_lib.models.lambda_resnet import LAMBDA, LambdaResNet
@@ -14,21 +16,34 @@ from course_lib.models.resnet import CIFAR, IMAGENET, WIDE, ResNet
 from course_lib.models.session_forms import LambdaSessionResNet, SESessionResNet
 from course_lib.models.session_resnet import SessionResNet, UnnormedSessionResNet
 from course_lib.models.variants import PreActBasicBlock, PreActBottleneck
+from course_lib.models.weights import check_asked, fill, find_weights, read_card
 
 Builder = Callable[..., Classifier]
 
 
-def create_model(name: str, num_classes: int = 1000, **options) -> Classifier:
-    """A network by name, with fresh random weights.
+def create_model(
+    name: str,
+    num_classes: int | None = None,
+    *,
+    weights: str | Path | None = None,
+    **options,
+) -> Classifier:
+    """A network by name, with fresh random weights or with those of a finished training.
+
+    num_classes: by default 1000, and with weights those that it was trained for.
+    weights: ``"tinyimagenet"``, ``"imagenette"`` or the path of a .safetensors file with a card
+        beside it. The network is then built as its card says, and in eval mode.
 
     Raises ValueError for an unknown name, with the nearest ones, for an option that the family does
-    not have, with those it has, and for a value that the option does not take.
+    not have, with those it has, and for a value that the option does not take. Raises CourseError
+    for weights that are not there, are damaged or do not fit, and for classes or options that
+    differ from the card's.
     """
-    known = model_options(name)
-    for option in options:
-        if option not in known:
-            raise ValueError(f"{name} has no option {option!r}; it has {', '.join(known)}")
+    _check_options(name, options)
+    if weights is not None:
+        return _trained(name, num_classes, weights, options)
 
+    num_classes = 1000 if num_classes is None else num_classes
     return _MODELS[name](num_classes=num_classes, **options)
 
 
@@ -45,6 +60,34 @@ def model_options(name: str) -> dict[str, object]:
 
     parameters = inspect.signature(_MODELS[name]).parameters.values()
     return {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
+
+
+def _check_options(name: str, options: dict[str, object]) -> None:
+    known = model_options(name)
+    for option in options:
+        if option not in known:
+            raise ValueError(f"{name} has no option {option!r}; it has {', '.join(known)}")
+
+
+def _trained(
+    name: str, num_classes: int | None, weights: str | Path, options: dict[str, object]
+) -> Classifier:
+    """Built as the card says, whatever was asked for: what differs from it is refused."""
+    path = find_weights(name, weights)
+    card = read_card(path, name)
+
+    # options that an older card does not hold are at their defaults
+    trained_with = model_options(name) | card["model_options"]
+    check_asked(path, num_classes, options, card["num_classes"], trained_with)
+
+    try:
+        _check_options(name, trained_with)
+        model = _MODELS[name](num_classes=card["num_classes"], **trained_with)
+    except ValueError as error:
+        raise CourseError(f"{path} is of a network that there is not today: {error}") from error
+
+    fill(model, path, card)
+    return model.eval()
 
 
 def _resnets(

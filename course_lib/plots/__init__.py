@@ -7,6 +7,8 @@ numbers themselves. pyplot is never touched: no figure stays open, and none appe
 - ``descent.py``: one weight on a parabola
 - ``diagrams.py``: blocks and networks, from the modules themselves
 - ``galleries.py``: pictures of pictures
+- ``lambdas.py``: lambda layers: wiring, costs, and what they listen to
+- ``noise.py``: wrong labels: accuracy, and what is learned by heart
 - ``rates.py``: range tests, and sweeps over learning rates
 - ``picture.py``: the style, and the PNG with its text
 - ``words.py``: numbers and names as they are written
@@ -26,6 +28,8 @@ from course_lib.plots.charts import (
 from course_lib.plots.descent import descents
 from course_lib.plots.diagrams import block_diagram, block_diagrams, network_diagram
 from course_lib.plots.galleries import augmentation_gallery, cam_grid, gallery, wrong
+from course_lib.plots.lambdas import costs, lambda_diagram, listens_to, position_kernels
+from course_lib.plots.noise import memorised, noise
 from course_lib.plots.picture import Picture
 from course_lib.plots.rates import range_curves, sweeps
 
@@ -37,14 +41,20 @@ __all__ = [
     "block_diagrams",
     "cam_grid",
     "confusions",
+    "costs",
     "depth",
     "descents",
     "gallery",
     "gradient_norms",
     "history",
+    "lambda_diagram",
+    "listens_to",
     "lr_range",
+    "memorised",
     "network_diagram",
+    "noise",
     "per_class",
+    "position_kernels",
     "range_curves",
     "schedules",
     "sweeps",

@@ -7,10 +7,10 @@ from math import ceil
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from course_lib.plots import words
-from course_lib.plots.picture import POINTS, Picture, charts, house_style, note
+from course_lib.plots.picture import POINTS, Picture, charts, house_style, large_letters, note
 
 # Told apart by eyes of every kind (Petroff 2021, arXiv:2107.02270; matplotlib's "petroff10"), the
 # dark ones first.
@@ -148,6 +148,7 @@ def training_curves(runs: Mapping[str, list], held_out: str = "tune") -> Picture
 
     loss, top1 = grid[0]
     loss.set(title="Loss (log scale)", yscale="log")
+    _write_plainly(loss)  # its scale is that of all losses
     top1.set(title="Accuracy, %", ylim=(0, 100))
     for ax in grid[-1]:
         ax.set_xlabel("epoch")
@@ -156,6 +157,16 @@ def training_curves(runs: Mapping[str, list], held_out: str = "tune") -> Picture
 
     count = words.count(tables, "training")
     return Picture(figure, f"Loss and accuracy per epoch of {count}. {'; '.join(said)}")
+
+
+def _write_plainly(ax: Axes) -> None:
+    """A logarithmic axis that says 1.6, not 1.6 × 10⁰, also where it holds no power of ten."""
+    lowest, highest = ax.get_ylim()
+    is_short = highest < 10 * lowest
+
+    ax.yaxis.set_major_locator(MaxNLocator(nbins=4) if is_short else LogLocator())
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _last_values(name: str, table: dict, held_out: str) -> str:
@@ -318,6 +329,7 @@ def _plain_or_not(index: int, name: str, points: int) -> dict:
 
 
 @house_style
+@large_letters
 def lr_range(lrs, losses, suggestion=None, minimum=None) -> Picture:
     """Learning-rate test: loss against rate, with the rate to start at and the tempting wrong one.
 
@@ -331,7 +343,7 @@ def lr_range(lrs, losses, suggestion=None, minimum=None) -> Picture:
     lrs, losses = lrs[finite], losses[finite]
     first, lowest = losses[0], losses.min()
 
-    figure, (ax,) = charts(1, 300, width=620)
+    figure, (ax,) = charts(1, 320, width=NARROW)
     ax.plot(lrs, losses, color=COLOURS[0])
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: words.number(rate)))
@@ -378,21 +390,23 @@ def _mark_rate(
     ax: Axes, rate: float, loss: float, said: str, marker: str, dashes: str, side: str
 ) -> None:
     """A line at the rate, a point where it meets the curve, and words at the top or bottom."""
+    is_far_left = ax.transLimits.transform((np.log10(rate), loss))[0] < 0.35
     ax.axvline(rate, color=INK, linestyle=dashes, linewidth=1.2)
     ax.plot(rate, loss, marker, color=COLOURS[1], markersize=9)
     ax.annotate(
         said,
         (rate, 0.03 if side == "bottom" else 0.98),
         xycoords=("data", "axes fraction"),
-        xytext=(-6, 0),
+        xytext=(6 if is_far_left else -6, 0),
         textcoords="offset points",
-        ha="right",
+        ha="left" if is_far_left else "right",
         va=side,
         bbox={"facecolor": "white", "linewidth": 0, "pad": 1},
     )
 
 
 @house_style
+@large_letters
 def schedules(rates: dict[str, list[float]]) -> Picture:
     """Learning rate per step, a line for each schedule: name → rates, none of them empty.
 
@@ -404,7 +418,9 @@ def schedules(rates: dict[str, list[float]]) -> Picture:
             "schedules() needs a dict name -> learning rates per step, none of them empty or NaN"
         )
 
-    figure, (ax,) = charts(1, 280, width=700)
+    columns = 2 if max(map(len, lines)) < 24 else 1
+    rows = ceil(len(lines) / columns)
+    figure, (ax,) = charts(1, 280 + 22 * rows, width=NARROW)
     said = []
     for index, (name, values) in enumerate(lines.items()):
         ax.plot(values, label=name, **_line(index, len(values)))
@@ -414,7 +430,7 @@ def schedules(rates: dict[str, list[float]]) -> Picture:
             f"last {words.number(values[-1])} at step {len(values) - 1}"
         )
 
-    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    figure.legend(loc="outside lower center", ncols=columns)
     _label(ax, "Learning-rate schedules", "step", "learning rate")
     return Picture(figure, f"Learning rate per step. {'; '.join(said)}")
 

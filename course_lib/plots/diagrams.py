@@ -100,7 +100,7 @@ class Layout:
     lines: list[list[tuple[float, float]]] = field(default_factory=list)
 
 
-def _draw(layouts: list[Layout], alt: str, footnotes: list[str]) -> Picture:
+def draw_page(layouts: list[Layout], alt: str, footnotes: list[str]) -> Picture:
     """Side by side, on one scale, with ``footnotes`` below them all."""
     inner = sum(layout.width for layout in layouts)
     below = max(layout.height for layout in layouts) + LINE
@@ -537,7 +537,7 @@ def block_diagrams(blocks: dict[str, tuple[nn.Module, tuple[int, int, int]]]) ->
 
         layouts.append(_block_layout(wiring, title))
         texts.append(_wiring_words(name, wiring))
-    return _draw(layouts, ". ".join(texts), SHAPES)
+    return draw_page(layouts, ". ".join(texts), SHAPES)
 
 
 def _check(block: nn.Module, shape: tuple[int, int, int]) -> None:
@@ -705,7 +705,7 @@ def network_diagram(model: nn.Module, size: int) -> Picture:
     total = sum(parameter.numel() for parameter in model.parameters())
     title = f"{type(model).__name__}: {total:,} parameters"
     steps = [f"{row.name}: {', '.join(_row_words(row))}" for row in rows]
-    return _draw([_network_layout(rows, title)], f"{title}. {'; '.join(steps)}", ROOTS)
+    return draw_page([_network_layout(rows, title)], f"{title}. {'; '.join(steps)}", ROOTS)
 
 
 def _rows(model: nn.Module, size: int) -> list[Row]:

@@ -45,6 +45,16 @@ STYLE = {
 # A decorator: within it, our style and nothing that the reader set; outside, what was there before.
 house_style = style.context(["default", STYLE])
 
+LARGE = {  # still 10 px where a telephone shows a picture of 500 px at 400
+    "font.size": 12.5,
+    "axes.titlesize": 12.5,
+    "axes.labelsize": 12.5,
+    "xtick.labelsize": 12.5,
+    "ytick.labelsize": 12.5,
+    "legend.fontsize": 12.5,
+}
+large_letters = style.context(LARGE)
+
 
 class Picture:
     """A finished drawing: ``figure``, ``alt`` (what it shows, in words) and ``png`` (bytes)."""

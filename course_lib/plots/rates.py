@@ -5,7 +5,6 @@ import textwrap
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -15,18 +14,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from course_lib.files import CourseError
 from course_lib.plots import words
 from course_lib.plots.charts import COLOURS, INK, MARKERS, NARROW, PALE
-from course_lib.plots.picture import POINTS, Picture, house_style
+from course_lib.plots.picture import POINTS, Picture, house_style, large_letters
 from course_lib.training import grades, lr_finder
-
-LARGE = {  # still 10 px where a telephone shows the picture at 400 px
-    "font.size": 12.5,
-    "axes.titlesize": 12.5,
-    "axes.labelsize": 12.5,
-    "xtick.labelsize": 12.5,
-    "ytick.labelsize": 12.5,
-    "legend.fontsize": 12.5,
-}
-large_letters = style.context(LARGE)
 
 # --- sweeps ---------------------------------------------------------------------------------------
 
@@ -42,7 +31,7 @@ def sweeps(records: Mapping[str, dict]) -> Picture:
     if not records:
         raise ValueError("sweeps(): expected at least one record of a sweep")
 
-    figure, panels = _panels(len(records), height=285, ratios=(1.7, 1))
+    figure, panels = two_in_a_row(len(records), height=285, ratios=(1.7, 1))
     said = []
 
     for (curve, strip), (title, record) in zip(panels, records.items(), strict=True):
@@ -149,15 +138,15 @@ def range_curves(tests: Mapping[str, object]) -> Picture:
         raise ValueError("range_curves(): expected at least one range test")
 
     curves = {title: _curve(title, test) for title, test in tests.items()}
-    figure, panels = _panels(len(curves), height=215)
+    figure, panels = two_in_a_row(len(curves), height=215)
     said = []
 
     for (ax,), (title, (lrs, losses)) in zip(panels, curves.items(), strict=True):
         marks = _marks(lrs, losses)
         ax.plot(lrs, losses, color=INK)
-        for (name, rate), size in zip(marks.items(), (13, 10, 7, 9), strict=False):
-            at = np.interp(rate, lrs, losses)  # smaller ones on top of larger ones
-            ax.plot(rate, at, **_mark(lr_finder.METHODS.index(name)) | {"markersize": size})
+        for name, rate in marks.items():
+            at = np.interp(rate, lrs, losses)
+            ax.plot(rate, at, **_mark(lr_finder.METHODS.index(name)) | ON_A_CURVE[name])
 
         # the last losses may be huge: out of sight, so that the descent fills the panel
         descent = max(losses[0] - losses.min(), 0.05)
@@ -176,18 +165,24 @@ def range_curves(tests: Mapping[str, object]) -> Picture:
         ax.set_ylabel("smoothed loss")
     for (ax,) in panels[-2:]:
         ax.set_xlabel("learning rate")
-    names = [Line2D([], [], label=name, **_mark(lr_finder.METHODS.index(name))) for name in READ]
+    names = [
+        Line2D([], [], label=name, **_mark(lr_finder.METHODS.index(name))) for name in ON_A_CURVE
+    ]
     figure.legend(handles=names, loc="outside lower center")
 
     return Picture(figure, f"{words.count(tests, 'range test')}. {'. '.join(said)}")
 
 
-READ = (
-    "steepest slope",
-    "steepest slope, lag taken off",
-    "steepest slope, smoothed both ways",
-    "minimum",
-)
+# Smaller ones lie on top of larger ones, each in a white rim: all of them can be seen in one place.
+ON_A_CURVE = {
+    name: {"markersize": size, "markeredgecolor": "white", "markeredgewidth": 0.8}
+    for name, size in (
+        ("steepest slope", 18),
+        ("steepest slope, lag taken off", 14),
+        ("steepest slope, smoothed both ways", 14),
+        ("minimum", 8),
+    )
+}
 
 
 def _marks(lrs: np.ndarray, losses: np.ndarray) -> dict[str, float]:
@@ -198,7 +193,7 @@ def _marks(lrs: np.ndarray, losses: np.ndarray) -> dict[str, float]:
         found = lr_finder.suggestions(lrs, losses)
     except CourseError:
         return {}
-    return {name: found[name] for name in READ if not math.isnan(found[name])}
+    return {name: found[name] for name in ON_A_CURVE if not math.isnan(found[name])}
 
 
 def _curve(title: str, test) -> tuple[np.ndarray, np.ndarray]:
@@ -227,7 +222,7 @@ def _is_linear(lrs: np.ndarray) -> bool:
 # --- panels ---------------------------------------------------------------------------------------
 
 
-def _panels(
+def two_in_a_row(
     number: int, height: int, ratios: tuple[float, ...] = (1,)
 ) -> tuple[Figure, list[tuple[Axes, ...]]]:
     """Two panels in a row, of ``height`` pixels and one axes above the other as ``ratios`` say."""

@@ -16,7 +16,8 @@ from PIL import Image
 from course_lib.experiments import SWEEPS, session1, session3
 from course_lib.experiments.price import price
 from course_lib.files import REPO, CourseError
-from course_lib.report.numbers import by_machine, measured
+from course_lib.report import grid
+from course_lib.report.numbers import by_machine, measured, untrained
 
 FOLDER = REPO / "figures"
 
@@ -63,6 +64,43 @@ def sweeps(runs: dict[str, list[dict]]):
     return plots.sweeps(panels) if panels else None
 
 
+def noise(runs: dict[str, list[dict]]):
+    """Official accuracy against wrong labels: a line for each network and loss."""
+    from course_lib import plots
+
+    lines = {}
+    for line in ON_NOISE:
+        network, loss = grid.in_words(*line)
+        for machine, groups in _on_each_machine(runs, line).items():
+            lines[f"{network}{machine}", loss] = groups
+    return plots.noise(lines) if lines else None
+
+
+def memorised(runs: dict[str, list[dict]]):
+    """What is learned by heart where most labels are wrong: a panel for each network and loss."""
+    from course_lib import plots
+
+    panels = {}
+    for line in BY_HEART:
+        network, loss = grid.in_words(*line)
+        for machine, groups in _on_each_machine(runs, line).items():
+            panels[f"{network}, {loss}{machine}"] = [each["history"] for each in groups[MOST]]
+    return plots.memorised(panels) if panels else None
+
+
+def _on_each_machine(runs: dict[str, list[dict]], line: tuple[str, str]) -> dict[str, dict]:
+    """Words for the machine, empty where all ran on one → level → records."""
+    everything = [record for records in runs.values() for record in records]
+    several = len(by_machine(everything)) > 1
+
+    found: dict[str, dict[int, list[dict]]] = {}
+    for level, name in grid.cells(*line).items():
+        for machine, group in by_machine(runs.get(f"grid/{name}", [])).items():
+            words = f", {machine}" if several else ""
+            found.setdefault(words, {})[level] = group
+    return found
+
+
 def price_and_top1(record: dict) -> list[tuple[float, float]]:
     """(price so far, tune top-1) after each epoch."""
     rows = record["history"]
@@ -83,6 +121,11 @@ def figure(name: str, root: str = "") -> str:
     """
     if name not in FIGURES:
         raise CourseError(f"unknown figure {name!r}: expected one of {', '.join(FIGURES)}")
+
+    if _digest(name) is None:
+        recipe = FIGURES[name].folders[0].rpartition("/")[2]
+        return untrained(recipe)
+
     alt = _carried(name).get("Description", name)
     return f"![{alt}]({root}figures/{name}.png)"
 
@@ -134,8 +177,17 @@ def _file(name: str) -> Path:
     return FOLDER / f"{name}.png"
 
 
+MOST = max(grid.LEVELS)  # percent of wrong labels
+ON_NOISE = [line for line in grid.LINES if line[1] in ("", "gce")]
+BY_HEART = [(network, loss) for network in ("session", "lambda") for loss in ("", "gce")]
+
 FIGURES = {
     "tiny_imagenet": Figure(accuracy_by_price, ("tiny_imagenet", "tiny_imagenet_quick")),
     "sweeps": Figure(sweeps, tuple(f"sweeps/{name}" for name in SWEEPS)),
     "depth": Figure(depth, tuple(f"studies/depth.{name}" for name in session1.DEPTH)),
+    "noise": Figure(
+        noise,
+        tuple(f"grid/{name}" for line in ON_NOISE for name in grid.cells(*line).values()),
+    ),
+    "memorised": Figure(memorised, tuple(f"grid/{grid.cells(*line)[MOST]}" for line in BY_HEART)),
 }

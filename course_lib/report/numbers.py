@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Callable
 
-from course_lib.experiments import GRID, STUDIES
+from course_lib.experiments import GRID, RECIPES, STUDIES
 from course_lib.experiments import record as records
 from course_lib.experiments.price import price
 from course_lib.experiments.record import results
@@ -87,6 +87,15 @@ def cuts(record: dict) -> int:
     """How often the rate was lower in an epoch than in the one before."""
     rates = [row["lr"] for row in record["history"]]
     return sum(after < before for before, after in zip(rates, rates[1:], strict=False))
+
+
+def untrained(name: str) -> str:
+    """In place of a table or figure of runs that nobody made yet: how to make the first."""
+    unpriced = "" if name in RECIPES else " --no-price"
+    return (
+        f"*Not trained yet: `python -m course_lib.train {name}{unpriced} --out figures/results` "
+        "makes the first record.*"
+    )
 
 
 # --- helpers ------------------------------------------------------------------------------------

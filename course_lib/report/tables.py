@@ -1,6 +1,7 @@
 """The tables of README and notebooks: ``<!-- table: NAME ARGUMENTS -->``.
 
-A new one is a function that returns Markdown, and a line in ``TABLES`` at the end of this file.
+A new one is a function that returns Markdown, and a line in ``TABLES`` or, where it takes no
+arguments, in ``WHOLE`` at the end of this file.
 """
 
 import math
@@ -10,11 +11,21 @@ from functools import cache
 
 import torch
 
-from course_lib.experiments import STUDIES, SWEEPS, Recipe, find_recipe, session1, session3
+from course_lib.experiments import (
+    GRID,
+    STUDIES,
+    SWEEPS,
+    Recipe,
+    find_recipe,
+    session1,
+    session3,
+    session4,
+)
 from course_lib.experiments import record as records
 from course_lib.files import CourseError, read_json
 from course_lib.models import Summary, summary
-from course_lib.report.numbers import by_machine, cuts, mean, measured
+from course_lib.report import grid
+from course_lib.report.numbers import by_machine, cuts, mean, measured, untrained
 from course_lib.training.grades import NEAR, best_rate, grade
 
 # What others measured, by their own log: last epoch, one run. A row of the table of runs.
@@ -31,16 +42,21 @@ LOGGED = {
     )
 }
 
+CLASSES = 10  # of Imagenette
 UNIT_EPOCHS = 10  # of ResNet-20, whose training is the unit of the others' time
 
 
 def table(asked: str) -> str:
     """A table by its name, and the recipes that it is of. Raises CourseError for unknown ones."""
-    name, _, of = asked.partition(" ")
-    if name not in TABLES:
-        raise CourseError(f"unknown table {name!r}: expected one of {', '.join(TABLES)}")
+    name, *recipes = asked.split() or [""]
+    if name in WHOLE and not recipes:
+        return WHOLE[name]()
+    if name in WHOLE:
+        raise CourseError(f"table {name!r} is always whole: expected `table: {name}` alone")
 
-    recipes = of.split()
+    if name not in TABLES:
+        known = ", ".join([*TABLES, *WHOLE])
+        raise CourseError(f"unknown table {name!r}: expected one of {known}")
     if not recipes:
         raise CourseError(f"table {name!r} of no recipe: expected `table: {name} RECIPE`")
 
@@ -59,7 +75,7 @@ def runs_table(*recipes: str) -> str:
         rows += _rows(f"`{name}`", measured(name), "top1", "top5")
         if name in LOGGED:
             rows.append(LOGGED[name])
-    return _markdown(rows)
+    return _markdown_or_how_to_train(rows, recipes[0])
 
 
 def ablations_table(*recipes: str) -> str:
@@ -113,7 +129,7 @@ def networks_table(*studies: str) -> str:
     Step and training are times over those of ResNet-20.
     """
     costs = ("picture, px", "parameters", "million multiply-adds", "step", "epochs", "training")
-    times = _step_times()
+    times = _step_times("studies")
     rows = [("network", *costs, "tune top-1", "n", "machine")]
 
     for name in studies:
@@ -189,6 +205,87 @@ def suggestions_table(*names: str) -> str:
     return _markdown(rows)
 
 
+def grid_table() -> str:
+    """Official top-1 of the grid: a row for each network and loss, a column for each level."""
+    levels = [f"{level} % wrong" for level in grid.LEVELS]
+    rows = [("network", "loss", *levels, "n", "machine")]
+
+    for line in grid.LINES:
+        for machine, groups in grid.by_level(*line).items():
+            reached = [
+                mean(groups[level], "top1") if level in groups else "–" for level in grid.LEVELS
+            ]
+            rows.append((*grid.in_words(*line), *reached, _counts(groups), machine))
+    return _markdown_or_how_to_train(rows, "grid_session")
+
+
+def grid_losses_table() -> str:
+    """Loss and top-1 of the last epoch, without a remedy: of the training pictures as they are
+    labelled, and of the official ones.
+    """
+    columns = ("training loss", "training top-1", "official loss", "official top-1")
+    values = (
+        "history.-1.train_loss .3f",
+        "history.-1.train_top1 .1%",
+        "final.val_loss .3f",
+        "top1",
+    )
+    rows = [("network", "wrong labels", *columns, "n", "machine")]
+
+    for network in session4.NETWORKS:
+        words = session4.IN_WORDS[network]
+        for machine, groups in grid.by_level(network, "").items():
+            for level, group in groups.items():
+                reached = [mean(group, value) for value in values]
+                rows.append((words, f"{level} %", *reached, len(group), machine))
+    return _markdown_or_how_to_train(rows, "grid_session")
+
+
+def grid_costs_table() -> str:
+    """What each network of the grid costs, by count and by clock: a step over the plain one's."""
+    rows = [("network", "parameters", "million multiply-adds", "step")]
+    times = _step_times("grid")
+
+    for network in session4.NETWORKS:
+        name = session4.cell(network, 0, "").name
+        counted = _counted_in_the_grid(name)
+        multiply_adds = f"{counted.multiply_adds / 1e6:,.1f}"
+        step = f"{times[name]:.2f}" if name in times else "–"
+        rows.append((session4.IN_WORDS[network], f"{counted.parameters:,}", multiply_adds, step))
+    return _markdown(rows)
+
+
+def faults_table() -> str:
+    """Each fault of session 4 alone, on tune, below what guessing reaches."""
+    reached = ("training loss", "tune loss", "tune top-1")
+    of_chance = f"{math.log(CLASSES):.3f}"
+    rows = [
+        ("fault", *reached, "n", "machine"),
+        (f"chance, {CLASSES} classes", of_chance, of_chance, f"{100 / CLASSES:.1f} %", "–", "–"),
+    ]
+
+    for study in session4.STUDIES:
+        for machine, group in by_machine(measured(f"studies/{study.name}")).items():
+            values = ("history.-1.train_loss .3f", "tune_loss", "tune")
+            numbers = [mean(group, value) for value in values]
+            rows.append((session4.IN_WORDS[study.name], *numbers, len(group), machine))
+
+    if len(rows) == 2:
+        return untrained(session4.STUDIES[0].name)
+    return _markdown(rows)
+
+
+def _counts(groups: dict[int, list[dict]]) -> str:
+    """``3``, or where levels differ the number of each, as ``3, 3, 2, –``."""
+    if len({len(group) for group in groups.values()}) == 1:
+        return str(len(next(iter(groups.values()))))
+    return ", ".join(str(len(groups[level])) if level in groups else "–" for level in grid.LEVELS)
+
+
+def _markdown_or_how_to_train(rows: list[tuple], recipe: str) -> str:
+    return _markdown(rows) if len(rows) > 1 else untrained(recipe)
+
+
 def _each_once(counts: Iterator[int]) -> str:
     """``2``, or ``1 to 3`` where the seeds differ."""
     counts = sorted(counts)
@@ -229,9 +326,16 @@ def _counted(study: str) -> Summary:
     return summary(model, recipe.sizes[-1])
 
 
-def _step_times() -> dict[str, float]:
-    """Of a training step, over ResNet-20's, as benchmarked; empty where it was not."""
-    path = records.RESULTS / "benchmarks" / "studies.json"
+@cache
+def _counted_in_the_grid(cell: str) -> Summary:
+    recipe = GRID[cell]
+    model = recipe.build_model(CLASSES, torch.device("cpu"))
+    return summary(model, recipe.sizes[-1])
+
+
+def _step_times(benchmark: str) -> dict[str, float]:
+    """Of a training step, over that of the first, as benchmarked; empty where it was not."""
+    path = records.RESULTS / "benchmarks" / f"{benchmark}.json"
     return read_json(path).get("ratio", {})
 
 
@@ -271,4 +375,12 @@ TABLES: dict[str, Callable[..., str]] = {
     "schedules": schedules_table,
     "sweep": sweep_table,
     "suggestions": suggestions_table,
+}
+
+# Of all that session 4 trains: they take no names.
+WHOLE: dict[str, Callable[[], str]] = {
+    "grid": grid_table,
+    "grid_losses": grid_losses_table,
+    "grid_costs": grid_costs_table,
+    "faults": faults_table,
 }

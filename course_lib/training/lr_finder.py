@@ -324,4 +324,6 @@ def _numbers(
 
 def _needed(skip_start: int, skip_end: int) -> int:
     """Points: two between those that are left out tell whether the loss falls."""
+    for name, points in (("skip_start", skip_start), ("skip_end", skip_end)):
+        expect(name, points, points >= 0, "0 or more points")
     return skip_start + skip_end + 2

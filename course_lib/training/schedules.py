@@ -31,19 +31,21 @@ def one_cycle(
     warm_up: float = 0.2,
     anneal: str = "cos",
     momentum: tuple[float, float] | None = None,
+    ends_at: float = 1 / 250_000,
 ) -> OneCycleLR:
     """Up for the share ``warm_up`` (below 1) of the steps, then down to (nearly) zero.
 
     From peak / 25 to the peak to peak / 250,000 (Smith & Topin 2017, arXiv:1708.07120), along half
     a cosine each or, with anneal="linear", straight. momentum: (highest, lowest) of its own cycle,
     the other way round: lowest where the rate is highest; Adam's is its beta1. None: it stays as it
-    is.
+    is. ends_at: the last rate, as a share of the peak.
     """
     expect("peak_lr", peak_lr, peak_lr > 0, "a rate above 0")
     expect("warm_up", warm_up, 0 <= warm_up < 1, "a share of the training, from 0 to below 1")
     highest, lowest = momentum or (0, 0)
     falls = 0 <= lowest <= highest < 1
     expect("momentum", momentum, falls, "None, or (highest, lowest), from 0 to below 1")
+    expect("ends_at", ends_at, 0 < ends_at <= 1, "a share of the peak, above 0 and up to 1")
     if total_steps < 3:
         raise CourseError(
             f"one cycle needs 3 steps, not {total_steps}: train longer, or in smaller batches"
@@ -56,7 +58,7 @@ def one_cycle(
         int(total_steps),
         pct_start=max(warm_up, 2 / total_steps),  # torch divides by the steps of the way up
         div_factor=25,
-        final_div_factor=1e4,
+        final_div_factor=1 / (25 * ends_at),  # torch counts it from the first rate, peak / 25
         cycle_momentum=momentum is not None,
         max_momentum=highest,
         base_momentum=lowest,

@@ -574,6 +574,11 @@ def range_of_floats(start, end, steps):
     return list(range(start, end, steps))
 
 
+@wrong("range_rates", "are rounded; low ones")
+def four_decimals(start, end, steps):
+    return [round(start * (end / start) ** (i / (steps - 1)), 4) for i in range(steps)]
+
+
 # --- smooth -------------------------------------------------------------------------------------
 
 
@@ -921,6 +926,39 @@ def a_tenth_of_it(lrs, losses, skip_start=10, skip_end=5):
     return lowest_loss(lrs, losses, skip_start, skip_end) / 10
 
 
+@wrong("steepest", "rate of the lowest loss")
+def lowest_loss_of_all(lrs, losses, skip_start=10, skip_end=5):
+    return lrs[losses.index(min(losses))]
+
+
+@wrong("steepest", "rate of the lowest loss")
+def lowest_loss_behind_the_first_points(lrs, losses, skip_start=10, skip_end=5):
+    return lrs[skip_start + torch.tensor(losses[skip_start:]).argmin()]
+
+
+@wrong("steepest", "a tenth of the rate")
+def a_tenth_of_the_lowest_of_all(lrs, losses, skip_start=10, skip_end=5):
+    return lrs[losses.index(min(losses))] / 10
+
+
+@wrong("steepest", "among the points that skip_start leaves out")
+def up_to_the_lowest_of_all(lrs, losses, skip_start=10, skip_end=5):
+    end = min(losses.index(min(losses)) + 1, len(losses) - skip_end)
+    return steepest_of(lrs, losses, skip_start, end)
+
+
+@wrong("steepest", "among the points that skip_start leaves out")
+def up_to_the_lowest_of_all_to_the_next(lrs, losses, skip_start=10, skip_end=5):
+    end = min(int(np.argmin(losses)) + 1, len(losses) - skip_end)
+    return steepest_of(lrs, losses, skip_start, end, forward)
+
+
+@wrong("steepest", "counts from the end of the list")
+def skip_end_in_front_of_the_lowest(lrs, losses, skip_start=10, skip_end=5):
+    lowest = losses.index(min(losses[skip_start:]))
+    return steepest_of(lrs, losses, skip_start, lowest + 1 - skip_end)
+
+
 @wrong("steepest", "highest loss")
 def highest_loss(lrs, losses, skip_start=10, skip_end=5):
     return lrs[losses.index(max(losses[skip_start : len(losses) - skip_end]))]
@@ -1119,6 +1157,16 @@ def divides_by_what_is_nothing(rate, share, start, end, steps):
     return rate / (1 - share) * 0 + rate / (rate - rate)
 
 
+@wrong("take_off_lag", "brackets included")
+def brackets_forgotten(rate, share, start, end, steps):
+    return max(start, rate / (end / start ** (1 / (steps - 1))) ** ((1 - share) / share))
+
+
+@wrong("take_off_lag", "brackets included")
+def no_root(rate, share, start, end, steps):
+    return max(start, rate * (start / end) ** ((1 - share) / share))
+
+
 # --- cycle_momentum -----------------------------------------------------------------------------
 
 
@@ -1288,6 +1336,29 @@ def rate_and_momentum(step, total, warm_up=0.2, highest=0.95, lowest=0.85):
     return 1.0, interpolated(step, total, warm_up, highest, lowest)
 
 
+@wrong("cycle_momentum", "multiply first")
+def share_of_the_last_step(step, total_steps, warm_up=0.2, highest=0.95, lowest=0.85):
+    last = total_steps - 1
+    peak = warm_up * last
+    if step < peak:
+        return highest - (highest - lowest) * step / peak
+    return highest - (highest - lowest) * (last - step) / (last - peak)
+
+
+@wrong("cycle_momentum", "jumps to the highest")
+def jumps_back(step, total_steps, warm_up=0.2, highest=0.95, lowest=0.85):
+    peak = warm_up * total_steps - 1
+    return highest - (highest - lowest) * step / peak if step <= peak else highest
+
+
+@wrong("cycle_momentum", "is rounded")
+def rounded_up(step, total_steps, warm_up=0.2, highest=0.95, lowest=0.85):
+    peak, last = math.ceil(warm_up * total_steps) - 1, total_steps - 1
+    if step <= peak:
+        return highest - (highest - lowest) * step / peak
+    return lowest + (highest - lowest) * (step - peak) / (last - peak)
+
+
 # --- plateau ------------------------------------------------------------------------------------
 
 
@@ -1429,6 +1500,42 @@ def a_single_cut(val_losses, lr, patience=0, factor=0.2):
 @wrong("plateau", "never cut")
 def constant(val_losses, lr, patience=0, factor=0.2):
     return [lr] * len(val_losses)
+
+
+@wrong("plateau", "with patience 0 after good ones, too")
+def at_least_so_many(val_losses, lr, patience=0, factor=0.2):
+    best, bad, rates = math.inf, 0, []
+    for loss in val_losses:
+        if loss < best:
+            best, bad = loss, 0
+        else:
+            bad += 1
+        if bad >= patience:
+            lr, bad = lr * factor, 0
+        rates.append(lr)
+    return rates
+
+
+def forgetting(what_is_best):
+    """The best so far begins anew at a cut."""
+
+    def answer(val_losses, lr, patience=0, factor=0.2):
+        best, bad, rates = math.inf, 0, []
+        for loss in val_losses:
+            if loss < best:
+                best, bad = loss, 0
+            else:
+                bad += 1
+            if bad > patience:
+                lr, bad, best = lr * factor, 0, what_is_best(loss)
+            rates.append(lr)
+        return rates
+
+    return answer
+
+
+wrong("plateau", "best so far is forgotten at a cut")(forgetting(lambda loss: math.inf))
+wrong("plateau", "best so far is forgotten at a cut")(forgetting(lambda loss: loss))
 
 
 @wrong("plateau", "goes back up")

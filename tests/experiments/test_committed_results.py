@@ -17,7 +17,9 @@ from course_lib.experiments import (
     Recipe,
     Sweep,
     find_recipe,
+    record,
 )
+from course_lib.experiments.kept import run_name
 from course_lib.training import Extras
 
 RESULTS = Path(__file__).resolve().parents[2] / "figures" / "results"
@@ -70,10 +72,10 @@ def test_a_committed_cell_is_whole_real_in_its_place_and_counts_what_was_learned
 
 
 @pytest.mark.parametrize("name", sorted({path.parent.name for path in OF_STUDIES}))
-def test_a_committed_study_is_of_one_machine_and_that_of_depth_has_three_seeds(name):
-    found = [json.loads(path.read_text()) for path in OF_STUDIES if path.parent.name == name]
+def test_a_committed_study_is_of_one_machine_and_three_seeds_where_it_compares(name):
+    found = [record.read(path) for path in OF_STUDIES if path.parent.name == name]
     seeds = sorted(each["seed"] for each in found)
-    assert seeds == list(range(3 if name.startswith("depth.") else len(seeds)))
+    assert seeds == list(range(len(seeds) if name.startswith("faults.") else 3))
     assert len({(each["profile"], each["device"], each["processes"]) for each in found}) == 1
 
 
@@ -129,6 +131,20 @@ def test_committed_runs_were_made_with_the_recipe_as_it_stands(path):
     recipe = recipe_named(path.parent.name)
     made_with = recipe_of({"about": ""} | settings, type(recipe))
     assert made_with.settings() == recipe.settings()
+
+
+@pytest.mark.parametrize("path", **named([p for p in OF_STUDIES if "schedules." in str(p)]))
+def test_forms_of_a_schedule_that_come_later_leave_the_files_of_the_others_as_they_are(path):
+    """A run is found again by its settings, to the letter: a new default makes another file."""
+    found = json.loads(path.read_text())
+    made_with = {key: value for key, value in found["settings"].items() if key != "about"}
+    recipe = STUDIES[found["recipe"]]
+
+    names = [
+        run_name(recipe.name, found["profile"], found["seed"], settings)
+        for settings in (made_with, recipe.settings())
+    ]
+    assert names[0] == names[1]
 
 
 def recipe_named(name):

@@ -166,6 +166,18 @@ def test_a_run_that_goes_on_elsewhere_has_no_price_and_says_so(real, monkeypatch
     assert "begun" not in capsys.readouterr().out
 
 
+def test_a_run_goes_on_where_it_was_begun_under_the_older_name_of_the_machine(
+    real, monkeypatch, capsys
+):
+    """Older code said "1 threads"."""
+    monkeypatch.setattr(Runtime, "machine", property(lambda self: "a laptop, 1 threads"))
+    stop_at_step(IN_THE_SECOND_EPOCH, monkeypatch, real)
+
+    monkeypatch.setattr(Runtime, "machine", property(lambda self: "a laptop, 1 thread"))
+    assert run(TINY, real.rt).price is not None
+    assert "begun on another machine" not in capsys.readouterr().out
+
+
 def test_the_timing_changes_no_number_of_the_training(real):
     """Killed in its first epoch, a run has its rate but no checkpoint: it is not timed again."""
     mixed = replace(TINY, sizes=(16,), extras=Extras(mixup=0.5))

@@ -24,7 +24,7 @@ from course_lib.experiments import (
 )
 from course_lib.experiments.recipe import SCHEDULES
 from course_lib.files import CourseError
-from course_lib.models import SessionResNet, list_models, whiten_stem
+from course_lib.models import SessionResNet, create_model, list_models, whiten_stem
 from course_lib.training import Extras, schedules
 
 
@@ -45,7 +45,11 @@ def test_an_unknown_recipe_is_answered_with_the_nearest(wrong, meant):
     assert len(str(caught.value)) < 250, "near ones, not all there are"
 
 
-ENDS_HIGH = {"schedules.constant", "schedules.plateau"}  # this one is cut by what is held out
+ENDS_HIGH = {
+    "schedules.constant",
+    "schedules.one_cycle_floor",
+    "schedules.plateau",  # cut by what is held out
+}
 
 
 @pytest.mark.parametrize("name", RECIPES | TRIALS | STUDIES | GRID | SWEEPS)
@@ -171,8 +175,51 @@ def test_a_recipe_on_a_plateau_cuts_its_rate_to_a_fifth_after_one_epoch_without_
 def test_the_schedules_differ_in_nothing_but_the_schedule():
     settings = [recipe.settings() for name, recipe in STUDIES.items() if "schedules." in name]
     names = {"name", "schedule", "warm_up", "drops", "patience", "factor"}
+    names |= {"ends_at", "momentum_cycle"}
     rest = [{key: each[key] for key in each.keys() - names} for each in settings]
-    assert len(rest) == 5 and all(each == rest[0] for each in rest)
+    assert len(rest) == 9 and all(each == rest[0] for each in rest)
+
+
+@pytest.mark.parametrize(
+    "ending, peak, last, momenta",
+    [
+        ("", 223, 4e-7, (0.9, 0.9)),
+        ("_early", 55, 4e-7, (0.9, 0.9)),
+        ("_late", 559, 4e-7, (0.9, 0.9)),
+        ("_momentum", 223, 4e-7, (0.85, 0.95)),
+        ("_floor", 223, 0.01, (0.9, 0.9)),
+    ],
+)
+def test_the_forms_of_one_cycle_differ_in_peak_end_or_momentum(ending, peak, last, momenta):
+    """Eight epochs of 140 steps; the momentum is lowest at the peak, highest at both ends."""
+    recipe = find_recipe(f"schedules.one_cycle{ending}")
+    optimizer = recipe.build_optimizer(nn.Linear(2, 2))
+    schedule = recipe.build_schedule(optimizer, 140)
+
+    rates, seen = [], []
+    for _ in range(8 * 140):
+        rates.append(optimizer.param_groups[0]["lr"])
+        seen.append(optimizer.param_groups[0]["momentum"])
+        optimizer.step()
+        schedule.step()
+
+    assert max(rates) == pytest.approx(0.1) == pytest.approx(rates[peak])
+    assert rates[0] == pytest.approx(0.004) and rates[-1] == pytest.approx(last)
+
+    lowest, highest = momenta
+    assert (seen[0], seen[peak], seen[-1]) == pytest.approx((highest, lowest, highest))
+
+
+@pytest.mark.parametrize("ending", ["_momentum", "_floor"])
+def test_a_cycle_at_its_defaults_is_the_one_of_every_recipe(ending):
+    """To the last bit: what it has besides is one thing changed, and no other."""
+    plain, cycle = find_recipe("schedules.one_cycle"), find_recipe(f"schedules.one_cycle{ending}")
+    cycle = replace(cycle, ends_at=1 / 250_000, momentum_cycle=None)
+
+    def rates(recipe):
+        return schedules.trace(lambda each: recipe.build_schedule(each, 140), recipe.lr, 8 * 140)
+
+    assert rates(cycle) == rates(plain)
 
 
 def test_the_sweeps_of_a_network_differ_in_nothing_but_the_data():
@@ -274,12 +321,30 @@ def test_a_recipe_builds_what_its_fields_say():
     assert biases["lr"] == pytest.approx(4 * weights["lr"])
 
 
+@pytest.mark.slow
+def test_no_norm_of_a_smoke_run_sees_maps_of_a_single_pixel():
+    """A batch of sixteen is then sixteen numbers a channel, and evaluation is off by far."""
+    forms = set()
+    for name in RECIPES | TRIALS | STUDIES | GRID | SWEEPS:
+        recipe = find_recipe(name)
+        smoke = (recipe.recipe if isinstance(recipe, Sweep) else recipe).for_smoke()
+        forms.add((smoke.model, tuple(smoke.model_options.items()), min(smoke.sizes)))
+
+    assert len(forms) > 10
+    for model, options, size in forms:
+        with torch.device("meta"):
+            network = create_model(model, 10, **dict(options))
+            maps = network.features(torch.randn(2, 3, size, size))
+        assert min(maps.shape[2:]) > 1, (model, size)
+
+
 @pytest.mark.parametrize(
     "name, sizes",
     [
         ("tiny_imagenet", (32, 64)),
         ("imagenette_resnet18", (48, 96)),
         ("cifar10_resnet20", (32, 32)),
+        ("networks.resnet18", (48, 64)),
     ],
 )
 def test_the_smoke_form_is_two_epochs_in_small_batches_at_a_gentle_rate(name, sizes):
@@ -288,3 +353,20 @@ def test_the_smoke_form_is_two_epochs_in_small_batches_at_a_gentle_rate(name, si
     assert smoke.sizes == sizes and smoke.batch_size == 16
     assert smoke.lr / smoke.batch_size == pytest.approx(recipe.lr / recipe.batch_size / 4)
     assert smoke.name == recipe.name and smoke.augment == recipe.augment
+
+
+def test_the_deepest_warm_up_for_an_epoch_in_smoke_too():
+    """A share of a hundred and sixty epochs would be no step of two."""
+    for name, epochs in (("cifar10_resnet110", 160), ("cifar100_preact_resnet164", 160)):
+        recipe = find_recipe(name)
+        assert recipe.warm_up * epochs == 1
+
+        smoke, batches = recipe.for_smoke(), 31
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], smoke.lr)
+        scheduler = smoke.build_schedule(optimizer, batches)
+        rates = []
+        for _ in range(2 * batches):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        assert rates == pytest.approx([smoke.lr / 10] * batches + [smoke.lr] * batches)

@@ -10,7 +10,7 @@ from small import SMOKE, TINY, check_sweep, count_steps
 from torch import nn
 
 from course_lib.data import BatchLoader
-from course_lib.experiments import Sweep, run, run_sweep, sweep
+from course_lib.experiments import SWEEPS, Sweep, run, run_sweep, sweep
 from course_lib.files import CourseError
 from course_lib.runtime import seed_everything
 from course_lib.training import CrossEntropy, DivergedError, Trainer, TrainingError, lr_finder
@@ -55,6 +55,17 @@ def test_its_range_test_begins_with_the_weights_batches_and_settings_of_the_trai
 
 
 @pytest.mark.usefixtures("world", "small")
+@pytest.mark.parametrize("how", [lambda name: name, SWEEPS.get], ids=["name", "object"])
+@pytest.mark.parametrize("name", SWEEPS)
+def test_run_refuses_a_sweep_in_one_sentence_that_says_what_trains_it(name, how):
+    said = (
+        f'{name} is a sweep, 8 trainings.*run_sweep\\(SWEEPS\\["{name}"\\], rt\\).*'
+        f'run\\(SWEEPS\\["{name}"\\]\\.at\\({SWEEPS[name].rates[0]:g}\\), rt\\)'
+    )
+    with pytest.raises(CourseError, match=said):
+        run(how(name), SMOKE)
+
+
 def test_in_smoke_a_sweep_takes_seconds_and_says_what_it_is(monkeypatch):
     found = run_sweep(SWEEP, SMOKE, quiet=True)
     check_sweep(found)

@@ -18,6 +18,7 @@ from course_lib.experiments import GRID, RECIPES, STUDIES, SWEEPS, TRIALS, Recip
 from course_lib.experiments.recipe import trial
 from course_lib.files import CourseError
 from course_lib.report.pages import main as report
+from course_lib.runtime import Runtime
 from course_lib.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("world")
@@ -265,6 +266,16 @@ def test_a_record_of_another_machine_is_told_before_the_training_and_stays(
 
     assert command.main(["tiny", "--out", str(tmp_path / "out")]) == 1
     assert said in capsys.readouterr().err and path.read_text() == kept
+
+
+def test_a_record_of_this_machine_under_its_older_name_is_written_anew(here, tmp_path, monkeypatch):
+    """Older ones say "1 threads"."""
+    monkeypatch.setattr(Runtime, "machine", property(lambda self: "a laptop, 1 thread"))
+    path = tmp_path / "out" / "tiny" / "cpu-seed0.json"
+    files.write_json(path, record(device="a laptop, 1 threads"))
+
+    assert command.main(["tiny", "--out", str(tmp_path / "out")]) == 0
+    assert json.loads(path.read_text())["device"] == "a laptop, 1 thread"
 
 
 def test_a_record_that_cannot_be_written_is_an_error_that_leaves_the_older_one(

@@ -15,7 +15,7 @@ from torch import nn
 
 from course_lib import runtime
 from course_lib.exercises import EXERCISES, session3
-from course_lib.experiments import SWEEPS
+from course_lib.experiments import STUDIES, SWEEPS
 from course_lib.experiments.sweep import committed, grade, reached
 from course_lib.training import lr_finder
 
@@ -81,6 +81,15 @@ def test_with_momentum_low_rates_go_about_ten_times_as_fast():
     assert with_it == pytest.approx(without, rel=0.1), "a tenth of the rate, as many steps"
 
 
+def test_the_valley_takes_as_many_steps_as_the_words_say():
+    """The flat weight alone counts: the steep one is gone long before."""
+    steps = next(n for n in range(1, 10_000) if 0.995 ** (2 * n) / 2 < 1e-4)
+    assert f"as plain descent needs at 0.005, which are {steps}." in in_view()
+
+    steps_down = shown("def steps_down(")["steps_down"]
+    assert f"at 0.0005 the valley takes {steps_down(0.0005, 0.9)}" in in_view()
+
+
 # --- the range test by hand -----------------------------------------------------------------------
 
 
@@ -140,15 +149,19 @@ def test_what_we_saw_of_three_networks_stands_in_the_records():
     assert len(lrs) == 100
     assert lrs[losses.argmin()] == pytest.approx(0.24, abs=0.005)
     assert 0.005 < lrs[(losses < losses[0] - 0.03).argmax()] < 0.015, "fell from about 0.01 on"
-    assert losses[-10:].max() > math.log(10), "rose to the level of guessing"
+    past = losses[lrs > 1].max() - math.log(10)
+    assert 0.1 < past < 0.5, "past the level of guessing, by a few tenths"
+    assert losses[(lrs < 1) & (lrs > 0.24)].max() < math.log(10), "at rates above 1"
 
     lrs, losses = range_test_of("unnormed")
     assert len(lrs) == 79 and 1e14 < losses[-1] < 1e15, "a number of fifteen digits"
-    assert losses[-10] < math.log(10), "within ten steps"
+    assert losses[-10] < math.log(10), "some ten steps behind its lowest point"
 
     adam, losses = range_test_of("adam")
     assert len(adam) == 100
     assert adam[losses.argmin()] == pytest.approx(0.013, abs=0.0005)
+    given_back = (losses[-1] - losses.min()) / (losses[0] - losses.min())
+    assert 0.5 < given_back < 0.65, "a little more than half of its fall"
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +209,36 @@ def test_without_norms_there_is_a_cliff():
 
     rates, top1 = reached(committed("sweeps.sgd_imagenette"))
     assert rates[-1] / rates[0] == 200
+
+
+def test_the_schedules_train_at_three_times_the_advice_where_their_sweep_is_flat(graded):
+    advice = graded["sweeps.sgd_imagenette"]["steepest slope"]["rate"] / 2
+    assert STUDIES["schedules.one_cycle"].lr == 0.1 == pytest.approx(3 * advice, rel=0.15)
+
+    rates, top1 = reached(committed("sweeps.sgd_imagenette"))
+    assert max(top1) - top1[rates.index(0.1)] < 0.01
+
+
+def answers_to(rates, capsys):
+    """What the cell of the reader's own rates says to these."""
+    cell = re.sub(r"MY_RATES = .*", f"MY_RATES = {rates}", cell_with("MY_RATES = {"))
+    exec(
+        cell, {"SWEEPS": SWEEPS, "committed": committed, "reached": reached, "math": math, "np": np}
+    )
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_rate_that_was_swept_gets_its_accuracy(capsys):
+    first, second = answers_to({"with norms, SGD": 2}, capsys)
+    for line, data in ((first, "imagenette"), (second, "tiny")):
+        _, top1 = reached(committed(f"sweeps.sgd_{data}"))
+        assert f"2 reached {top1[-1]:.1%}, the best of the eight {max(top1):.1%}" in line
+
+
+@pytest.mark.parametrize("rate", [0.5, 1e-5, 0, -1])
+def test_a_rate_beyond_those_that_were_swept_gets_none(rate, capsys):
+    for line in answers_to({"with norms, AdamW": rate}, capsys):
+        assert line.endswith(f"{rate:g} was not swept; the rates go from 0.0001 to 0.02.")
 
 
 # --- words under a result -------------------------------------------------------------------------

@@ -12,15 +12,18 @@ FACTS = {
     # what a rate does
     "at the rates 0.1, 0.7, and 2.05": EXAMPLE,
     "until the loss is below 0.0001": EXAMPLE,
+    "at 0.0005 the valley takes 819 steps": "test_session_3.py reckons the steps",
+    "plain descent needs at 0.005, which are 850": "test_session_3.py reckons the steps",
     "from 0.02 to 0.038 here": "2 / h and 2 · (1 + m) / h, with h = 100 and m = 0.9",
     "A rate of 0.1 with momentum 0.9 and one of 1.0 with none": "0.1 / (1 − 0.9)",
     # the range test
     "the new loss counts 5 %, the mean so far 95 %": "lr_finder.SMOOTH, and torch-lr-finder's",
+    "guessing among ten classes costs ln 10 = 2.30": LN_10,
     "worse than guessing (ln 10 = 2.30)": LN_10,
     "the level of guessing, ln 10 = 2.30": LN_10,
     "fell from a rate of about 0.01 on, was lowest at 0.24": SWEPT,
     "AdamW's was lowest at 0.013": SWEPT,
-    "a standard error (2 points, on 500 pictures)": "√(0.7 · 0.3 / 500)",
+    "a standard error (2 points, on 500 or 625": "√(0.7 · 0.3 / 500), √(0.4 · 0.6 / 625)",
     "an accuracy on 500 pictures is 2 points": "√(0.7 · 0.3 / 500)",
     # schedules
     "from 0.95 to 0.85": "Smith and Topin 2017, and the defaults of torch's OneCycleLR",
@@ -28,6 +31,7 @@ FACTS = {
     # what moves the answer
     "with momentum 0.9 the curve begins": EXAMPLE,
     "Three tests from 0.0003 on": EXAMPLE,
+    "at a rate of 0.1 and a decay of 0.0005 these are 20,000": "1 / (0.1 · 0.0005)",
     "one standard error is 0.7 points": "√(0.52 · 0.48 / 5,000)",
     # questions
     "momentum 0.9 and a rate of 0.05, you without": EXAMPLE,

@@ -1,0 +1,223 @@
+"""Wrong labels: what they cost, and what a network learns of them by heart."""
+
+import textwrap
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from course_lib.plots import words
+from course_lib.plots.charts import COLOURS, DASHES, INK, MARKERS, NARROW
+from course_lib.plots.picture import Picture, charts, house_style, large_letters
+from course_lib.plots.rates import two_in_a_row
+
+# --- accuracy by noise ----------------------------------------------------------------------------
+
+
+@house_style
+@large_letters
+def noise(runs: Mapping) -> Picture:
+    """Top-1 against the percentage of wrong labels: the mean of the runs, and every single one.
+
+    runs: name → {percent of wrong labels: the runs at that level}. A run is a record, or its top-1
+    in 0..1. A name may be a pair, (network, loss): then lines of one network share a colour, and
+    lines of one loss a kind of dashes. Raises ValueError for no name, and for one without a run.
+    """
+    lines = {_pair(name): _by_level(name, levels) for name, levels in runs.items()}
+    if not lines:
+        raise ValueError("noise(): expected at least one network")
+
+    figure, (ax,) = charts(1, 400, width=NARROW)
+    firsts, seconds = (list(dict.fromkeys(names)) for names in zip(*lines, strict=True))
+    said = []
+
+    for (first, second), levels in lines.items():
+        style = _look(firsts.index(first), seconds.index(second))
+
+        # side by side, so that runs of one network hide none of another
+        step = firsts.index(first) - (len(firsts) - 1) / 2
+        _runs_and_mean(ax, levels, shift=1.3 * step, style=style)
+        said.append(f"{_joined(first, second)}: {_level_words(levels)}")
+
+    percents = sorted({percent for levels in lines.values() for percent in levels})
+    ax.set(xticks=percents, xlabel="wrong labels in the training set, %", ylabel="top-1, %")
+    figure.legend(handles=_legend(firsts, seconds), loc="outside lower center")
+
+    return Picture(
+        figure,
+        "Top-1 accuracy against the percentage of wrong training labels, mean over n runs and "
+        f"every run as a point. {'; '.join(said)}",
+    )
+
+
+def _pair(name: str | tuple[str, str]) -> tuple[str, str]:
+    return (name, "") if isinstance(name, str) else tuple(name)
+
+
+def _joined(first: str, second: str) -> str:
+    return f"{first}, {second}" if second else first
+
+
+def _by_level(name: object, levels: Mapping) -> dict[float, np.ndarray]:
+    """Top-1 of every run in percent, by level of noise, in rising order."""
+    found = {}
+    for percent in sorted(levels):
+        top1 = [_top1(run) for run in levels[percent]]
+        if top1:
+            found[percent] = 100 * np.array(top1, float)
+
+    if not found:
+        raise ValueError(f"noise(): {name!r} has no run; expected at least one, or leave it out")
+    return found
+
+
+def _top1(run) -> float:
+    """On the official split, or, of a run that never looked at it, on tune."""
+    if not isinstance(run, Mapping):
+        return run
+    return run["final"]["val_top1"] if run["final"] else run["history"][-1]["val_top1"]
+
+
+def _look(number: int, dashes: int) -> dict:
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "linestyle": DASHES[dashes % len(DASHES)],
+    }
+
+
+def _runs_and_mean(ax: Axes, levels: dict[float, np.ndarray], shift: float, style: dict) -> None:
+    """A line with a bar at each mean, and a mark for each run, side by side."""
+    at = np.array(list(levels), float) + shift
+    means = [values.mean() for values in levels.values()]
+    ax.plot(at, means, **style | {"marker": "_", "markersize": 14, "markeredgewidth": 2})
+
+    single = style | {"linestyle": "", "markersize": 6, "alpha": 0.5, "zorder": 3}
+    for x, values in zip(at, levels.values(), strict=True):
+        beside = 0.4 * (np.arange(len(values)) - (len(values) - 1) / 2)
+        ax.plot(x + beside, values, **single)
+
+
+def _legend(firsts: list[str], seconds: list[str]) -> list[Line2D]:
+    """What colours mean, what dashes mean, and where a mean is."""
+    handles = []
+    for number, name in enumerate(firsts):
+        handles.append(Line2D([], [], label=name, **_look(number, 0)))
+
+    if seconds != [""]:
+        for dashes, name in enumerate(seconds):
+            style = {"color": INK, "linestyle": DASHES[dashes % len(DASHES)]}
+            handles.append(Line2D([], [], label=name, **style))
+
+    bar = {"color": INK, "marker": "_", "markersize": 14, "markeredgewidth": 2, "linestyle": ""}
+    return [*handles, Line2D([], [], label="mean of the runs; every mark is a run", **bar)]
+
+
+def _level_words(levels: dict[float, np.ndarray]) -> str:
+    said = []
+    for percent, values in levels.items():
+        spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
+        said.append(f"{values.mean():.1f}{spread} % at {percent:g} % (n = {len(values)})")
+    return ", ".join(said)
+
+
+# --- by heart -------------------------------------------------------------------------------------
+
+COUNTED = {  # column of a History: what it counts
+    "wrong_as_given": "wrong label: taken for what the label says",
+    "wrong_as_true": "wrong label: taken for what the picture shows",
+    "right_as_given": "right label: taken for what the label says",
+}
+
+
+@house_style
+@large_letters
+def memorised(runs: Mapping[str, object]) -> Picture:
+    """What a network says of its own training pictures, epoch by epoch: a panel for each training.
+
+    runs: title → a History with the three columns of ``experiments.memorised``, its rows, or a list
+    of those of several seeds: drawn is the mean, in a band from the lowest to the highest. Raises
+    ValueError for no training, seeds of different length, and a history without these columns.
+    """
+    if not runs:
+        raise ValueError("memorised(): expected at least one training")
+    tables = {title: _shares(title, seeds) for title, seeds in runs.items()}
+
+    figure, panels = two_in_a_row(len(tables), height=215)
+    said = []
+
+    for (ax,), (title, shares) in zip(panels, tables.items(), strict=True):
+        for number, seeds in enumerate(shares.values()):
+            _band(ax, seeds, _look(number, number))
+
+        ax.set(
+            title=textwrap.fill(title, 26, break_on_hyphens=False),
+            ylim=(-4, 104),
+            yticks=range(0, 101, 25),
+        )
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+        said.append(_share_words(title, shares))
+
+    for (ax,) in panels[::2]:
+        ax.set_ylabel("of these pictures, %")
+    for (ax,) in panels[-2:]:
+        ax.set_xlabel("epoch")
+
+    meanings = [
+        Line2D([], [], label=counted, **_look(number, number))
+        for number, counted in enumerate(COUNTED.values())
+    ]
+    figure.legend(handles=meanings, loc="outside lower center")
+
+    return Picture(
+        figure,
+        f"What a network takes its own training pictures for, by epoch. {'; '.join(said)}",
+    )
+
+
+def _shares(title: str, runs) -> dict[str, np.ndarray]:
+    """Column → (seeds, epochs), in percent; NaN where there was nothing to count."""
+    is_one = hasattr(runs, "rows") or (runs and isinstance(runs[0], Mapping))
+    seeds = [getattr(run, "rows", run) for run in ([runs] if is_one else runs)]
+
+    lengths = {len(rows) for rows in seeds}
+    if len(lengths) != 1 or lengths == {0}:
+        raise ValueError(
+            f"memorised(): {title!r} has seeds of {sorted(lengths)} epochs; expected at least one "
+            "seed and one epoch, and as many epochs of each seed"
+        )
+
+    missing = [column for column in COUNTED if column not in seeds[0][0]]
+    if missing:
+        raise ValueError(
+            f"memorised(): the history of {title!r} has no column {', '.join(missing)}; expected "
+            "that of a training that counted them (experiments.memorised)"
+        )
+
+    shares = {}
+    for column in COUNTED:
+        values = [[row[column] for row in rows] for rows in seeds]
+        shares[column] = 100 * np.array(values, float)
+    return shares
+
+
+def _band(ax: Axes, seeds: np.ndarray, style: dict) -> None:
+    epochs = np.arange(1, seeds.shape[1] + 1)
+    ax.plot(epochs, seeds.mean(axis=0), markevery=max(1, len(epochs) // 6), **style)
+    if len(seeds) > 1:
+        low, high = seeds.min(axis=0), seeds.max(axis=0)
+        ax.fill_between(epochs, low, high, color=style["color"], alpha=0.2, linewidth=0)
+
+
+def _share_words(title: str, shares: dict[str, np.ndarray]) -> str:
+    said = []
+    for column, seeds in shares.items():
+        mean = seeds.mean(axis=0)  # (epochs,)
+        if np.isnan(mean).all():
+            said.append(f"{COUNTED[column]}: no such picture")
+        else:
+            said.append(f"{COUNTED[column]}: {words.span(mean, words.percent)}")
+    count = next(iter(shares.values())).shape[0]
+    return f"{title} (n = {count}): {', '.join(said)}"
