@@ -61,8 +61,7 @@ class Runtime:
         """The device in words, as it stands in result files."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
-        threads = torch.get_num_threads()
-        return f"{cpu_name()}, {threads} thread{'s' if threads > 1 else ''}"
+        return this_cpu()
 
     def banner(self, *stores) -> str:
         """At most six lines: machine, profile and reason, then what each store says of itself."""
@@ -217,6 +216,12 @@ def cpu_has_bf16() -> bool:
 
     flags = _cpuinfo("flags").split()
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def this_cpu() -> str:
+    """As it stands in result files, with the threads that torch takes."""
+    threads = torch.get_num_threads()
+    return f"{cpu_name()}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def cpu_name() -> str:

@@ -1,8 +1,21 @@
 """Inputs that know what they were given as: an answer is not to change them."""
 
+from collections.abc import Iterable
+
 import torch
 
 from course_lib.exercises.checker import Unreadable
+
+
+class Given(list):
+    """A list that remembers its values."""
+
+    def __init__(self, values: Iterable) -> None:
+        super().__init__(values)
+        self.at_first = tuple(self)
+
+
+Given.__name__ = "list"  # as an error that an answer raises shall call it
 
 
 def given(values) -> torch.Tensor:
@@ -12,8 +25,11 @@ def given(values) -> torch.Tensor:
     return tensor
 
 
-def expect_unchanged(tensor: torch.Tensor, name: str) -> None:
-    if not torch.equal(tensor, tensor.at_first):
+def expect_unchanged(values: Given | torch.Tensor, name: str) -> None:
+    is_list = isinstance(values, Given)
+    same = tuple(values) == values.at_first if is_list else torch.equal(values, values.at_first)
+    if not same:
+        kind = "list" if is_list else "tensor"
         raise Unreadable(
-            f"it changes the tensor `{name}`, needed again as it was; make a new one instead"
+            f"it changes the {kind} `{name}`, needed again as it was; make a new one instead"
         )

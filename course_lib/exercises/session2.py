@@ -20,7 +20,10 @@ from course_lib.models.session_resnet import TrimmedConv3x3
 
 
 def top_k_accuracy(logits: torch.Tensor, labels: torch.Tensor, k: int) -> float:
-    """Share of the pictures whose label is among the k largest logits, 0..1. (B, C), (B,)."""
+    """Share of the pictures whose label is among the k largest logits, 0..1.
+
+    logits: float (B, C). labels: int64 (B,). k: 1..C.
+    """
     guesses = logits.topk(k, dim=1).indices  # (B, k)
     hits = (guesses == labels[:, None]).any(dim=1)  # (B,)
     return hits.float().mean().item()
@@ -152,9 +155,11 @@ def _(logits, labels, k):
 def one_cycle_lr(
     step: int, total_steps: int, peak_lr: float, warm_up: float = 0.2, start_div: float = 25
 ) -> float:
-    """Straight up to the peak at step warm_up · total_steps − 1, then straight down.
+    """Learning rate at a step: straight up to the peak, then straight down to almost nothing.
 
-    As torch's OneCycleLR has it with anneal_strategy="linear".
+    step: 0..total_steps − 1. The rate is peak_lr / start_div at step 0, peak_lr at step
+    warm_up · total_steps − 1 (not rounded, so perhaps between two steps), and a 10,000th of the
+    first rate at the last step.
     """
     start_lr = peak_lr / start_div
     end_lr = start_lr / 10_000
@@ -354,7 +359,12 @@ def _(step, total_steps, peak_lr, warm_up=0.2, start_div=25):
 
 
 def epoch_sizes(cost: dict[int, int], budget: int) -> list[int]:
-    """One epoch of each size, as far as the budget goes; the rest of it at the smallest size."""
+    """A picture size for each epoch, so that all together cost no more than the budget.
+
+    cost: size in pixels → what one epoch at that size costs; larger sizes cost more. budget: in the
+    same unit, enough for one epoch at the largest size. The sizes never fall, the last is the
+    largest, and less is left over than the cheapest epoch costs.
+    """
     largest, smallest = max(cost), min(cost)
 
     sizes = [largest]  # the size that the network is tested at
@@ -473,9 +483,11 @@ SIZES = Exercise(
 def pad_crop(
     images: torch.Tensor, dy: torch.Tensor, dx: torch.Tensor, pad: int = 4
 ) -> torch.Tensor:
-    """Mirror the border of uint8 (B, 3, H, W) outwards; cut each picture's own window out of it.
+    """Mirror the border outwards by ``pad`` pixels, then cut each picture's own window out.
 
-    The window begins in row dy and column dx of the padded picture.
+    images: uint8 (B, 3, H, W). dy, dx: int64 (B,), 0..2·pad, the row and the column of the padded
+    picture where its window begins; dy = dx = pad gives the picture back.
+    Returns uint8 (B, 3, H, W).
     """
     height, width = images.shape[2:]
     padded = F.pad(images.float(), (pad, pad, pad, pad), mode="reflect")  # GPUs mirror floats only
@@ -629,9 +641,10 @@ def _(images, dy, dx, pad=4):
 
 
 def weight_decay_groups(model: nn.Module) -> tuple[list, list]:
-    """Every parameter in one of two lists: decayed, not decayed.
+    """The parameters of a convolutional network in two lists: (decayed, not decayed).
 
-    Decayed are the weights of convolutions and linear layers. Norms and biases are not.
+    Weights of convolutions and linear layers are decayed; scales and shifts of norms and all biases
+    are not. Every parameter stands in one list, once.
     """
     decayed = [p for p in model.parameters() if p.ndim > 1]  # (out, in, kh, kw) or (out, in)
     not_decayed = [p for p in model.parameters() if p.ndim <= 1]  # (C,)
@@ -764,9 +777,10 @@ def _(model):
 
 
 def grad_cam_map(activations: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
-    """Grad-CAM of one picture, not normalised: (C, H, W) twice → (H, W).
+    """Grad-CAM of one picture, not normalised: ReLU(Σ over c of mean(gradients_c) · activations_c).
 
-    Source: Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2.
+    activations: float (C, H, W), the output of a layer. gradients: float (C, H, W), of the class's
+    logit with respect to it. Returns float (H, W), 0 or more.
     """
     weights = gradients.mean(dim=(1, 2), keepdim=True)  # (C, 1, 1)
     return (weights * activations).sum(dim=0).relu()  # (H, W)
@@ -923,4 +937,4 @@ def _(activations, gradients):
     return cam / cam.max()
 
 
-EXERCISES = [TOP_K, ONE_CYCLE, SIZES, PAD_CROP, GROUPS, CAM]
+EXERCISES = [PAD_CROP, TOP_K, GROUPS, ONE_CYCLE, SIZES, CAM]  # in the notebook's order

@@ -5,7 +5,7 @@ solutions stand as they do in the notebook, so that they can be read one after t
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,21 +13,7 @@ import numpy as np
 import torch
 
 from course_lib.exercises.checker import Exercise, Unreadable, read_number
-
-
-class Given(list):
-    """A list that knows what it was given as: an answer is not to change it."""
-
-    def __init__(self, values: Iterable) -> None:
-        super().__init__(values)
-        self.at_first = tuple(self)
-
-
-def _expect_unchanged(given: Given, name: str) -> None:
-    if tuple(given) != given.at_first:
-        raise Unreadable(
-            f"it changes the list `{name}`, needed again as it was; begin a list of its own"
-        )
+from course_lib.exercises.given import Given, expect_unchanged
 
 
 def _read_numbers(result: Any, expected: int, kind: str) -> torch.Tensor:
@@ -601,7 +587,7 @@ def _smooth_cases() -> list[tuple]:
 
 
 def _read_smoothed(result: Any, args: list) -> torch.Tensor:
-    _expect_unchanged(args[0], "losses")
+    expect_unchanged(args[0], "losses")
     return _read_numbers(result, expected=len(args[0]), kind="value")
 
 
@@ -745,7 +731,7 @@ def _curve(first: float, *falls: float) -> tuple[Given, Given]:
 def _read_steepest(result: Any, args: list) -> float:
     """The reference's rate for both ends of the steepest fall, and for what lies between them."""
     for given, name in zip(args, ("lrs", "losses"), strict=False):
-        _expect_unchanged(given, name)
+        expect_unchanged(given, name)
 
     lrs, losses, skip_start, skip_end = [*args, 10, 5][:4] if len(args) == 2 else args
     rate = read_number(result, args)
@@ -1455,7 +1441,7 @@ def _plateau_cases() -> list[tuple]:
 
 
 def _read_plateau(result: Any, args: list) -> torch.Tensor:
-    _expect_unchanged(args[0], "val_losses")
+    expect_unchanged(args[0], "val_losses")
     return _read_numbers(result, expected=len(args[0]), kind="rate")
 
 

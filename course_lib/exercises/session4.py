@@ -5,7 +5,7 @@ solutions stand as they do in the notebook, so that they can be read one after t
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -15,37 +15,11 @@ import torch
 import torch.nn.functional as F
 
 from course_lib.exercises.checker import Exercise, Unreadable, read_number, read_tensor
-
-
-class Given(list):
-    """A list that knows what it was given as: an answer is not to change it."""
-
-    def __init__(self, values: Iterable) -> None:
-        super().__init__(values)
-        self.at_first = tuple(self)
-
-
-Given.__name__ = "list"  # as an error that an answer raises shall call it
-
-
-def _given(tensor: torch.Tensor) -> torch.Tensor:
-    """The same for a tensor."""
-    tensor.at_first = tensor.detach().clone()  # goes along when the tensor is copied for a call
-    return tensor
+from course_lib.exercises.given import Given, expect_unchanged, given
 
 
 def _randn(*shape: int) -> torch.Tensor:
-    return _given(torch.randn(shape))
-
-
-def _expect_unchanged(given: torch.Tensor | Given, name: str) -> None:
-    is_list = isinstance(given, Given)
-    same = tuple(given) == given.at_first if is_list else torch.equal(given, given.at_first)
-    if not same:
-        kind = "list" if is_list else "tensor"
-        raise Unreadable(
-            f"it changes the {kind} `{name}`, needed again as it was; make a new one instead"
-        )
+    return given(torch.randn(shape))
 
 
 # --- content_lambda -----------------------------------------------------------------------------
@@ -65,10 +39,10 @@ def content_lambda(keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 def _content_cases() -> list[tuple]:
     # e⁰ to e^log 3 is 1 to 3: a quarter and three quarters
-    key = _given(torch.tensor([[[0.0, math.log(3)]]]))
-    two_keys = _given(torch.tensor([[[0.0, math.log(3)], [math.log(4), 0.0]]]))
-    value = _given(torch.tensor([[[4.0, 8.0]]]))
-    two_values = _given(torch.tensor([[[4.0, 8.0], [-1.0, 1.0]]]))
+    key = given(torch.tensor([[[0.0, math.log(3)]]]))
+    two_keys = given(torch.tensor([[[0.0, math.log(3)], [math.log(4), 0.0]]]))
+    value = given(torch.tensor([[[4.0, 8.0]]]))
+    two_values = given(torch.tensor([[[4.0, 8.0], [-1.0, 1.0]]]))
 
     return [
         ("there are two positions", key, value),
@@ -82,8 +56,8 @@ def _content_cases() -> list[tuple]:
 
 
 def _read_content(result: Any, args: list) -> torch.Tensor:
-    _expect_unchanged(args[0], "keys")
-    _expect_unchanged(args[1], "values")
+    expect_unchanged(args[0], "keys")
+    expect_unchanged(args[1], "values")
     return read_tensor(result, args)
 
 
@@ -252,8 +226,8 @@ def position_lambdas(embeddings: torch.Tensor, values: torch.Tensor) -> torch.Te
 
 
 def _position_cases() -> list[tuple]:
-    embeddings = _given(torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]]))  # two places, k = 1
-    value = _given(torch.tensor([[[10.0, 1.0]]]))
+    embeddings = given(torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]]))  # two places, k = 1
+    value = given(torch.tensor([[[10.0, 1.0]]]))
 
     return [
         ("two places look at each other", embeddings, value),
@@ -268,8 +242,8 @@ def _position_cases() -> list[tuple]:
 
 
 def _read_position(result: Any, args: list) -> torch.Tensor:
-    _expect_unchanged(args[0], "embeddings")
-    _expect_unchanged(args[1], "values")
+    expect_unchanged(args[0], "embeddings")
+    expect_unchanged(args[1], "values")
     return read_tensor(result, args)
 
 
@@ -892,20 +866,20 @@ def generalized_cross_entropy(
 
 
 def _logits(values: Any) -> torch.Tensor:
-    return _given(torch.as_tensor(values)).requires_grad_()
+    return given(torch.as_tensor(values)).requires_grad_()
 
 
 def _loss_cases() -> list[tuple]:
     # e⁰ to e^log 3 is 1 to 3: p is 1/4 and 3/4
-    one, its_label = _logits([[0.0, math.log(3)]]), _given(torch.tensor([1]))
+    one, its_label = _logits([[0.0, math.log(3)]]), given(torch.tensor([1]))
     two = _logits([[0.0, math.log(3)], [math.log(4), 0.0]])
-    their_labels = _given(torch.tensor([1, 1]))
-    three = _logits([[2.0, 0.5, -1.0], [0.0, 1.0, 0.5]]), _given(torch.tensor([0, 2]))
+    their_labels = given(torch.tensor([1, 1]))
+    three = _logits([[2.0, 0.5, -1.0], [0.0, 1.0, 0.5]]), given(torch.tensor([0, 2]))
 
     sure = _logits([[0.0, 200.0]])
-    its_other, its_own = _given(torch.tensor([0])), _given(torch.tensor([1]))
+    its_other, its_own = given(torch.tensor([0])), given(torch.tensor([1]))
     large = _logits([[1000.0, 999.0]])
-    many = _logits(torch.randn(12, 5) * 3), _given(torch.randint(5, (12,)))
+    many = _logits(torch.randn(12, 5) * 3), given(torch.randint(5, (12,)))
 
     return [
         ("q is 1, so that the loss is 1 − p", one, its_label, 1.0),
@@ -932,8 +906,8 @@ _NO_WAY_BACK = (
 def _read_loss(result: Any, args: list) -> dict[str, torch.Tensor]:
     """The loss, and the gradient that it hands back to the logits."""
     logits, labels = args[:2]
-    _expect_unchanged(logits, "logits")
-    _expect_unchanged(labels, "labels")
+    expect_unchanged(logits, "logits")
+    expect_unchanged(labels, "labels")
 
     if isinstance(result, float | np.ndarray | np.floating) or not _leads_back(result):
         raise Unreadable(_NO_WAY_BACK)
@@ -1185,7 +1159,7 @@ def _stopping_cases() -> list[tuple]:
 
 
 def _read_epoch(result: Any, args: list) -> float:
-    _expect_unchanged(args[0], "val_losses")
+    expect_unchanged(args[0], "val_losses")
     return read_number(result, args)
 
 
@@ -1363,7 +1337,7 @@ def _error_cases() -> list[tuple]:
 
 
 def _read_error(result: Any, args: list) -> float:
-    _expect_unchanged(args[0], "values")
+    expect_unchanged(args[0], "values")
     return read_number(result, args)
 
 

@@ -7,10 +7,18 @@ from math import ceil
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from course_lib.plots import words
-from course_lib.plots.picture import POINTS, Picture, charts, house_style, large_letters, note
+from course_lib.plots.picture import (
+    POINTS,
+    Picture,
+    charts,
+    house_style,
+    large_letters,
+    note,
+    write_plainly,
+)
 
 # Told apart by eyes of every kind (Petroff 2021, arXiv:2107.02270; matplotlib's "petroff10"), the
 # dark ones first.
@@ -148,7 +156,7 @@ def training_curves(runs: Mapping[str, list], held_out: str = "tune") -> Picture
 
     loss, top1 = grid[0]
     loss.set(title="Loss (log scale)", yscale="log")
-    _write_plainly(loss)  # its scale is that of all losses
+    write_plainly(loss)  # its scale is that of all losses
     top1.set(title="Accuracy, %", ylim=(0, 100))
     for ax in grid[-1]:
         ax.set_xlabel("epoch")
@@ -157,16 +165,6 @@ def training_curves(runs: Mapping[str, list], held_out: str = "tune") -> Picture
 
     count = words.count(tables, "training")
     return Picture(figure, f"Loss and accuracy per epoch of {count}. {'; '.join(said)}")
-
-
-def _write_plainly(ax: Axes) -> None:
-    """A logarithmic axis that says 1.6, not 1.6 × 10⁰, also where it holds no power of ten."""
-    lowest, highest = ax.get_ylim()
-    is_short = highest < 10 * lowest
-
-    ax.yaxis.set_major_locator(MaxNLocator(nbins=4) if is_short else LogLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _last_values(name: str, table: dict, held_out: str) -> str:

@@ -9,7 +9,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from PIL import Image
 from torch import nn
 
@@ -17,7 +17,14 @@ from course_lib.plots import words
 from course_lib.plots.charts import COLOURS, DASHES, MARKERS, NARROW
 from course_lib.plots.diagrams import Box, Label, Layout, draw_page
 from course_lib.plots.galleries import OUTLINE
-from course_lib.plots.picture import POINTS, Picture, charts, house_style, large_letters
+from course_lib.plots.picture import (
+    POINTS,
+    Picture,
+    charts,
+    house_style,
+    large_letters,
+    write_plainly,
+)
 
 # Blue below zero, white at it, red above: told apart by eyes of every kind. A page has 256 colours,
 # so few of them are for weights and few for a picture, and white stays white.
@@ -262,9 +269,7 @@ def _log_scales(ax: Axes, sides: list[float]) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda side, _: f"{side:g}"))
 
-    ax.yaxis.set_major_locator(LogLocator(numticks=6))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())
+    write_plainly(ax)
 
 
 # --- how it is wired ------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -97,6 +98,16 @@ def charts(number: int, height: int, width: int = WIDTH) -> tuple[Figure, list[A
     """A figure with ``number`` axes side by side; sizes in pixels on the page."""
     figure = Figure(figsize=(width / POINTS, height / POINTS), layout="constrained")
     return figure, list(figure.subplots(1, number, squeeze=False)[0])
+
+
+def write_plainly(ax: Axes) -> None:
+    """An upright logarithmic axis says 1.6, not 1.6 × 10⁰, also where it holds no power of ten."""
+    lowest, highest = ax.get_ylim()
+    is_short = highest < 10 * lowest
+
+    ax.yaxis.set_major_locator(MaxNLocator(nbins=4) if is_short else LogLocator(numticks=6))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def note(words: str) -> Picture:

@@ -14,13 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks import this_cpu
 from course_lib import runtime
 from course_lib.data import BatchLoader, toy_shapes
 from course_lib.experiments.record import RESULTS
 from course_lib.files import write_json
 from course_lib.models import create_model
-from course_lib.runtime import Precision
+from course_lib.runtime import Precision, this_cpu
 from course_lib.training import History, Trainer, optim, schedules, train_one_epoch
 
 SIZE, BATCH, BATCHES, ROUNDS = 32, 64, 6, 25

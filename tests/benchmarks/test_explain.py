@@ -14,12 +14,12 @@ import pytest
 import torch
 from pytorch_grad_cam import GradCAM
 
-from benchmarks import this_cpu
 from benchmarks.test_lambda import in_turn, peak_megabytes
 from course_lib.experiments.record import RESULTS
 from course_lib.explain import explain
 from course_lib.files import write_json
 from course_lib.models import create_model
+from course_lib.runtime import this_cpu
 
 CASES = [  # network, side of the pictures, how many; at least so many times as fast
     ("resnet18", 64, 64, 5),

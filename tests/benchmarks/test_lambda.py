@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from timm.layers.lambda_layer import LambdaLayer as TimmLambdaLayer
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks import this_cpu
 from course_lib.experiments.record import RESULTS
 from course_lib.files import write_json
 from course_lib.models import LambdaLayer, create_model
+from course_lib.runtime import this_cpu
 
 MAPS = [  # channels, side of the map, pictures; at least so many times as fast as lambda-networks
     (512, 4, 32, 6),

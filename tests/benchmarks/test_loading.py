@@ -22,7 +22,6 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from benchmarks import this_cpu
 from course_lib.data import (
     AlbumentationsLoader,
     BatchLoader,
@@ -42,6 +41,7 @@ from course_lib.data.download import find
 from course_lib.data.tiny_imagenet import TINY_IMAGENET, _listing
 from course_lib.experiments.record import RESULTS
 from course_lib.files import write_json
+from course_lib.runtime import this_cpu
 
 real_data = pytest.mark.real_data
 WORKERS, BATCH, PICTURES, ROUNDS = 2, 256, 50_000, 5

@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 import torchvision
 
-from benchmarks import this_cpu
 from benchmarks.test_lambda import in_turn, peak_megabytes
 from course_lib.experiments.record import RESULTS
 from course_lib.files import write_json
 from course_lib.models import create_model
 from course_lib.models.session_resnet import TrimmedConv3x3
+from course_lib.runtime import this_cpu
 
 BATCH, SIZE, ROUNDS = 16, 128, 9
 SIDES = {

@@ -9,12 +9,11 @@ import sys
 
 import torch
 
-from benchmarks import this_cpu
 from benchmarks.test_lambda import in_turn
 from course_lib.experiments import STUDIES, find_recipe
 from course_lib.experiments.record import RESULTS
 from course_lib.files import write_json
-from course_lib.runtime import Precision
+from course_lib.runtime import Precision, this_cpu
 from course_lib.training import Trainer, schedules
 
 UNIT = "depth.resnet20"

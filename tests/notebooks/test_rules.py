@@ -7,11 +7,11 @@ from functools import cache
 
 import nbformat.v4 as v4
 import pytest
+from cells import NOTEBOOKS
 from rules import BADGES, GPU, ROOT, RULES, read
 
 from course_lib.exercises import EXERCISES
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MADE_UP = ROOT / "notebooks" / "02_made_up.ipynb"
 SLUG = "someone/course/blob/main/notebooks/"
 ALT = "two crossing lines, loss over epochs"

@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import nbformat.v4 as v4
 import pytest
-from rules import ROOT, SOLUTION, code_cells, output_texts, read
+from cells import NOTEBOOKS
+from rules import SOLUTION, code_cells, output_texts, read
 from runner import run
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CALL = re.compile(r'^(\w+) = exercise\("(\w+)", \w+\)$', re.MULTILINE)
 
 SAID = {"not attempted": "not attempted yet", "right": ": right.", "wrong": ": wrong, so"}

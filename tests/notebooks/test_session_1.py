@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from cells import cell_with
 from rules import ROOT, SOLUTION, markdown, output_texts, read
 from torch import nn
 
@@ -18,19 +19,13 @@ from course_lib.runtime import Precision
 from course_lib.training import Trainer, schedules
 
 NOTEBOOK = ROOT / "notebooks" / "01_resnet_from_scratch.ipynb"
-SECOND = ROOT / "notebooks" / "02_tinyimagenet_onecycle.ipynb"
-
-
-def cell_with(text, path=NOTEBOOK):
-    (source,) = [cell.source for cell in read(path).cells if text in cell.source]
-    return source
 
 
 def shown(*texts):
     """The names that these cells of the notebook define."""
     names = {"nn": nn, "F": F, "torch": torch, "BasicBlock": BasicBlock, "summary": summary}
     for text in texts:
-        exec(cell_with(text), names)
+        exec(cell_with(text, NOTEBOOK), names)
     return names
 
 
@@ -44,10 +39,6 @@ def solutions():
         exec(source, names)
         found[name] = names[name]
     return found
-
-
-def test_set_up_is_the_same_in_every_session():
-    assert cell_with("find_spec") == cell_with("find_spec", SECOND)
 
 
 # --- the loop -------------------------------------------------------------------------------------
@@ -118,7 +109,7 @@ def test_its_costs_are_those_that_torch_counts(solutions):
 def test_the_way_through_a_resnet18_sees_435_pixels(solutions):
     """Araujo et al. 2019, table of receptive fields."""
     space = {"receptive_field": solutions["receptive_field"], "print": lambda *_: None}
-    exec(cell_with("def path("), space)
+    exec(cell_with("def path(", NOTEBOOK), space)
     way = space["path"]((2, 2, 2, 2), [(7, 2), (3, 2)])
     assert solutions["receptive_field"](way) == 435
 

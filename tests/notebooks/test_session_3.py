@@ -1,7 +1,5 @@
 """What session 3 shows of rates, range tests and the library is so."""
 
-import ast
-import inspect
 import math
 import re
 from types import SimpleNamespace
@@ -10,57 +8,29 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from rules import ROOT, SOLUTION, markdown, read
+from cells import cell_with, definitions
+from rules import ROOT, markdown, read
 from torch import nn
 
 from course_lib import runtime
-from course_lib.exercises import EXERCISES, session3
+from course_lib.exercises import session3
 from course_lib.experiments import STUDIES, SWEEPS
 from course_lib.experiments.sweep import committed, grade, reached
 from course_lib.training import lr_finder
 
 NOTEBOOK = ROOT / "notebooks" / "03_lr_finder.ipynb"
-SECOND = ROOT / "notebooks" / "02_tinyimagenet_onecycle.ipynb"
-
-
-def cell_with(text, path=NOTEBOOK):
-    (source,) = [cell.source for cell in read(path).cells if text in cell.source]
-    return source
 
 
 def shown(*texts):
-    """The functions that these cells of the notebook define, the exercises by their references."""
+    """What these cells of the notebook define, the exercises by their references."""
     names = {"nn": nn, "F": F, "torch": torch, "np": np, "math": math, "runtime": runtime}
-    names["rt"] = SimpleNamespace(device=torch.device("cpu"))
-    names |= {name: task.reference for name, task in EXERCISES.items()}
-    for text in texts:
-        cell = ast.parse(cell_with(text))
-        cell.body = [part for part in cell.body if isinstance(part, ast.FunctionDef)]
-        exec(compile(cell, text, "exec"), names)
-    return names
+    names |= {"rt": SimpleNamespace(device=torch.device("cpu"))}
+    return definitions(NOTEBOOK, texts, names)
 
 
 def in_view():
     """The text that a reader sees without opening anything."""
     return re.sub(r"<details>.*?</details>", "", markdown(read(NOTEBOOK)), flags=re.DOTALL)
-
-
-def test_set_up_is_the_same_in_every_session():
-    assert cell_with("find_spec") == cell_with("find_spec", SECOND)
-
-
-def test_each_exercise_of_the_session_stands_in_the_notebook_once_in_order():
-    called = re.findall(r'= exercise\("(\w+)"', "\n".join(c.source for c in read(NOTEBOOK).cells))
-    assert called == [task.name for task in session3.EXERCISES]
-
-
-def test_the_solutions_shown_are_those_of_the_library():
-    """Word for word, so that what is read is what the checker holds answers against."""
-    for source in SOLUTION.findall(markdown(read(NOTEBOOK))):
-        (definition,) = ast.parse(source).body
-        reference = getattr(session3, definition.name)
-        theirs = ast.parse(inspect.getsource(reference)).body[0]
-        assert ast.dump(definition) == ast.dump(theirs), definition.name
 
 
 # --- what a rate does -----------------------------------------------------------------------------
@@ -221,7 +191,7 @@ def test_the_schedules_train_at_three_times_the_advice_where_their_sweep_is_flat
 
 def answers_to(rates, capsys):
     """What the cell of the reader's own rates says to these."""
-    cell = re.sub(r"MY_RATES = .*", f"MY_RATES = {rates}", cell_with("MY_RATES = {"))
+    cell = re.sub(r"MY_RATES = .*", f"MY_RATES = {rates}", cell_with("MY_RATES = {", NOTEBOOK))
     exec(
         cell, {"SWEEPS": SWEEPS, "committed": committed, "reached": reached, "math": math, "np": np}
     )

@@ -1,7 +1,5 @@
 """What session 4 shows of lambda layers, wrong labels and differences is so."""
 
-import ast
-import inspect
 import math
 import re
 from types import SimpleNamespace
@@ -10,52 +8,23 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from rules import ROOT, SOLUTION, markdown, read
+from cells import definitions
+from rules import ROOT, markdown, read
 from torch import nn
 
 from course_lib import runtime
-from course_lib.exercises import EXERCISES, session4
 from course_lib.experiments import GRID
 from course_lib.models import LambdaLayer
 from course_lib.training import optim
 
 NOTEBOOK = ROOT / "notebooks" / "04_lambda_resnet_imagenette.ipynb"
-SECOND = ROOT / "notebooks" / "02_tinyimagenet_onecycle.ipynb"
-
-
-def cell_with(text, path=NOTEBOOK):
-    (source,) = [cell.source for cell in read(path).cells if text in cell.source]
-    return source
 
 
 def shown(*texts):
     """What these cells of the notebook define, the exercises by their references."""
     names = {"nn": nn, "F": F, "torch": torch, "np": np, "math": math, "runtime": runtime}
     names |= {"rt": SimpleNamespace(device=torch.device("cpu")), "optim": optim}
-    names |= {name: task.reference for name, task in EXERCISES.items()}
-    for text in texts:
-        cell = ast.parse(cell_with(text))
-        cell.body = [part for part in cell.body if isinstance(part, ast.FunctionDef | ast.ClassDef)]
-        exec(compile(cell, text, "exec"), names)
-    return names
-
-
-def test_set_up_is_the_same_in_every_session():
-    assert cell_with("find_spec") == cell_with("find_spec", SECOND)
-
-
-def test_each_exercise_of_the_session_stands_in_the_notebook_once_in_order():
-    called = re.findall(r'= exercise\("(\w+)"', "\n".join(c.source for c in read(NOTEBOOK).cells))
-    assert called == [task.name for task in session4.EXERCISES]
-
-
-def test_the_solutions_shown_are_those_of_the_library():
-    """Word for word, so that what is read is what the checker holds answers against."""
-    for source in SOLUTION.findall(markdown(read(NOTEBOOK))):
-        (definition,) = ast.parse(source).body
-        reference = getattr(session4, definition.name)
-        theirs = ast.parse(inspect.getsource(reference)).body[0]
-        assert ast.dump(definition) == ast.dump(theirs), definition.name
+    return definitions(NOTEBOOK, texts, names)
 
 
 # --- attention and lambda layers ------------------------------------------------------------------
