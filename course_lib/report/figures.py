@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from course_lib.experiments import SWEEPS, session1, session3
+from course_lib.experiments import SWEEPS, session1, session3, session4
 from course_lib.experiments.price import price
 from course_lib.files import REPO, CourseError
 from course_lib.report import grid
@@ -85,6 +85,18 @@ def memorised(runs: dict[str, list[dict]]):
         network, loss = grid.in_words(*line)
         for machine, groups in _on_each_machine(runs, line).items():
             panels[f"{network}, {loss}{machine}"] = [each["history"] for each in groups[MOST]]
+    return plots.memorised(panels) if panels else None
+
+
+def memory(runs: dict[str, list[dict]]):
+    """What is learned by heart in a long training: a panel for each loss."""
+    from course_lib import plots
+
+    panels = {}
+    for folder, records in runs.items():
+        if records:
+            name = folder.removeprefix("studies/")
+            panels[session4.IN_WORDS[name]] = [record["history"] for record in records]
     return plots.memorised(panels) if panels else None
 
 
@@ -190,4 +202,5 @@ FIGURES = {
         tuple(f"grid/{name}" for line in ON_NOISE for name in grid.cells(*line).values()),
     ),
     "memorised": Figure(memorised, tuple(f"grid/{grid.cells(*line)[MOST]}" for line in BY_HEART)),
+    "memory": Figure(memory, tuple(f"studies/{each.name}" for each in session4.LONG_STUDIES)),
 }

@@ -14,6 +14,7 @@ VALUES: dict[str, tuple[Callable[[dict], float], str]] = {
     "top1": (lambda record: record["final"]["val_top1"], ".1%"),
     "top5": (lambda record: record["final"]["val_top5"], ".1%"),
     "tune": (lambda record: record["history"][-1]["val_top1"], ".1%"),
+    "best_tune": (lambda record: max(row["val_top1"] for row in record["history"]), ".1%"),
     "tune_loss": (lambda record: record["history"][-1]["val_loss"], ".3f"),
     "train_error": (lambda record: 1 - record["history"][-1]["train_top1"], ".1%"),
     "train_loss": (lambda record: record["history"][-1]["train_loss"], ".2f"),

@@ -264,15 +264,30 @@ def faults_table() -> str:
         (f"chance, {CLASSES} classes", of_chance, of_chance, f"{100 / CLASSES:.1f} %", "–", "–"),
     ]
 
-    for study in session4.STUDIES:
+    for study in session4.FAULT_STUDIES:
         for machine, group in by_machine(measured(f"studies/{study.name}")).items():
             values = ("history.-1.train_loss .3f", "tune_loss", "tune")
             numbers = [mean(group, value) for value in values]
             rows.append((session4.IN_WORDS[study.name], *numbers, len(group), machine))
 
     if len(rows) == 2:
-        return untrained(session4.STUDIES[0].name)
+        return untrained(session4.FAULT_STUDIES[0].name)
     return _markdown(rows)
+
+
+def memory_table() -> str:
+    """Each loss in a training long enough to learn by heart: its best epoch on tune, and its last,
+    and there what it says of wrongly labelled training pictures.
+    """
+    values = ("best_tune", "tune", "history.-1.wrong_as_given .1%", "history.-1.wrong_as_true .1%")
+    last = ("tune top-1 at the end", "wrong as given", "wrong as true")
+    rows = [("loss", "tune top-1, best epoch", *last, "n", "machine")]
+
+    for study in session4.LONG_STUDIES:
+        for machine, group in by_machine(measured(f"studies/{study.name}")).items():
+            numbers = [mean(group, value) for value in values]
+            rows.append((session4.IN_WORDS[study.name], *numbers, len(group), machine))
+    return _markdown_or_how_to_train(rows, session4.LONG_STUDIES[0].name)
 
 
 def _counts(groups: dict[int, list[dict]]) -> str:
@@ -382,5 +397,6 @@ WHOLE: dict[str, Callable[[], str]] = {
     "grid": grid_table,
     "grid_losses": grid_losses_table,
     "grid_costs": grid_costs_table,
+    "memory": memory_table,
     "faults": faults_table,
 }
