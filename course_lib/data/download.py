@@ -56,6 +56,9 @@ class Unreachable(DataError):
     """No mirror answered at all: most likely there is no network."""
 
 
+AS_TAKEN = 0  # a Source's side, where every picture has the one that it was taken with
+
+
 @dataclass(frozen=True)
 class Source:
     """A data set as published: one archive that holds one folder."""
@@ -208,7 +211,8 @@ def _faults(source: Source, root: Path) -> list[str]:
             faults.append(f"{pattern}: {found:,} of {expected:,} files")
 
     for side in _other_sides(source, root):
-        faults.append(f"pictures whose shorter side has {side} pixels, expected {source.side}")
+        expected = "another for each" if source.side == AS_TAKEN else source.side
+        faults.append(f"pictures whose shorter side has {side} pixels, expected {expected}")
     return faults
 
 
@@ -228,13 +232,19 @@ def _count(pattern: str, root: Path, most: int | None = None) -> int:
 
 def _other_sides(source: Source, root: Path) -> set[int]:
     """Shorter sides of pictures, in pixels, that the set has not."""
-    return set() if source.side is None else shorter_sides(source, root) - {source.side}
+    if source.side is None:
+        return set()
+
+    sides = shorter_sides(source, root)
+    if source.side == AS_TAKEN:
+        return sides if len(sides) == 1 else set()  # all alike: somebody made them so
+    return sides - {source.side}
 
 
 def shorter_sides(source: Source, root: Path) -> set[int]:
-    """Shorter sides of pictures, in pixels: a look at five of them."""
+    """Shorter sides of pictures, in pixels: a look at twenty of them."""
     sides = set()
-    for path in islice(glob.iglob(next(iter(source.counts)), root_dir=root), 5):
+    for path in islice(glob.iglob(next(iter(source.counts)), root_dir=root), 20):
         with suppress(*BAD_PICTURE), Image.open(root / path) as image:
             sides.add(min(image.size))
     return sides
