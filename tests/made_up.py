@@ -86,16 +86,18 @@ def a_grade(mean, error=0.01, over_middle=0.0, over_middle_error=0.005):
     }
 
 
-def a_map(words, point=0.5, energy=0.4, n=1000, seconds=3.0, by_pixels=None, **grade):
+def a_map(words, point=0.5, energy=0.4, n=1000, seconds=3.0, by_pixels=None, small=None, **grade):
     return {
         "words": words,
         "n": n,
         "seconds": seconds,
+        "timed": n,
         "threshold": 0.5,
         "tune_images": 250,
         "pointing game": a_grade(point, **grade),
         "energy": a_grade(energy, **grade),
         "IoU": a_grade(0.3, **grade),
+        "small": small,
         "by_pixels": by_pixels,
     }
 

@@ -7,6 +7,7 @@ network takes the picture for. ``python -m course_lib.localize`` makes the recor
 import hashlib
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +42,9 @@ Values = dict[str, np.ndarray]  # grade → one number for each picture
 
 # --- what is compared -----------------------------------------------------------------------------
 
-ONE_PASS, BY_CHANNEL_BEHIND, BY_CHANNEL = "one pass", "a part by channel", "a pass by channel"
+# What a map asks for, from little to much.
+ONE_PASS, EVERY_LAYER = "one pass", "one pass with every layer's gradient"
+PART_BY_CHANNEL, PASS_BY_CHANNEL = "a part of a pass for each channel", "a pass for each channel"
 
 
 class Way(NamedTuple):
@@ -59,12 +62,12 @@ WAYS = {
     "hirescam": Way("HiResCAM", "hirescam"),
     "xgradcam": Way("XGradCAM", "xgradcam"),
     "layercam": Way("LayerCAM", "layercam"),
-    "layercam_two": Way("LayerCAM, last two stages", "layercam", (-2, -1)),
-    "layercam_three": Way("LayerCAM, last three stages", "layercam", (-3, -2, -1)),
+    "layercam_earlier": Way("LayerCAM, two stages earlier", "layercam", (-3,)),
+    "layercam_three": Way("LayerCAM, three stages", "layercam", (-3, -2, -1)),
     "eigencam": Way("EigenCAM", "eigencam"),
-    "fullgrad": Way("FullGrad", "fullgrad", ()),
-    "ablationcam": Way("AblationCAM", "ablationcam", work=BY_CHANNEL_BEHIND),
-    "scorecam": Way("ScoreCAM", "scorecam", work=BY_CHANNEL),
+    "fullgrad": Way("FullGrad", "fullgrad", (), work=EVERY_LAYER),
+    "ablationcam": Way("AblationCAM", "ablationcam", work=PART_BY_CHANNEL),
+    "scorecam": Way("ScoreCAM", "scorecam", work=PASS_BY_CHANNEL),
 }
 
 # They know nothing of the picture: (N, H, W) → maps.
@@ -79,29 +82,36 @@ IN_WORDS = {"chance": "chance", "middle": "spot in the middle"} | {
 
 
 class Pictures(NamedTuple):
-    """How many pictures are graded, by the work that a map is. None where it would take hours."""
+    """How many pictures are graded, by what a map of them asks for; 0 leaves a method out."""
 
-    whole: int  # by methods of one pass
-    by_channel_behind: int
-    by_channel: int
-    by_pixels: int  # by deletion and insertion, which ask the network again and again
+    one_pass: int
+    every_layer: int
+    part_by_channel: int
+    pass_by_channel: int
+    by_pixels: int  # by deletion and insertion, of methods of one pass
     predicted: int  # to see what the network gets right
 
     def of(self, key: str) -> int:
-        work = WAYS[key].work if key in WAYS else ONE_PASS
         return {
-            ONE_PASS: self.whole,
-            BY_CHANNEL_BEHIND: self.by_channel_behind,
-            BY_CHANNEL: self.by_channel,
-        }[work]
+            ONE_PASS: self.one_pass,
+            EVERY_LAYER: self.every_layer,
+            PART_BY_CHANNEL: self.part_by_channel,
+            PASS_BY_CHANNEL: self.pass_by_channel,
+        }[_work(key)]
 
 
-PICTURES = {  # side in pixels → how many; with four times the pixels a map takes four times as long
-    64: Pictures(10_000, by_channel_behind=200, by_channel=24, by_pixels=100, predicted=1000),
-    128: Pictures(1_000, by_channel_behind=50, by_channel=0, by_pixels=0, predicted=1000),
+def _work(key: str) -> str:
+    return WAYS[key].work if key in WAYS else ONE_PASS
+
+
+PICTURES = {  # by their side in pixels: with four times the pixels all takes four times as long
+    64: Pictures(10_000, 2000, 100, 16, by_pixels=60, predicted=500),
+    128: Pictures(1000, 250, 0, 0, by_pixels=0, predicted=250),
 }
 TUNE = 500  # pictures at most that a threshold is chosen on
+TIMED = 4  # batches that a method is timed on where it could be given what another found
 STEPS = 8  # of deletion and insertion
+SMALL = 0.25  # of the picture: an object that covers less can be missed by a spot in the middle
 BATCH = 50
 
 # --- one network, one size of picture -------------------------------------------------------------
@@ -142,6 +152,10 @@ class Study:
         """Masks where there are any, else boxes, in pictures of ``size``."""
         where = store.boxes if store.masks is None else store.masks
         return enlarge_objects(where, self.size // store.images.shape[1])
+
+    @cached_property
+    def last_stage(self) -> "LastStage":
+        return LastStage(self.model)
 
     @cached_property
     def middle_threshold(self) -> float:
@@ -201,28 +215,38 @@ def localize(
 
 def graded(study: Study, key: str) -> dict:
     """One way to make maps: mean and standard error of each grade, also of the *difference* to the
-    middle spot on the same pictures; seconds that the maps alone took.
+    middle spot on the same pictures; the same of small objects alone; and the seconds that the maps
+    alone took, of the pictures ``timed``.
     """
     store = _about(study.pictures.of(key), study.val)
     threshold, tune_images = choose_threshold(study, key)
 
-    seconds = 0.0
-    ours, middles = [], []
-    for x, labels, where in study.batches(store):
-        started = time.perf_counter()
-        maps = maps_of(study.model, key, x, labels)
-        seconds += time.perf_counter() - started
+    seconds, timed = 0.0, 0
+    ours, middles, shares = [], [], []
+    for number, (x, labels, where) in enumerate(study.batches(store)):
+        with study.last_stage.shared(key, number) as is_known:
+            started = time.perf_counter()
+            maps = maps_of(study.model, key, x, labels)
+            if not is_known:
+                seconds += time.perf_counter() - started
+                timed += len(x)
 
         ours.append(_values(maps, where, threshold))
         middles.append(_values(middle_spot(maps.shape), where, study.middle_threshold))
+        shares.append(energy_in_box(np.ones_like(maps), where))
+
+    ours, middles = _joined(ours), _joined(middles)
+    is_small = np.concatenate(shares) < SMALL
 
     return {
         "words": IN_WORDS[key],
         "n": len(store),
         "seconds": seconds,
+        "timed": timed,
         "threshold": threshold,
         "tune_images": tune_images,
-        **_compared(_joined(ours), _joined(middles)),
+        **_compared(ours, middles),
+        "small": _of_small_objects(ours, middles, is_small),
         "by_pixels": graded_by_pixels(study, key),
     }
 
@@ -245,19 +269,15 @@ def graded_by_pixels(study: Study, key: str) -> dict | None:
     lose, and true and predicted class are the same. None where they are left out.
     """
     _, x, labels = study.predicted
-    count = min(len(x), study.pictures.of(key))
-    if count < 2:
+    if len(x) < 2 or _work(key) in (PART_BY_CHANNEL, PASS_BY_CHANNEL):
         return None
 
-    x, labels = x[:count], labels[:count]
     maps = [
         maps_of(study.model, key, *part)
         for part in zip(x.split(BATCH), labels.split(BATCH), strict=True)
     ]
     ours = _by_pixels(study.model, x, labels, np.concatenate(maps))
-    middle = {column: values[:count] for column, values in study.middle_by_pixels.items()}
-
-    return {"n": count, "steps": STEPS, **_compared(ours, middle)}
+    return {"n": len(x), "steps": STEPS, **_compared(ours, study.middle_by_pixels)}
 
 
 def maps_of(model: nn.Module, key: str, x: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
@@ -271,12 +291,60 @@ def maps_of(model: nn.Module, key: str, x: torch.Tensor, labels: torch.Tensor) -
     return explain(model, x, labels, way.method, layers)
 
 
+class LastStage:
+    """What the last stage gives for the pictures that are graded: five methods look at no other.
+
+    The first of them asks the whole network; for the others the stages in front are left out, but
+    in the first batches, which tell how long they take by themselves.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.module = list(model.stages.values())[-1]
+        self.given: dict[int, list[torch.Tensor]] = {}  # batch → (B, C, h, w), part by part
+
+    @contextmanager
+    def shared(self, key: str, batch: int) -> Iterator[bool]:
+        """Whether maps that are made within are spared the stages in front."""
+        looks_here = key in WAYS and WAYS[key].stages == (-1,) and WAYS[key].work == ONE_PASS
+        is_known = looks_here and batch in self.given and batch >= TIMED
+
+        if is_known:
+            inside = self._given_again(batch)
+        else:
+            inside = self._kept(batch) if looks_here else nullcontext()
+        with inside:
+            yield is_known
+
+    @contextmanager
+    def _kept(self, batch: int) -> Iterator[None]:
+        parts = []
+        hook = self.module.register_forward_hook(
+            lambda module, inputs, output: parts.append(output.detach().clone())
+        )
+        with hook:
+            yield
+        self.given[batch] = parts
+
+    @contextmanager
+    def _given_again(self, batch: int) -> Iterator[None]:
+        """The network, whose ``features`` end in its last stage, begins with what that gave."""
+        parts = iter(self.given[batch])
+        self.model.features = lambda x: self.module(x)
+        self.module.forward = lambda x: next(parts)
+        try:
+            yield
+        finally:
+            del self.model.features, self.module.forward
+
+
 def in_words(key: str, found: dict) -> str:
     point, energy = found["pointing game"], found["energy"]
     return (
         f"{IN_WORDS[key]}, {found['n']:,} pictures: pointing game {point['mean']:.1%} "
         f"({errors_over_middle(point):+.1f} standard errors over the middle spot), energy "
-        f"{energy['mean']:.1%} ({errors_over_middle(energy):+.1f}); {found['seconds']:.0f} s"
+        f"{energy['mean']:.1%} ({errors_over_middle(energy):+.1f}); "
+        f"{1000 * found['seconds'] / found['timed']:.1f} ms a picture"
     )
 
 
@@ -320,6 +388,17 @@ def _compared(ours: Values, middle: Values) -> dict[str, dict[str, float]]:
             "over_middle_error": lead.error,
         }
     return found
+
+
+def _of_small_objects(ours: Values, middle: Values, is_small: np.ndarray) -> dict | None:
+    count = int(is_small.sum())
+    if count < 2:
+        return None
+
+    ours, middle = (
+        {column: values[is_small] for column, values in each.items()} for each in (ours, middle)
+    )
+    return {"n": count, **_compared(ours, middle)}
 
 
 def _about(count: int, store: ImageStore) -> ImageStore:

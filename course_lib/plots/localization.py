@@ -30,7 +30,7 @@ def localization(records: Mapping[str, dict]) -> Picture:
         if not _methods(record):
             raise ValueError(f"localization(): {name!r} holds no method; expected at least one")
 
-    heights = [len(_methods(record)) + 2.5 for record in records.values()]
+    heights = [len(_methods(record)) + 2 for record in records.values()]
     size = (WIDTH / POINTS, (60 + 24 * sum(heights)) / POINTS)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(
@@ -43,10 +43,10 @@ def localization(records: Mapping[str, dict]) -> Picture:
             _panel(ax, record, grade)
             said.append(f"{title}, {grade}: {_in_words(record, grade)}")
 
-        methods = [textwrap.fill(found["words"], 16) for found in _methods(record).values()]
+        methods = [found["words"] for found in _methods(record).values()]
         pair[0].set_yticks(range(len(methods)), methods)
         pair[1].set_yticks(range(len(methods)), [])
-        pair[0].set_title(textwrap.fill(title, 44), loc="left")
+        pair[0].set_title(textwrap.fill(title, 40), loc="left")
 
     for ax, grade in zip(panels[-1], GRADES, strict=True):
         ax.set_xlabel(f"{grade}, %")

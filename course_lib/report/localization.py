@@ -5,7 +5,7 @@ difference. Above zero the map is better than the spot, above 2 hardly by accide
 """
 
 from course_lib.experiments import record as records
-from course_lib.experiments.localize import IN_WORDS, errors_over_middle
+from course_lib.experiments.localize import BASELINES, IN_WORDS, errors_over_middle
 from course_lib.report.numbers import measured
 
 GRADES = ("pointing game", "energy", "IoU")
@@ -13,7 +13,7 @@ BY_PIXELS = {"deletion": -1, "insertion": 1}  # of the first, less is better
 
 LEGEND = (
     "± one standard error. Lead: mean difference to the spot in the middle on the same pictures, "
-    "in its standard errors."
+    "in its standard errors. Small objects cover less than a quarter of the picture."
 )
 
 
@@ -39,8 +39,21 @@ def rows(record: dict) -> list[tuple]:
 
     for key, found in in_order(record):
         cells = [cell for grade in GRADES for cell in _cells(key, found[grade])]
-        milliseconds = "–" if _is_baseline(key) else f"{1000 * found['seconds'] / found['n']:.1f}"
-        table.append((found["words"], f"{found['n']:,}", *cells, milliseconds))
+        milliseconds = 1000 * found["seconds"] / found["timed"]
+        time = "–" if key in BASELINES else f"{milliseconds:.1f}"
+        table.append((found["words"], f"{found['n']:,}", *cells, time))
+    return table
+
+
+def rows_of_small_objects(record: dict) -> list[tuple]:
+    """The same of objects that cover less than a quarter of the picture, without the time."""
+    columns = [column for grade in GRADES for column in (f"{grade}, %", "lead")]
+    table = [("small objects", "n", *columns)]
+
+    for key, each in in_order(record):
+        if found := each["small"]:
+            cells = [cell for grade in GRADES for cell in _cells(key, found[grade])]
+            table.append((each["words"], f"{found['n']:,}", *cells))
     return table
 
 
@@ -48,7 +61,7 @@ def rows_by_pixels(record: dict) -> list[tuple]:
     """The same of deletion and insertion; the head alone where nothing was graded by them."""
     heads = {"deletion": "deletion, % (less is better)", "insertion": "insertion, %"}
     columns = [column for grade in BY_PIXELS for column in (heads[grade], "lead")]
-    table = [("map", "n", *columns)]
+    table = [("by pixels", "n", *columns)]
 
     for key, each in in_order(record):
         if found := each["by_pixels"]:
@@ -70,7 +83,3 @@ def _cells(key: str, found: dict, sign: int = 1) -> tuple[str, str]:
     grade = f"{100 * found['mean']:.1f} ± {100 * found['error']:.1f}"
     lead = "–" if key == "middle" else f"{sign * errors_over_middle(found):+.1f}"
     return grade, lead
-
-
-def _is_baseline(key: str) -> bool:
-    return key in ("chance", "middle")

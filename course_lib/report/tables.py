@@ -301,7 +301,7 @@ def localization_toys_table() -> str:
 
 
 def _localization(is_real: bool) -> str:
-    """For each network and size a table, and where there are any, one of deletion and insertion."""
+    """For each network and size three tables: all objects, small ones, deletion and insertion."""
     found = localization.graded(is_real)
     if not found:
         return untrained("localization")
@@ -311,9 +311,11 @@ def _localization(is_real: bool) -> str:
         parts += [f"**{localization.title(record)}** ({record['device']})"]
         parts += [_markdown(localization.rows(record))]
 
-        by_pixels = localization.rows_by_pixels(record)
-        if len(by_pixels) > 1:
-            parts += [_markdown(by_pixels)]
+        small, by_pixels = (
+            localization.rows_of_small_objects(record),
+            localization.rows_by_pixels(record),
+        )
+        parts += [_markdown(rows) for rows in (small, by_pixels) if len(rows) > 1]
     return "\n\n".join([*parts, localization.LEGEND])
 
 

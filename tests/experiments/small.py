@@ -145,7 +145,7 @@ OF_LOCALIZATION = {
     "top1",
     "maps",
 }
-OF_A_MAP = {"words", "n", "seconds", "threshold", "tune_images", "by_pixels"}
+OF_A_MAP = {"words", "n", "seconds", "timed", "threshold", "tune_images", "small", "by_pixels"}
 BY_PIXELS = {"deletion", "insertion"}
 GRADES = {"pointing game", "energy", "IoU"}
 GRADED = {"mean", "error", "over_middle", "over_middle_error"}
@@ -161,6 +161,9 @@ def check_localization(found: dict) -> None:
         assert each.keys() == OF_A_MAP | GRADES
         assert 2 <= each["n"] <= found["val_images"] and 0 < each["threshold"] < 1
         check_grades(each, GRADES)
+        if each["small"]:
+            assert each["small"].keys() == {"n"} | GRADES and each["small"]["n"] <= each["n"]
+            check_grades(each["small"], GRADES)
         if each["by_pixels"]:
             assert each["by_pixels"].keys() == {"n", "steps"} | BY_PIXELS
             check_grades(each["by_pixels"], BY_PIXELS)

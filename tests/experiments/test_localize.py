@@ -18,7 +18,7 @@ from course_lib.files import CourseError
 from course_lib.models import create_model
 from course_lib.models.weights import pack, write_weights
 
-FEW = Pictures(whole=20, by_channel_behind=10, by_channel=4, by_pixels=6, predicted=20)
+FEW = Pictures(20, 20, part_by_channel=10, pass_by_channel=4, by_pixels=6, predicted=20)
 GRADES = ("pointing game", "energy", "IoU")
 GRADED = {"mean", "error", "over_middle", "over_middle_error"}
 
@@ -185,7 +185,42 @@ def test_seconds_are_those_of_the_maps_that_are_graded_alone(study, monkeypatch)
 
     explained_by(monkeypatch, maps)
     monkeypatch.setattr(localizing.time, "perf_counter", lambda: now[0])
-    assert localizing.graded(study, "gradcam")["seconds"] == 20
+    found = localizing.graded(study, "gradcam")
+    assert found["seconds"] == found["timed"] == 20
+
+
+def test_methods_of_the_last_stage_share_it_and_have_the_same_maps_as_alone(study, monkeypatch):
+    torch.manual_seed(0)
+    model = create_model("session_resnet", 10, stem="strided").eval()
+    study = replace(study, model=model)
+    monkeypatch.setattr(localizing, "BATCH", 8)
+    monkeypatch.setattr(localizing, "TIMED", 1)
+
+    passes = []
+    model.stage1.register_forward_hook(lambda *_: passes.append(1))
+    keys = [key for key, way in WAYS.items() if way.stages == (-1,) and way.work == "one pass"]
+    batches = list(study.batches(study.val))
+    sharing = study.last_stage
+
+    shared = {key: [] for key in keys}
+    for key in keys:
+        for number, (x, labels, _) in enumerate(batches):
+            with sharing.shared(key, number):
+                shared[key].append(localizing.maps_of(model, key, x, labels))
+    assert len(keys) == 6 and len(passes) == 3 + 5 * 1, "3 batches once, and 1 timed of 5 others"
+
+    for key, maps in shared.items():
+        for (x, labels, _), found in zip(batches, maps, strict=True):
+            np.testing.assert_array_equal(found, localizing.maps_of(model, key, x, labels))
+    assert "features" not in vars(model) and "forward" not in vars(model.stage3)
+
+
+def test_methods_that_look_elsewhere_ask_the_whole_network_every_time(study):
+    for key in ("layercam_earlier", "layercam_three", "fullgrad", "ablationcam", "chance"):
+        for _ in range(2):
+            with study.last_stage.shared(key, 9) as is_known:
+                assert not is_known
+        assert not study.last_stage.given
 
 
 def test_deletion_and_insertion_see_what_the_network_gets_right(study, monkeypatch):
@@ -212,7 +247,7 @@ def test_what_takes_hours_is_graded_on_few_pictures_or_left_out(study):
     assert FEW.of("ablationcam") == 10 and FEW.of("scorecam") == 4
 
     assert set(study.keys) == {*BASELINES, *WAYS} == set(IN_WORDS)
-    none = replace(study, pictures=FEW._replace(by_channel=0))
+    none = replace(study, pictures=FEW._replace(pass_by_channel=0))
     assert set(IN_WORDS) - set(none.keys) == {"scorecam"}
 
 
@@ -238,7 +273,7 @@ def test_every_method_is_graded_on_as_many_pictures_as_it_says(study, path):
 
 
 def without_seconds(record):
-    maps = {key: found | {"seconds": 0} for key, found in record["maps"].items()}
+    maps = {key: found | {"seconds": 0, "timed": 0} for key, found in record["maps"].items()}
     return record | {"maps": maps}
 
 
