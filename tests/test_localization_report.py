@@ -8,12 +8,17 @@ from PIL import Image
 
 from course_lib import plots
 from course_lib.experiments import record as records
+from course_lib.experiments.localize import IN_WORDS
 from course_lib.files import CourseError, write_json
 from course_lib.report import figures, pages
 from course_lib.report.tables import localization_table, localization_toys_table
 
 MIDDLE = "spot in the middle"
 REMOVAL = {"n": 100, "steps": 8}
+SMALL = {"n": 250} | {
+    grade: a_grade(0.35, 0.02, over_middle=0.06, over_middle_error=0.02)
+    for grade in ("pointing game", "energy", "IoU")
+}
 MAPS = {
     # as they come where a study went on later: out of order
     "layercam": a_map("LayerCAM", 0.81, 0.66, over_middle=0.04, seconds=5),
@@ -22,6 +27,7 @@ MAPS = {
     "middle": a_map("spot in the middle", 0.79, 0.64, over_middle_error=0.0, seconds=0.01),
     "gradcam": a_map(
         "Grad-CAM",
+        small=SMALL,
         by_pixels=REMOVAL
         | {
             "deletion": a_grade(0.2, 0.012, over_middle=-0.03, over_middle_error=0.01),
@@ -81,8 +87,14 @@ def test_baselines_stand_on_top_without_a_time_and_the_middle_leads_by_nothing()
 
 def test_less_is_better_by_deletion_so_its_lead_is_turned_round():
     commit(graded_maps(MAPS))
-    _, by_pixels = cells(localization_table(), "Grad-CAM")
+    *_, by_pixels = cells(localization_table(), "Grad-CAM")
     assert by_pixels == ["Grad-CAM", "100", "20.0 ± 1.2", "+3.0", "60.0 ± 2.0", "+1.0"]
+
+
+def test_small_objects_have_a_table_of_their_own():
+    commit(graded_maps(MAPS))
+    _, small, _ = cells(localization_table(), "Grad-CAM")
+    assert small == ["Grad-CAM", "250", *["35.0 ± 2.0", "+3.0"] * 3]
 
 
 def test_each_network_and_size_has_a_table_of_its_own():
@@ -162,8 +174,10 @@ def test_methods_are_dots_in_their_intervals_and_baselines_are_lines():
 
 
 def test_letters_of_the_figure_stay_apart():
-    figure = plots.localization({"a": graded_maps(MAPS), "b": graded_maps(MAPS)}).figure
+    maps = {key: a_map(words) for key, words in IN_WORDS.items()}
+    figure = plots.localization({"a": graded_maps(maps), "b": graded_maps(MAPS)}).figure
     figure.draw_without_rendering()
+    assert figure.axes[1].get_position().width > 0.25, "room for the dots"
     for ax in figure.axes[::2]:
         boxes = [label.get_window_extent() for label in ax.get_yticklabels()]
         tops = sorted((box.y0, box.y1) for box in boxes)

@@ -480,7 +480,7 @@ def of_tiny_imagenet(weights: str | Path, network: str, size: int, rt: Runtime) 
 # --- toy shapes -----------------------------------------------------------------------------------
 
 TOY_SIZES = (32, 32, 32, 32, 64)  # pixels a side, epoch by epoch
-TOY_PICTURES = 1000  # that are graded
+TOY_PICTURES = 500  # that are graded
 
 
 def of_toy_shapes(size: int, rt: Runtime, report: Report = print) -> Study:

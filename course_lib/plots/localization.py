@@ -43,7 +43,7 @@ def localization(records: Mapping[str, dict]) -> Picture:
             _panel(ax, record, grade)
             said.append(f"{title}, {grade}: {_in_words(record, grade)}")
 
-        methods = [found["words"] for found in _methods(record).values()]
+        methods = _labels(record)
         pair[0].set_yticks(range(len(methods)), methods)
         pair[1].set_yticks(range(len(methods)), [])
         pair[0].set_title(textwrap.fill(title, 40), loc="left")
@@ -82,6 +82,16 @@ def _panel(ax: Axes, record: dict, grade: str) -> None:
 
 def _methods(record: dict) -> dict[str, dict]:
     return {key: found for key, found in record["maps"].items() if key not in BASELINES}
+
+
+def _labels(record: dict) -> list[str]:
+    """The number of pictures stands where it is below that of the others."""
+    methods = _methods(record).values()
+    most = max(found["n"] for found in methods)
+    return [
+        found["words"] if found["n"] == most else f"{found['words']}, n = {found['n']:,}"
+        for found in methods
+    ]
 
 
 def _legend() -> list[Line2D]:
