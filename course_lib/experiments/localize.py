@@ -431,7 +431,7 @@ def _facts(study: Study, rt: Runtime) -> dict:
 def _begun(path: Path, facts: dict) -> dict:
     """The record that is there, empty if none. Raises CourseError for one of other facts."""
     record = read_json(path)
-    differ = [key for key, value in facts.items() if record.get(key, value) != value]
+    differ = [key for key, value in facts.items() if record.get(key) != value]
     if record and (differ or "maps" not in record):
         raise CourseError(
             f"{path} was made with another {', '.join(differ) or 'program'}, and maps of both "
@@ -480,7 +480,7 @@ def of_tiny_imagenet(weights: str | Path, network: str, size: int, rt: Runtime) 
 # --- toy shapes -----------------------------------------------------------------------------------
 
 TOY_SIZES = (32, 32, 32, 32, 64)  # pixels a side, epoch by epoch
-TOY_PICTURES = 500  # that are graded
+TOY_LEARNED, TOY_GRADED = 1000, 500  # pictures
 
 
 def of_toy_shapes(size: int, rt: Runtime, report: Report = print) -> Study:
@@ -496,8 +496,7 @@ def of_toy_shapes(size: int, rt: Runtime, report: Report = print) -> Study:
         "trained": reached,
     }
 
-    val = toy_shapes("val", count=TOY_PICTURES, seed=rt.seed)
-    tune = toy_shapes("tune", seed=rt.seed)
+    val, tune = (toy_shapes(split, count=TOY_GRADED, seed=rt.seed) for split in ("val", "tune"))
     return Study(model, val, tune, size, about, PICTURES[size])
 
 
@@ -507,7 +506,8 @@ def toy_network(rt: Runtime, report: Report = print) -> tuple[nn.Module, dict]:
     Kept in ``runs`` beside the data: a second call reuses it.
     """
     seed_everything(rt.seed)
-    train, tune = toy_shapes("train", seed=rt.seed), toy_shapes("tune", seed=rt.seed)
+    train = toy_shapes("train", count=TOY_LEARNED, seed=rt.seed)
+    tune = toy_shapes("tune", count=100, seed=rt.seed)
 
     # as the network for TinyImageNet: the same stages, maps of the same size
     options = {"stem": "strided", "logit_scale": 0.125}

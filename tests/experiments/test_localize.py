@@ -377,7 +377,7 @@ def small_toys(monkeypatch, tmp_path):
     monkeypatch.setattr(
         localizing,
         "toy_shapes",
-        lambda split, *, count=None, seed: toy_shapes(
+        lambda split, *, count, seed: toy_shapes(
             split, count=64 if split == "train" else 20, size=16, seed=seed
         ),
     )
