@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from course_lib.data import Augment, BatchLoader, ImageStore, tiny_imagenet, toy_shapes
+from course_lib.experiments.kept import run_name
 from course_lib.experiments.record import commit, versions
 from course_lib.explain import (
     best_threshold,
@@ -513,12 +514,14 @@ def toy_network(rt: Runtime, report: Report = print) -> tuple[nn.Module, dict]:
     options = {"stem": "strided", "logit_scale": 0.125}
     model = create_model("session_resnet", len(train.classes), **options).to(rt.device)
 
-    loader = BatchLoader(train, 64, augment=Augment(pad=4), device=rt.device, seed=rt.seed)
+    loader = BatchLoader(train, 32, augment=Augment(pad=4), device=rt.device, seed=rt.seed)
     optimizer = optim.sgd(model, lr=0.1)
     schedule = schedules.one_cycle(optimizer, 0.1, len(TOY_SIZES) * len(loader))
 
-    settings = {"options": options, "sizes": list(TOY_SIZES), "seed": rt.seed}
-    kept = runs_home() / f"localize-toyshapes-seed{rt.seed}.pt"
+    # with other settings it is another training, in a file of another name
+    settings = {"options": options, "sizes": list(TOY_SIZES), "pictures": len(train)}
+    name = run_name("localize_toyshapes", rt.profile, rt.seed, settings)
+    checkpoint = Checkpoint(runs_home() / f"{name}.pt", settings=settings)
 
     history = fit(
         model,
@@ -527,7 +530,7 @@ def toy_network(rt: Runtime, report: Report = print) -> tuple[nn.Module, dict]:
         sizes=TOY_SIZES,
         optimizer=optimizer,
         scheduler=schedule,
-        checkpoint=Checkpoint(kept, settings=settings),
+        checkpoint=checkpoint,
         callbacks=Callbacks(report=report),
     )
     return model.eval(), {"epochs": len(history), "tune_top1": history.last["val_top1"]}
