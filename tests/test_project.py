@@ -26,7 +26,7 @@ FLOORS = [
     {"models"},
     {"data", "training", "explain"},
     {"experiments", "plots", "exercises"},
-    {"train", "weights", "report"},
+    {"train", "weights", "localize", "report"},
 ]
 BELOW = {
     room: set().union(*FLOORS[:number]) for number, rooms in enumerate(FLOORS) for room in rooms

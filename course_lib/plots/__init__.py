@@ -8,6 +8,7 @@ numbers themselves. pyplot is never touched: no figure stays open, and none appe
 - ``diagrams.py``: blocks and networks, from the modules themselves
 - ``galleries.py``: pictures of pictures
 - ``lambdas.py``: lambda layers: wiring, costs, and what they listen to
+- ``localization.py``: class activation maps, graded
 - ``noise.py``: wrong labels: accuracy, and what is learned by heart
 - ``rates.py``: range tests, and sweeps over learning rates
 - ``picture.py``: the style, and the PNG with its text
@@ -29,6 +30,7 @@ from course_lib.plots.descent import descents
 from course_lib.plots.diagrams import block_diagram, block_diagrams, network_diagram
 from course_lib.plots.galleries import augmentation_gallery, cam_grid, gallery, wrong
 from course_lib.plots.lambdas import costs, lambda_diagram, listens_to, position_kernels
+from course_lib.plots.localization import localization
 from course_lib.plots.noise import memorised, noise
 from course_lib.plots.picture import Picture
 from course_lib.plots.rates import range_curves, sweeps
@@ -49,6 +51,7 @@ __all__ = [
     "history",
     "lambda_diagram",
     "listens_to",
+    "localization",
     "lr_range",
     "memorised",
     "network_diagram",

@@ -17,6 +17,7 @@ from course_lib.experiments import SWEEPS, session1, session3, session4
 from course_lib.experiments.price import price
 from course_lib.files import REPO, CourseError
 from course_lib.report import grid
+from course_lib.report import localization as graded_maps
 from course_lib.report.numbers import by_machine, measured, untrained
 
 FOLDER = REPO / "figures"
@@ -98,6 +99,17 @@ def memory(runs: dict[str, list[dict]]):
             name = folder.removeprefix("studies/")
             panels[session4.IN_WORDS[name]] = [record["history"] for record in records]
     return plots.memorised(panels) if panels else None
+
+
+def localization(runs: dict[str, list[dict]]):
+    """How far the maps of each method lie on the object: a row of panels for each record."""
+    from course_lib import plots
+
+    panels = {}
+    for record in runs["localization"]:
+        in_order = dict(graded_maps.in_order(record))
+        panels[graded_maps.title(record)] = record | {"maps": in_order}
+    return plots.localization(panels) if panels else None
 
 
 def _on_each_machine(runs: dict[str, list[dict]], line: tuple[str, str]) -> dict[str, dict]:
@@ -201,6 +213,7 @@ FIGURES = {
         noise,
         tuple(f"grid/{name}" for line in ON_NOISE for name in grid.cells(*line).values()),
     ),
+    "localization": Figure(localization, ("localization",)),
     "memorised": Figure(memorised, tuple(f"grid/{grid.cells(*line)[MOST]}" for line in BY_HEART)),
     "memory": Figure(memory, tuple(f"studies/{each.name}" for each in session4.LONG_STUDIES)),
 }

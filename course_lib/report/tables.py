@@ -24,7 +24,7 @@ from course_lib.experiments import (
 from course_lib.experiments import record as records
 from course_lib.files import CourseError, read_json
 from course_lib.models import Summary, summary
-from course_lib.report import grid
+from course_lib.report import grid, localization
 from course_lib.report.numbers import by_machine, cuts, mean, measured, untrained
 from course_lib.training.grades import NEAR, best_rate, grade
 
@@ -290,6 +290,35 @@ def memory_table() -> str:
     return _markdown_or_how_to_train(rows, session4.LONG_STUDIES[0].name)
 
 
+def localization_table() -> str:
+    """Class activation maps over TinyImageNet, beside chance and a spot in the middle."""
+    return _localization(is_real=True)
+
+
+def localization_toys_table() -> str:
+    """The same over toy shapes, whose masks are the truth; their numbers stand alone."""
+    return _localization(is_real=False)
+
+
+def _localization(is_real: bool) -> str:
+    """For each network and size three tables: all objects, small ones, deletion and insertion."""
+    found = localization.graded(is_real)
+    if not found:
+        return untrained("localization")
+
+    parts = []
+    for record in found:
+        parts += [f"**{localization.title(record)}** ({record['device']})"]
+        parts += [_markdown(localization.rows(record))]
+
+        small, by_pixels = (
+            localization.rows_of_small_objects(record),
+            localization.rows_by_pixels(record),
+        )
+        parts += [_markdown(rows) for rows in (small, by_pixels) if len(rows) > 1]
+    return "\n\n".join([*parts, localization.LEGEND])
+
+
 def _counts(groups: dict[int, list[dict]]) -> str:
     """``3``, or where levels differ the number of each, as ``3, 3, 2, –``."""
     if len({len(group) for group in groups.values()}) == 1:
@@ -392,11 +421,13 @@ TABLES: dict[str, Callable[..., str]] = {
     "suggestions": suggestions_table,
 }
 
-# Of all that session 4 trains: they take no names.
+# Of all that sessions 4 and 5 measure: they take no names.
 WHOLE: dict[str, Callable[[], str]] = {
     "grid": grid_table,
     "grid_losses": grid_losses_table,
     "grid_costs": grid_costs_table,
     "memory": memory_table,
     "faults": faults_table,
+    "localization": localization_table,
+    "localization_toys": localization_toys_table,
 }
