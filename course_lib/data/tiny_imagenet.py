@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from course_lib.checks import expect
 from course_lib import addresses
+from course_lib.checks import expect
 from course_lib.data.decode import Listing
 from course_lib.data.download import Source
 from course_lib.data.lists import check_rows, fault, read_lines, read_table
