@@ -306,7 +306,7 @@ def _mac_chip() -> str:
     if sys.platform != "darwin":
         return ""
     asked = ["sysctl", "-n", "machdep.cpu.brand_string"]
-    return subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(asked, capture_output=True, encoding="utf-8").stdout.strip()
 
 
 def _cpuinfo(key: str) -> str:

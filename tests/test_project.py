@@ -276,6 +276,30 @@ def test_readme_gives_the_plain_commands_that_make_runs(checkout):
 
 
 @needs_make
+def test_the_executed_notebooks_go_where_they_are_wanted(checkout):
+    """Out of a checkout that cannot be written, into a folder with a space in its name."""
+    log = checkout("run", "OUT=/tmp/my folder")[1]
+    assert log.endswith("notebooks/run.py --out /tmp/my folder\n")
+
+
+@needs_make
+def test_the_links_are_asked_with_what_a_learner_has(checkout):
+    log = checkout("links")[1]
+    assert "install -r requirements.txt" in log and log.endswith("-m course_lib.data.links\n")
+
+
+def test_systems_without_make_are_tested_with_the_plain_commands_of_readme():
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    assert "windows-latest" in workflow and "macos-latest" in workflow
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for target in ("run", "test"):
+        (plain,) = re.findall(rf"^\| `make {target}` \| (.*) \|$", readme, re.MULTILINE)
+        for command in re.findall(r"`([^`]+)`", plain):
+            assert "ruff" in command or f"- run: {command}\n" in workflow, command
+
+
+@needs_make
 def test_make_stops_at_the_first_failing_step(checkout):
     code, log, _ = checkout("test", refuse="ruff check")
     assert code != 0 and "pytest" not in log

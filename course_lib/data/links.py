@@ -15,6 +15,7 @@ from course_lib.data.download import Source
 from course_lib.data.imagenette import IMAGENETTE
 from course_lib.data.imagewoof import IMAGEWOOF
 from course_lib.data.tiny_imagenet import TINY_IMAGENET
+from course_lib.files import speak_utf8
 
 SOURCES = (
     TINY_IMAGENET,
@@ -71,4 +72,5 @@ def _length(url: str, method: str) -> int | None:
 
 
 if __name__ == "__main__":
+    speak_utf8()
     sys.exit(main())

@@ -24,7 +24,7 @@ from course_lib.experiments import (
 from course_lib.experiments import record as records
 from course_lib.files import CourseError, read_json
 from course_lib.models import Summary, summary
-from course_lib.report import grid
+from course_lib.report import grid, platforms
 from course_lib.report.numbers import by_machine, cuts, mean, measured, untrained
 from course_lib.training.grades import NEAR, best_rate, grade
 
@@ -297,6 +297,12 @@ def _counts(groups: dict[int, list[dict]]) -> str:
     return ", ".join(str(len(groups[level])) if level in groups else "–" for level in grid.LEVELS)
 
 
+def platforms_table() -> str:
+    """What Colab and Kaggle ship, and when the notebooks last ran on it."""
+    rows = platforms.rows()
+    return _markdown(rows) if len(rows) > 1 else "Not verified yet: `make drift`."
+
+
 def _markdown_or_how_to_train(rows: list[tuple], recipe: str) -> str:
     return _markdown(rows) if len(rows) > 1 else untrained(recipe)
 
@@ -392,11 +398,12 @@ TABLES: dict[str, Callable[..., str]] = {
     "suggestions": suggestions_table,
 }
 
-# Of all that session 4 trains: they take no names.
+# Of all that session 4 trains, and of the platforms: they take no names.
 WHOLE: dict[str, Callable[[], str]] = {
     "grid": grid_table,
     "grid_losses": grid_losses_table,
     "grid_costs": grid_costs_table,
     "memory": memory_table,
     "faults": faults_table,
+    "platforms": platforms_table,
 }
