@@ -53,9 +53,10 @@ CIFAR100 = (
 
 # --- pages that text sends a reader to ------------------------------------------------------------
 
+GET_TORCH = "https://pytorch.org/get-started/locally/"
+
 PAGES = {  # address: what is found there
-    "https://pytorch.org/get-started/locally/": "the command that installs torch for a GPU",
-    "https://git-scm.com/downloads": "git, which fetches the course",
+    GET_TORCH: "the command that installs torch for a GPU",
     "https://github.com/davidtvs/pytorch-lr-finder": "torch-lr-finder, session 3 compares with it",
     "https://docs.fast.ai/callback.schedule.html": "fastai's finder, in session 3",
     "https://github.com/lucidrains/lambda-networks": "the lambda layer of others, session 4",

@@ -243,8 +243,13 @@ def data_home() -> Path:
 
 
 def runs_home() -> Path:
-    """Where trainings are kept: ``runs`` beside the data; on Kaggle in the output, which stays."""
+    """Where trainings are kept: ``runs`` beside the data; on Kaggle in the output.
+
+    Nothing else stays there when the session ends, wherever the course and its data lie.
+    """
     *homes, _, spare = search_roots()
+    if KAGGLE_OUTPUT.is_dir():
+        homes = [home for home in homes if home.is_relative_to(KAGGLE_OUTPUT)] + [KAGGLE_OUTPUT]
     return _first_writable([*homes, spare]) / "runs"
 
 

@@ -19,7 +19,9 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from tqdm import tqdm
 
+from course_lib import addresses
 from course_lib.files import CourseError
+from course_lib.setup import detect_platform
 
 BUDGETS = {
     "smoke": "a slice of the data, seconds",
@@ -126,15 +128,6 @@ def _choose_profile(profile: str | None, usable: bool, why: str) -> tuple[str, s
     return asked, f"{source}; {why}"
 
 
-def detect_platform() -> str:
-    """``"Kaggle"``, ``"Colab"`` or ``"local"``."""
-    if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:  # first: Colab's variables are set there too
-        return "Kaggle"
-    if "google.colab" in sys.modules:
-        return "Colab"
-    return "local"
-
-
 def seed_everything(seed: int) -> None:
     """Seed Python, numpy and torch. The loaders seed Albumentations from their own ``seed``."""
     random.seed(seed)
@@ -184,7 +177,7 @@ def usable_gpu() -> tuple[bool, str]:
     if _cpu_is_asked_for():
         return False, "COURSE_DEVICE asks for the CPU"
     if not (torch.version.cuda or torch.version.hip):
-        see = "for an NVIDIA GPU see pytorch.org/get-started"
+        see = f"for an NVIDIA GPU see {addresses.GET_TORCH}"
         return False, f"this build of torch knows no CUDA ({see})"
     if not torch.cuda.is_available():
         return False, "no CUDA GPU found"
@@ -197,9 +190,10 @@ def usable_gpu() -> tuple[bool, str]:
 
     built_for = torch.cuda.get_arch_list()
     if not _runs_on(major, minor, built_for):
+        kaggle = "; choose the accelerator 'GPU T4 x2'" if detect_platform() == "Kaggle" else ""
         return False, (
             f"{name} (sm_{major}{minor}) is not among the architectures of this torch build "
-            f"({' '.join(built_for)}); on Kaggle choose the accelerator 'GPU T4 x2'"
+            f"({' '.join(built_for)}){kaggle}"
         )
 
     try:
