@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from course_lib import runtime
+from course_lib import runtime, setup
 from course_lib.data import toy_shapes
 from course_lib.files import CourseError
 from course_lib.models import create_model
@@ -75,9 +75,13 @@ def test_kaggle_is_told_from_colab_where_the_variables_of_both_are_set(monkeypat
     assert runtime.detect_platform() == "Kaggle"
 
 
-def test_colabs_variables_alone_do_not_make_a_colab(monkeypatch):
+def test_a_script_that_a_notebook_starts_knows_where_it_is(monkeypatch, tmp_path):
+    """It inherits variables, and none of the kernel's modules."""
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
-    assert runtime.detect_platform() == "local"
+    assert runtime.detect_platform() == "Colab"
+
+    monkeypatch.setattr(setup, "KAGGLE_OUTPUT", tmp_path)  # Kaggle's image, without its variables
+    assert runtime.detect_platform() == "Kaggle"
 
 
 # --- which profile --------------------------------------------------------------------------------
@@ -139,14 +143,18 @@ def test_a_machine_without_cuda_has_no_usable_gpu(monkeypatch):
     assert runtime.usable_gpu() == NO_GPU
 
 
-def test_kaggles_p100_is_found_out_and_the_better_accelerator_named(gpu):
+def test_kaggles_p100_is_found_out_and_the_better_accelerator_named(gpu, monkeypatch):
     """``torch.cuda.is_available()`` says True there; the first kernel would fail."""
     gpu("Tesla P100-PCIE-16GB", (6, 0))
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
     usable, why = runtime.usable_gpu()
 
     assert not usable
-    for part in ("P100", "sm_60", "sm_70", "Kaggle", "GPU T4 x2"):
+    for part in ("P100", "sm_60", "sm_70", "GPU T4 x2"):
         assert part in why
+
+    monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE")
+    assert "T4" not in runtime.usable_gpu()[1], "nobody chooses an accelerator elsewhere"
 
 
 @pytest.mark.parametrize(

@@ -26,10 +26,14 @@ MARKED = re.compile(
 )
 OPENED = re.compile(r"<!-- (?:table|figure|run): [^>]*-->")
 
-# Where a badge leads, up to the name of the notebook; and the setting of the set-up cell.
-REPOSITORY = r"[\w.-]+/[\w.-]+/blob/[^/\s]+/notebooks/"
-COLAB = re.compile(rf"https://colab\.research\.google\.com/github/{REPOSITORY}")
-KAGGLE = re.compile(rf"https://kaggle\.com/kernels/welcome\?src=https://github\.com/{REPOSITORY}")
+
+def _of_any_repository(link: str) -> re.Pattern:
+    """Where a badge leads, up to the name of the notebook, whosever repository and tag it names."""
+    ours = f"{addresses.REPOSITORY}/blob/{addresses.TAG}/"
+    return re.compile(re.escape(link).replace(re.escape(ours), r"[\w.-]+/[\w.-]+/blob/[^/\s]+/"))
+
+
+COLAB, KAGGLE = map(_of_any_repository, (addresses.COLAB, addresses.KAGGLE))
 FETCHED = re.compile(r'^ADDRESS, TAG = ".*", ".*"$', re.MULTILINE)
 
 
