@@ -52,12 +52,12 @@ def prepare(tag: str, *extras: str) -> None:
     if lacking := missing(LARGE):
         raise RuntimeError(_large_ones(lacking))
 
-    if refusal := install(missing(SMALL)):
+    if refusal := install(SMALL):
         raise RuntimeError(refusal)
 
     _left_out.clear()
     for name in extras:
-        if refusal := install(missing(EXTRAS[name])):
+        if refusal := install(EXTRAS[name]):
             print(f"{refusal}\nUntil then the cells that need {name} are left out.")
             _left_out.add(name)
     if _left_out:
@@ -81,8 +81,12 @@ def missing(packages: dict[str, str]) -> list[str]:
     return [asked for name, asked in packages.items() if importlib.util.find_spec(name) is None]
 
 
-def install(asked: list[str]) -> str:
-    """Install these and nothing that they depend on. Returns why not, and the cure; "" if done."""
+def install(packages: dict[str, str]) -> str:
+    """Install those that are missing, and nothing that they depend on.
+
+    Returns why it could not be done, and the cure; "" if all are there.
+    """
+    asked = missing(packages)
     if not asked:
         return ""
 
@@ -92,8 +96,13 @@ def install(asked: list[str]) -> str:
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
     )
+    if done.returncode:
+        return _refusal(asked, done.stderr)
+
     importlib.invalidate_caches()
-    return _refusal(asked, done.stderr) if done.returncode else ""
+    if still := missing(packages):  # in a folder that this Python did not search when it began
+        return f"{', '.join(still)} is installed now: restart the kernel and run this cell again."
+    return ""
 
 
 def _large_ones(lacking: list[str]) -> str:

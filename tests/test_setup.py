@@ -210,17 +210,22 @@ def test_a_missing_tag_is_named(machine):
 def pip(monkeypatch):
     """``pip(said)``: it refuses with these words, or installs where they are empty.
 
-    Returns the list of all orders that it was given. Every package is missing.
+    lands: whether what it installs is then found. Returns the list of all orders that it was given.
+    Every package is missing at first.
     """
-    orders = []
+    orders, installed = [], set()
 
-    def pretend(said=""):
+    def pretend(said="", lands=True):
         def run(command, **options):
             orders.append(command)
+            installed.update(command if lands and not said else [])
             return SimpleNamespace(returncode=bool(said), stderr=said)
 
+        def missing(packages):
+            return [asked for asked in packages.values() if asked not in installed]
+
         monkeypatch.setattr(setup.subprocess, "run", run)
-        monkeypatch.setattr(setup, "missing", lambda packages: list(packages.values()))
+        monkeypatch.setattr(setup, "missing", missing)
         monkeypatch.setattr(setup, "LARGE", {})
         monkeypatch.setattr(setup, "_left_out", set())
         return orders
@@ -293,9 +298,15 @@ REFUSALS = {
 @pytest.mark.parametrize("cause", REFUSALS)
 def test_each_refusal_of_pip_has_its_name_and_a_cure(pip, cause):
     pip(REFUSALS[cause])
-    refusal = setup.install(["grad-cam==1.5.7"])
+    refusal = setup.install({"pytorch_grad_cam": "grad-cam==1.5.7"})
     assert refusal.startswith("grad-cam==1.5.7 could not be installed: ") and cause in refusal
     assert re.search(r"(Connect|In a cell:|Make an environment|Run this cell again)", refusal)
+
+
+def test_what_lands_where_this_python_does_not_look_yet_needs_a_restart(pip):
+    """pip makes the user's own folder of packages, which Python takes up when it begins."""
+    pip(lands=False)
+    assert "restart the kernel" in setup.install({"tqdm": "tqdm"})
 
 
 def test_without_tqdm_the_course_does_not_begin(pip):
