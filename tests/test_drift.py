@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 
 from course_lib.experiments import record as records
 from course_lib.report.tables import table
+from course_lib.setup import EXTRAS
 
 ROOT = Path(__file__).resolve().parents[1]
 LISTS = sorted((ROOT / "tests" / "platforms").glob("*.txt"))
@@ -54,13 +55,11 @@ def test_what_a_platform_ships_is_what_the_course_asks_for(path):
     assert older == KNOWN_TO_BE_OLDER
 
 
-def test_what_the_notebooks_fetch_there_is_within_the_bounds_of_our_requirements():
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    asked = {r.name: r for r in (Requirement(line) for line in lines if line and line[0] != "#")}
-    for fetched in map(Requirement, drift.FETCHED):
-        (version,) = fetched.specifier
-        if fetched.name in asked:
-            assert version.version in asked[fetched.name].specifier
+def test_what_is_fetched_is_what_the_notebooks_fetch_and_the_platforms_lack():
+    extras = [asked for names in EXTRAS.values() for asked in names.values()]
+    for path in LISTS:
+        lacking = [asked for asked in extras if Requirement(asked).name not in pins(path)]
+        assert sorted(drift.FETCHED) == sorted(lacking)
 
 
 # --- the command ----------------------------------------------------------------------------------

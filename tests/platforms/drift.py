@@ -101,7 +101,7 @@ def environment(shipped: Path, version: str, home: Path) -> Path:
 
 
 def interpreter(version: str) -> str:
-    """A Python of that version: this one, one on the path, or one of pyenv's. SystemExit if none."""
+    """A Python of that version: this, on the path, or pyenv's. SystemExit if none."""
     if version == ".".join(map(str, sys.version_info[:2])):
         return sys.executable
     if found := shutil.which(f"python{version}"):
