@@ -62,7 +62,7 @@ def opens_text_as_the_system_likes(name, call):
         mode = call.args[1] if len(call.args) > 1 else given.get("mode")
         return not (isinstance(mode, ast.Constant) and "b" in mode.value)
     if name in ("run", "Popen", "check_output"):
-        return "text" in given or "universal_newlines" in given
+        return "text" in given and "errors" not in given  # others print as the system likes
     return name in ("read_text", "write_text", "fdopen", "NamedTemporaryFile", "TextIOWrapper")
 
 
@@ -78,6 +78,7 @@ def opens_text_as_the_system_likes(name, call):
         ("path.read_text()", True),
         ('path.write_text(text, encoding="utf-8")', False),
         ("subprocess.run(command, text=True)", True),
+        ('subprocess.run(command, text=True, errors="replace")', False),
         ("subprocess.run(command)", False),
     ],
 )
