@@ -28,6 +28,7 @@ from torch.hub import download_url_to_file
 
 from course_lib import files
 from course_lib.files import DataError, move_into_place
+from course_lib.setup import detect_platform
 
 DEPTH = 2  # <folder>/<folder>
 KAGGLE_DEPTH = 5  # datasets/<owner>/<slug>/<folder>/<folder>
@@ -44,11 +45,14 @@ BAD_PICTURE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  
 BAD_ARCHIVE = (shutil.ReadError, zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError)
 
 MEND = "Put back what is missing, or move this folder elsewhere and run again: it is fetched anew."
-CONNECT = (
+PROXY = (
     "Behind a proxy, set HTTP_PROXY and HTTPS_PROXY. For an SSL error, set the clock; on a Mac\n"
     "run Install Certificates.command in Python's folder; or set SSL_CERT_FILE to a file of\n"
-    "certificates that holds the proxy's (python -m certifi prints the usual one).\n"
-    "On Kaggle, switch Internet on."
+    "certificates that holds the proxy's (python -m certifi prints the usual one)."
+)
+KAGGLE = (
+    "In the panel on the right, under 'Session options', switch 'Internet' on; or add the\n"
+    "data set as an input."
 )
 
 
@@ -100,7 +104,7 @@ def locate(source: Source, download: bool) -> Path | None:
     except Unreachable as error:
         cause = _cause(error.__cause__)
         print(f"{source.name}: no network, no mirror can be reached ({cause}).")
-        print(CONNECT + _by_hand(source, home))
+        print(_cure(source, home))
         return None
 
 
@@ -332,12 +336,14 @@ def _download(source: Source, home: Path) -> Path:
 
     kind = Unreachable if all(map(_refused, errors.values())) else DataError
     causes = [f"{url}: {_cause(error)}" for url, error in errors.items()]
-    cure = CONNECT + _by_hand(source, home)
-    raise kind(_listed(f"{source.name} could not be downloaded:", causes, cure)) from errors[url]
+    failed = _listed(f"{source.name} could not be downloaded:", causes, _cure(source, home))
+    raise kind(failed) from errors[url]
 
 
-def _by_hand(source: Source, home: Path) -> str:
-    return f"\nOr download {source.urls[0]} by hand to {home / source.archive} and run again."
+def _cure(source: Source, home: Path) -> str:
+    connect = KAGGLE if detect_platform() == "Kaggle" else PROXY
+    by_hand = f"Or download {source.urls[0]} by hand to {home / source.archive} and run again."
+    return f"{connect}\n{by_hand}"
 
 
 def _extract(source: Source, archive: Path, aside: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from course_lib import addresses
 from course_lib.checks import expect
 from course_lib.data.decode import Listing
 from course_lib.data.download import AS_TAKEN, Source, find, shorter_sides
@@ -69,7 +70,7 @@ def archive(
     return Source(
         name=f"{name} ({_at(side)})",
         folder=folder,
-        urls=(f"https://s3.amazonaws.com/fast-ai-imageclas/{folder}.tgz",),
+        urls=tuple(url.format(folder=folder) for url in addresses.IMAGENETTE),
         sha256=sha256,
         bytes=size,
         counts={f"{part}/*/*.JPEG": count for part, count in pictures.items()},

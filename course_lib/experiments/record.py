@@ -146,7 +146,7 @@ def commit() -> str | None:
     """The revision of the code, with a + where it was changed since; None outside git."""
     command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
     try:
-        found = subprocess.run(command, text=True, cwd=REPO, capture_output=True, check=True)
+        found = subprocess.run(command, cwd=REPO, capture_output=True, check=True, encoding="utf-8")
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -223,8 +223,8 @@ def _area(
                 check_finite(logits)
                 curve.append(logits.softmax(1).gather(1, classes[:, None])[:, 0])
 
-            curve = torch.stack(curve).double()  # (steps + 1, B)
-            areas.append(torch.trapezoid(curve, dx=1 / steps, dim=0).cpu().numpy())
+            curve = torch.stack(curve).cpu().double()  # (steps + 1, B)
+            areas.append(torch.trapezoid(curve, dx=1 / steps, dim=0).numpy())
 
     return np.concatenate(areas)
 

@@ -24,7 +24,7 @@ from course_lib.experiments import (
 from course_lib.experiments import record as records
 from course_lib.files import CourseError, read_json
 from course_lib.models import Summary, summary
-from course_lib.report import grid, localization
+from course_lib.report import grid, localization, platforms
 from course_lib.report.numbers import by_machine, cuts, mean, measured, untrained
 from course_lib.training.grades import NEAR, best_rate, grade
 
@@ -326,6 +326,12 @@ def _counts(groups: dict[int, list[dict]]) -> str:
     return ", ".join(str(len(groups[level])) if level in groups else "–" for level in grid.LEVELS)
 
 
+def platforms_table() -> str:
+    """What Colab and Kaggle ship, and when the notebooks last ran on it."""
+    rows = platforms.rows()
+    return _markdown(rows) if len(rows) > 1 else "Not verified yet: `make drift`."
+
+
 def _markdown_or_how_to_train(rows: list[tuple], recipe: str) -> str:
     return _markdown(rows) if len(rows) > 1 else untrained(recipe)
 
@@ -421,7 +427,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "suggestions": suggestions_table,
 }
 
-# Of all that sessions 4 and 5 measure: they take no names.
+# Of all that sessions 4 and 5 measure, and of the platforms: they take no names.
 WHOLE: dict[str, Callable[[], str]] = {
     "grid": grid_table,
     "grid_losses": grid_losses_table,
@@ -430,4 +436,5 @@ WHOLE: dict[str, Callable[[], str]] = {
     "faults": faults_table,
     "localization": localization_table,
     "localization_toys": localization_toys_table,
+    "platforms": platforms_table,
 }
