@@ -274,6 +274,20 @@ def test_nothing_is_recorded_in_front_of_the_layer(model, images):
     assert recorded == [False]
 
 
+def test_only_the_maps_are_copied_to_the_cpu(model, images, monkeypatch):
+    copied = []
+    to_cpu = torch.Tensor.cpu
+
+    def noting(tensor):
+        copied.append(tensor.shape)
+        return to_cpu(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "cpu", noting)
+    grad_cam(model, images, layer="first")
+
+    assert copied == [(3, 32, 32)]
+
+
 # --- what it leaves behind ----------------------------------------------------------------------
 
 

@@ -57,7 +57,7 @@ def class_scores(logits: torch.Tensor, targets) -> torch.Tensor:
 
 def check_input(model: nn.Module, images: torch.Tensor) -> torch.device:
     """Returns the device of the model."""
-    if images.ndim != 4 or not images.is_floating_point() or len(images) == 0:
+    if images.ndim != 4 or not images.is_floating_point() or images.numel() == 0:
         raise CourseError(
             "images: expected normalised float (B, 3, H, W), B at least 1, "
             f"got {images.dtype} {tuple(images.shape)}"
