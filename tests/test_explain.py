@@ -401,6 +401,26 @@ def test_fullgrad_sees_biases_in_front_of_an_in_place_relu(model, images):
     np.testing.assert_array_equal(maps, explain(model, images, [0, 1, 2], "fullgrad"))
 
 
+class Beside(SmallNet):
+    """With a convolution that sees nothing of the picture."""
+
+    def __init__(self):
+        super().__init__()
+        self.beside = nn.Conv2d(8, 1, 1)
+
+    def forward(self, x):
+        return super().forward(x) + self.beside(torch.ones(1, 8, 2, 2)).mean()
+
+
+def test_fullgrad_passes_over_a_layer_that_sees_nothing_of_the_picture(model, images):
+    beside = Beside().eval().requires_grad_(False)
+    beside.load_state_dict(model.state_dict(), strict=False)
+
+    maps = explain(beside, images, [0, 1, 2], "fullgrad")
+
+    np.testing.assert_allclose(maps, explain(model, images, [0, 1, 2], "fullgrad"), atol=1e-5)
+
+
 class OpenLambda(LambdaLayer):
     """The definition, with a zero added to each position's lambda where the bias is added."""
 
