@@ -282,11 +282,12 @@ def peer_enlarged(cam, size):
     return image.scale_cam_image(image.scale_cam_image(cam[None], size))[0]
 
 
+@pytest.mark.parametrize("path", ["definition", "whole", "rows"])
 @pytest.mark.parametrize("method", METHODS)
-def test_one_picture_gives_its_map_of_the_batch(method):
+def test_one_picture_gives_its_map_of_the_batch(method, path):
     """A norm's backward pass goes wrong for a batch of one whose gradient has odd strides."""
     torch.manual_seed(0)
-    layer = LambdaLayer(8, 8, dim_k=4, heads=2, r=5)
+    layer = LambdaLayer(8, 8, dim_k=4, heads=2, r=5, path=path)
     model = LambdaNet(nn.Sequential(nn.BatchNorm2d(8), layer, nn.BatchNorm2d(8))).eval()
     model.stages = {"layer": model.layer[0]}  # a lambda layer stands behind it
     images = torch.randn(3, 3, 16, 16)

@@ -29,6 +29,7 @@ from course_lib.explain.checks import (
 )
 from course_lib.explain.full_grad import full_grad
 from course_lib.explain.grad_cam import enlarge, stretch
+from course_lib.explain.norms import safe_norms
 from course_lib.files import CourseError
 from course_lib.models import LambdaResNet, ResNet
 from course_lib.models.modes import in_eval_mode
@@ -295,6 +296,7 @@ def _borrowed(model: nn.Module, device: torch.device) -> Iterator[None]:
         torch.autocast(device.type, enabled=False),
         torch.no_grad(),
         _best_layout(model, device),
+        safe_norms(model),
     ):
         yield
 
