@@ -490,6 +490,14 @@ def test_too_few_targets_are_an_error(model, images, method):
         explain(model, images, [0, 1], method)
 
 
+@pytest.mark.parametrize("targets", ["cat", ["cat", "dog", "cat"], [[0], [1, 2], [3]], 1])
+def test_targets_that_are_no_row_of_classes_are_an_error(model, images, targets):
+    with pytest.raises(CourseError, match="targets: expected .*class indices"):
+        explain(model, images, targets)
+    with pytest.raises(CourseError, match="targets: expected .*class indices"):
+        grad_cam(model, images, targets)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_works_on_a_frozen_model_and_inside_no_grad(model, images, method):
     expected = explain(model, images, method=method)

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from course_lib.explain.checks import (
+    as_tensor,
     check_finite,
     check_input,
     check_output,
@@ -83,7 +84,7 @@ def _explain(
 def _in_parts(images: torch.Tensor, targets, device: torch.device) -> Iterator[tuple]:
     """Pictures and their targets, as many as suit the device at once."""
     if targets is not None:
-        targets = torch.as_tensor(targets)
+        targets = as_tensor(targets)
         check_targets(targets, len(images))
 
     count = len(images)
