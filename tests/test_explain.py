@@ -326,7 +326,7 @@ def test_pictures_explained_in_parts_have_the_maps_of_the_whole(
     model.first.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
     parts = explain(model, images, targets, method)
 
-    np.testing.assert_allclose(parts, whole, atol=1e-5)
+    np.testing.assert_allclose(parts, whole, atol=1e-4)  # AblationCAM subtracts
     if method in GRADIENT_METHODS:
         assert seen == [2, 2, 1]
 
