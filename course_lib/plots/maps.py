@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from course_lib.explain import Score
 from course_lib.plots import words
@@ -43,7 +44,7 @@ def evidence(images, maps: Mapping[str, np.ndarray], titles: Sequence[str]) -> P
     for i, (image, title) in enumerate(zip(images, titles, strict=True)):
         ax, *others = grid[i]
         ax.imshow(image, interpolation="nearest")
-        ax.set_title(words.cut(title, 22), loc="center", pad=4)
+        ax.set_title(words.cut(title, int(side / 7.5)), loc="center", pad=4)
 
         largest = max(float(np.abs(each[i]).max()) for each in arrays.values()) or 1.0
         for other, (name, each) in zip(others, arrays.items(), strict=True):
@@ -99,6 +100,7 @@ def grades(table: Mapping[str, Mapping[str, Score]]) -> Picture:
 
         ax.set(title=column, ylim=(len(rows) - 0.5, -0.5))
         ax.set_yticks(range(len(rows)), rows)
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=6))
 
     handles, labels = panels[0].get_legend_handles_labels()
     if handles:
@@ -139,7 +141,8 @@ def agreement(steps: Sequence[str], curves: Mapping[str, Sequence[float]]) -> Pi
             marker=MARKERS[number % len(MARKERS)],
             linestyle=DASHES[number % len(DASHES)],
         )
-    ax.set(ylabel="rank correlation", ylim=(-0.3, 1.05))
+    lowest = min(min(each) for each in curves.values())
+    ax.set(ylabel="rank correlation", ylim=(min(-0.1, lowest - 0.05), 1.05))
     ax.set_xticks(range(len(steps)), steps)
     figure.legend(loc="outside lower center", ncols=2)
 
