@@ -58,6 +58,7 @@ GET_TORCH = "https://pytorch.org/get-started/locally/"
 PAGES = {  # address: what is found there
     GET_TORCH: "the command that installs torch for a GPU",
     "https://github.com/davidtvs/pytorch-lr-finder": "torch-lr-finder, session 3 compares with it",
+    "https://github.com/jacobgil/pytorch-grad-cam": "pytorch-grad-cam, session 5 compares with it",
     "https://docs.fast.ai/callback.schedule.html": "fastai's finder, in session 3",
     "https://github.com/lucidrains/lambda-networks": "the lambda layer of others, session 4",
     "https://github.com/huggingface/pytorch-image-models": "timm, networks of others, session 4",
