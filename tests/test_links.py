@@ -85,7 +85,7 @@ def test_a_host_that_is_gone_is_dead(capsys):
 
 
 def test_every_archive_has_two_addresses_under_one_checksum():
-    assert len(links.SOURCES) == 7
+    assert len(links.SOURCES) == 8
     for source in links.SOURCES:
         assert len(set(source.urls)) >= 2, source.name
         assert {urlsplit(url).path.rpartition("/")[2] for url in source.urls} == {source.archive}
