@@ -4,7 +4,6 @@ NORMAL = "the normal distribution: 95 % of it lies within 1.96 standard deviatio
 EXAMPLE = "an example, reckoned beside it"
 
 FACTS = {
-    "the mean of $n$ pictures ± 1.96 standard errors": NORMAL,
     "± 1.96 standard errors": NORMAL,
     # questions
     "the root of 18, 4.2.": EXAMPLE,
