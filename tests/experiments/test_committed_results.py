@@ -78,7 +78,10 @@ def test_a_committed_cell_is_whole_real_in_its_place_and_counts_what_was_learned
 def test_a_committed_study_is_of_one_machine_and_three_seeds_where_it_compares(name):
     found = [record.read(path) for path in OF_STUDIES if path.parent.name == name]
     seeds = sorted(each["seed"] for each in found)
-    assert seeds == list(range(len(seeds) if name.startswith("faults.") else 3))
+
+    # a fault, and what is learned by heart, change an accuracy by tens of points
+    one_is_enough = name.startswith(("faults.", "memory."))
+    assert seeds == list(range(len(seeds) if one_is_enough else 3))
     assert len({(each["profile"], each["device"], each["processes"]) for each in found}) == 1
 
 
