@@ -3,7 +3,11 @@
 #   make run                      every notebook in the profile smoke: minutes, no download
 #   make run NOTEBOOK=02          one notebook
 #   make run PROFILE=cpu          the whole data set: about an hour a notebook (or PROFILE=gpu)
+#   make run OUT=/tmp/executed    where the executed notebooks go, in place of build/notebooks
 #   make test PYTHON=python3.12   the interpreter that .venv is made with
+#
+# Now and then, with a network: make drift (what Colab and Kaggle ship; PLATFORM=colab for one of
+# them) and make links (are the archives of the data sets still there?).
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,10 +21,10 @@ CHECK := import pip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
 WHOLE := $(shell $(PY) -c '$(CHECK)' 2>/dev/null && echo yes)
 REQUIREMENTS := requirements.txt pyproject.toml $(if $(WHOLE),,environment)
 
-.PHONY: run test slow lab bench lint unit nbval environment
+.PHONY: run test slow lab bench drift links lint unit nbval environment
 
 run: $(VENV)/run.stamp
-	$(PY) notebooks/run.py $(if $(PROFILE),--profile "$(PROFILE)") $(if $(NOTEBOOK),--notebook "$(NOTEBOOK)")
+	$(PY) notebooks/run.py $(if $(PROFILE),--profile "$(PROFILE)") $(if $(NOTEBOOK),--notebook "$(NOTEBOOK)") $(if $(OUT),--out "$(OUT)")
 
 lab: $(VENV)/run.stamp
 	$(PY) -m jupyterlab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)  # root: a container
@@ -45,6 +49,12 @@ slow: $(VENV)/test.stamp
 bench: $(VENV)/test.stamp
 	$(PY) -m pytest tests/benchmarks
 
+drift:
+	"$(PYTHON)" tests/platforms/drift.py $(PLATFORM)
+
+links: $(VENV)/run.stamp
+	$(PY) -m course_lib.data.links
+
 # The stamp comes last: after a failed install there is none, and the next call tries again.
 $(VENV)/run.stamp: $(REQUIREMENTS)
 	@rm -f $@
@@ -60,6 +70,6 @@ $(VENV)/test.stamp: requirements-dev.txt $(REQUIREMENTS)
 
 environment:
 	@"$(PYTHON)" -c '' || { echo "No Python at '$(PYTHON)'. Install Python 3.11 to 3.14, or name one: make PYTHON=python3.12" >&2; exit 1; }
-	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || { echo "The course needs Python 3.11 to 3.14 (torch has no packages for others), and this is $$("$(PYTHON)" --version). Name another one: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || { echo "The course needs Python 3.11 to 3.14 (its code needs 3.11, and Albumentations two packages that are not built for 3.15 yet, stringzilla and simsimd), and this is $$("$(PYTHON)" --version). Name another one: make PYTHON=python3.12" >&2; exit 1; }
 	@rm -f $(PY) $(VENV)/bin/python3*
 	"$(PYTHON)" -m venv $(VENV)

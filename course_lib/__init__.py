@@ -2,7 +2,8 @@
 
 From the ground up, each floor importing only those below it:
 
-0  ``files`` (whole or not at all) and ``runtime`` (where am I)
+0  ``addresses`` (what lies outside), ``setup`` (of a notebook), ``files`` (whole or not at all) and
+   ``runtime`` (where am I)
 1  ``models``
 2  ``data``, ``training`` and ``explain``, which do not know each other
 3  ``experiments``, ``plots`` and ``exercises``

@@ -7,6 +7,7 @@ import glob
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -102,7 +103,7 @@ def write_json(path: Path, content: dict) -> None:
     """Whole or not at all. Raises CourseError for a disk that is full or cannot be written."""
     try:
         with written_whole(path) as aside:
-            aside.write_text(json.dumps(content, indent=1) + "\n")
+            aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise CourseError(
             f"cannot write {path} ({error.strerror or error}). Make room, or see that the folder "
@@ -113,7 +114,7 @@ def write_json(path: Path, content: dict) -> None:
 def read_json(path: Path) -> dict:
     """What ``write_json`` wrote; empty where there is nothing, or nothing readable."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -133,6 +134,19 @@ def one_at_a_time(lock: Path) -> Iterator[None]:
         yield
     finally:
         file.release()
+
+
+# --- the screen ---------------------------------------------------------------------------------
+
+
+def speak_utf8() -> None:
+    """A tick or a ± can be printed, also where Windows takes what is piped for cp1252.
+
+    Jupyter's streams are left alone: they take every sign.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")
 
 
 # --- disks, in words ----------------------------------------------------------------------------
@@ -229,8 +243,13 @@ def data_home() -> Path:
 
 
 def runs_home() -> Path:
-    """Where trainings are kept: ``runs`` beside the data; on Kaggle in the output, which stays."""
+    """Where trainings are kept: ``runs`` beside the data; on Kaggle in the output.
+
+    Nothing else stays there when the session ends, wherever the course and its data lie.
+    """
     *homes, _, spare = search_roots()
+    if KAGGLE_OUTPUT.is_dir():
+        homes = [home for home in homes if home.is_relative_to(KAGGLE_OUTPUT)] + [KAGGLE_OUTPUT]
     return _first_writable([*homes, spare]) / "runs"
 
 

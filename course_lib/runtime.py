@@ -1,12 +1,13 @@
 """Where am I: the platform, the profile, the device, the precision and the seeds.
 
-Two variables of the course's own are read, here and in ``files``: ``COURSE_PROFILE`` and
-``COURSE_DATA``.
+Three variables of the course's own are read, here and in ``files``: ``COURSE_PROFILE``,
+``COURSE_DATA``, and ``COURSE_DEVICE``, which is ``cpu`` where a GPU shall not be used.
 """
 
 import os
 import platform as host
 import random
+import subprocess
 import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,9 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
+import torch.nn.functional as F
 from tqdm import tqdm
 
+from course_lib import addresses
 from course_lib.files import CourseError
+from course_lib.setup import detect_platform
 
 BUDGETS = {
     "smoke": "a slice of the data, seconds",
@@ -41,6 +46,11 @@ class Precision:
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
 
     @property
+    def sums(self) -> torch.dtype:
+        """What sums over an epoch are kept in: float64, which Apple's GPUs do not know."""
+        return torch.float32 if self.device.type == "mps" else torch.float64
+
+    @property
     def name(self) -> str:
         return {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.dtype]
 
@@ -61,6 +71,8 @@ class Runtime:
         """The device in words, as it stands in result files."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
+        if self.device.type == "mps":
+            return f"{cpu_name()}, its GPU"
         return this_cpu()
 
     def banner(self, *stores) -> str:
@@ -81,10 +93,8 @@ def setup(profile: str | None = None, seed: int = 0) -> Runtime:
     ``profile`` overrides ``COURSE_PROFILE``. Raises CourseError for an unknown profile, and for the
     profile "gpu" on a machine without a usable GPU.
     """
-    usable, why = usable_gpu()
-    profile, reason = _choose_profile(profile, usable, why)
-
-    device = torch.device("cuda" if usable else "cpu")
+    device, why = find_device()
+    profile, reason = _choose_profile(profile, device.type != "cpu", why)
     precision = pick_precision(device)
 
     seed_everything(seed)
@@ -93,7 +103,8 @@ def setup(profile: str | None = None, seed: int = 0) -> Runtime:
 
 def current_profile() -> str:
     """The profile that ``setup()`` would choose now."""
-    return _choose_profile(None, *usable_gpu())[0]
+    device, why = find_device()
+    return _choose_profile(None, device.type != "cpu", why)[0]
 
 
 def _choose_profile(profile: str | None, usable: bool, why: str) -> tuple[str, str]:
@@ -117,15 +128,6 @@ def _choose_profile(profile: str | None, usable: bool, why: str) -> tuple[str, s
     return asked, f"{source}; {why}"
 
 
-def detect_platform() -> str:
-    """``"Kaggle"``, ``"Colab"`` or ``"local"``."""
-    if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:  # first: Colab's variables are set there too
-        return "Kaggle"
-    if "google.colab" in sys.modules:
-        return "Colab"
-    return "local"
-
-
 def seed_everything(seed: int) -> None:
     """Seed Python, numpy and torch. The loaders seed Albumentations from their own ``seed``."""
     random.seed(seed)
@@ -135,6 +137,9 @@ def seed_everything(seed: int) -> None:
 
 def pick_precision(device: torch.device) -> Precision:
     """bf16 where the chip multiplies it, fp16 on older GPUs (a T4), fp32 elsewhere."""
+    if device.type == "mps":
+        bf16 = Precision(device, torch.bfloat16)
+        return bf16 if computes_right(bf16) else Precision(device)
     if device.type == "cuda":
         major, _ = torch.cuda.get_device_capability(device)
         is_ampere = major >= 8  # or later
@@ -145,14 +150,34 @@ def pick_precision(device: torch.device) -> Precision:
 # --- the GPU ------------------------------------------------------------------------------------
 
 
+def find_device() -> tuple[torch.device, str]:
+    """A GPU that computes, else the CPU; and the finding in words."""
+    usable, why = usable_gpu()
+    if usable:
+        return torch.device("cuda"), why
+
+    if torch.backends.mps.is_built() and not _cpu_is_asked_for():  # a Mac, which knows no CUDA
+        usable, why = usable_apple_gpu()
+    return torch.device("mps" if usable else "cpu"), why
+
+
+def _cpu_is_asked_for() -> bool:
+    asked = os.environ.get("COURSE_DEVICE")
+    if asked not in (None, "", "cpu"):
+        raise CourseError(f"COURSE_DEVICE is {asked!r}: expected cpu, or nothing")
+    return asked == "cpu"
+
+
 def usable_gpu() -> tuple[bool, str]:
     """Whether CUDA will really compute here, and the finding in words.
 
     ``torch.cuda.is_available()`` is not enough: it says True on a card that this build of torch
     holds no kernels for (Kaggle's P100), and the first kernel then fails.
     """
+    if _cpu_is_asked_for():
+        return False, "COURSE_DEVICE asks for the CPU"
     if not (torch.version.cuda or torch.version.hip):
-        see = "for an NVIDIA GPU see pytorch.org/get-started"
+        see = f"for an NVIDIA GPU see {addresses.GET_TORCH}"
         return False, f"this build of torch knows no CUDA ({see})"
     if not torch.cuda.is_available():
         return False, "no CUDA GPU found"
@@ -165,9 +190,10 @@ def usable_gpu() -> tuple[bool, str]:
 
     built_for = torch.cuda.get_arch_list()
     if not _runs_on(major, minor, built_for):
+        kaggle = "; choose the accelerator 'GPU T4 x2'" if detect_platform() == "Kaggle" else ""
         return False, (
             f"{name} (sm_{major}{minor}) is not among the architectures of this torch build "
-            f"({' '.join(built_for)}); on Kaggle choose the accelerator 'GPU T4 x2'"
+            f"({' '.join(built_for)}){kaggle}"
         )
 
     try:
@@ -198,6 +224,47 @@ def _runs_on(major: int, minor: int, built_for: list[str]) -> bool:
     return False
 
 
+def usable_apple_gpu() -> tuple[bool, str]:
+    """Whether the GPU of this Mac computes right, and the finding in words."""
+    if dist.is_torchelastic_launched():
+        return False, "Apple's GPU serves one process, and torchrun starts several"
+    if not torch.backends.mps.is_available():
+        return False, "no GPU found that torch knows (it takes an M1 or later, and a recent macOS)"
+
+    try:
+        right = computes_right(Precision(torch.device("mps")))
+    except RuntimeError as error:
+        return False, f"Apple's GPU failed at its first kernel ({_first_line(error)})"
+
+    if not right:
+        return False, "Apple's GPU gives another gradient than the CPU (a newer torch may mend it)"
+    return True, "Apple's GPU is usable (COURSE_DEVICE=cpu does without it)"
+
+
+def computes_right(precision: Precision) -> bool:
+    """Whether the gradient of a small convolution is what it is on the CPU in fp32."""
+    expected = _gradient(Precision(torch.device("cpu")))
+    try:
+        found = _gradient(precision)
+    except (RuntimeError, TypeError):
+        if precision.dtype is None:
+            raise
+        return False  # it does not know this format
+    return torch.allclose(found, expected, rtol=0.05, atol=0.05)
+
+
+def _gradient(precision: Precision) -> torch.Tensor:
+    """fp32 (4, 3, 3, 3) on the CPU, without a random number."""
+    device = precision.device
+    x = torch.linspace(-1, 1, 384, device=device).view(2, 3, 8, 8)
+    weight = torch.linspace(-1, 1, 108, device=device).view(4, 3, 3, 3).requires_grad_()
+
+    with precision.autocast():
+        out = F.conv2d(x.contiguous(memory_format=torch.channels_last), weight)
+    (gradient,) = torch.autograd.grad(out.float().square().mean(), weight)
+    return gradient.float().cpu()
+
+
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0]
 
@@ -225,13 +292,21 @@ def this_cpu() -> str:
 
 
 def cpu_name() -> str:
-    return _cpuinfo("model name") or host.processor() or host.machine()
+    return _cpuinfo("model name") or _mac_chip() or host.processor() or host.machine()
+
+
+def _mac_chip() -> str:
+    """``Apple M2``; empty elsewhere."""
+    if sys.platform != "darwin":
+        return ""
+    asked = ["sysctl", "-n", "machdep.cpu.brand_string"]
+    return subprocess.run(asked, capture_output=True, encoding="utf-8").stdout.strip()
 
 
 def _cpuinfo(key: str) -> str:
     """The first field of that name in Linux's /proc/cpuinfo; empty elsewhere."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return ""
 

@@ -19,7 +19,7 @@ from course_lib.experiments import (
     run_sweep,
 )
 from course_lib.experiments.record import as_of_today
-from course_lib.files import CourseError, read_json, writable, write_json
+from course_lib.files import CourseError, read_json, speak_utf8, writable, write_json
 from course_lib.runtime import Runtime
 from course_lib.training import processes
 
@@ -190,8 +190,8 @@ def _list_of_recipes() -> str:
 
 
 if __name__ == "__main__":
-    # Windows' pipes lack signs, and a log shows each epoch when it is over
+    speak_utf8()
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace", line_buffering=True)
+        stream.reconfigure(line_buffering=True)  # a log shows each epoch when it is over
 
     sys.exit(main())

@@ -14,7 +14,7 @@ from course_lib import runtime
 from course_lib.data import BatchLoader, ImageStore
 from course_lib.experiments import DATASETS, Recipe, Sweep, find_recipe, load
 from course_lib.experiments.kept import Kept
-from course_lib.files import CourseError, runs_home, weights_home
+from course_lib.files import CourseError, runs_home, speak_utf8, weights_home
 from course_lib.models.weights import in_half, pack, write_weights
 from course_lib.runtime import Runtime
 from course_lib.training import evaluate
@@ -147,4 +147,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    speak_utf8()
     sys.exit(main())

@@ -330,5 +330,5 @@ def read_headline(outputs) -> Headline:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")  # not every Windows console knows a tick
+    sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # a tick, in a Windows pipe
     sys.exit(main())

@@ -3,11 +3,14 @@
 import os
 import signal
 import socket
+import sys
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors; two threads wait for each other
 os.environ.setdefault("MPLBACKEND", "Agg")
+if sys.platform == "darwin":  # what is held to the last bit is held so on CPUs
+    os.environ.setdefault("COURSE_DEVICE", "cpu")
 
 # What takes seconds to import is imported below: xdist's first process needs none of it.
 

@@ -77,6 +77,46 @@ def sweep(reached=None, losses=None, **changes):
     } | changes
 
 
+def a_grade(mean, error=0.01, over_middle=0.0, over_middle_error=0.005):
+    return {
+        "mean": mean,
+        "error": error,
+        "over_middle": over_middle,
+        "over_middle_error": over_middle_error,
+    }
+
+
+def a_map(words, point=0.5, energy=0.4, n=1000, seconds=3.0, by_pixels=None, small=None, **grade):
+    return {
+        "words": words,
+        "n": n,
+        "seconds": seconds,
+        "timed": n,
+        "threshold": 0.5,
+        "tune_images": 250,
+        "pointing game": a_grade(point, **grade),
+        "energy": a_grade(energy, **grade),
+        "IoU": a_grade(0.3, **grade),
+        "small": small,
+        "by_pixels": by_pixels,
+    }
+
+
+def graded_maps(maps, **changes):
+    """A made-up record of maps over TinyImageNet: the same n, errors and leads in all grades."""
+    return {
+        "study": "localization",
+        "network": "session_resnet",
+        "weights": "session_resnet_tinyimagenet",
+        "profile": "cpu",
+        "dataset": "TinyImageNet",
+        "is_real": True,
+        "picture_size": 64,
+        "device": "a laptop",
+        "maps": maps,
+    } | changes
+
+
 def commit_results(name, *runs):
     """As if these runs lay in figures/results."""
     for seed, content in enumerate(runs):

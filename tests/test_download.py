@@ -376,6 +376,21 @@ def test_on_kaggle_data_lands_outside_of_the_output_and_runs_stay_in_it(tmp_path
     assert files.runs_home() == output / "course/data/runs"
 
 
+def test_on_kaggle_runs_stay_though_the_course_and_its_data_are_attached(
+    tmp_path, output, monkeypatch
+):
+    """Read-only, both of them; and a disk that can be written is gone with the session."""
+    attached = lay_out(tmp_path / "kaggle/course", {"pyproject.toml": b""})
+    monkeypatch.setattr(files, "REPO", attached)
+    make_read_only(monkeypatch, tmp_path / "kaggle")
+    assert files.runs_home() == output / "runs"
+
+    mine = tmp_path / "scratch"
+    mine.mkdir()
+    monkeypatch.setenv("COURSE_DATA", str(mine))
+    assert files.data_home() == mine and files.runs_home() == output / "runs"
+
+
 def test_course_data_decides_on_kaggle_too(tmp_path, output, monkeypatch):
     mine = output / "mine"
     mine.mkdir()
@@ -432,9 +447,16 @@ def test_without_a_network_locate_says_so_with_what_may_help_and_gives_none(data
     assert download.locate(TINY_SET, download=True) is None
     said = capsys.readouterr().out
     assert said.count("no network") == 1 and "refused" in said
-    assert "On Kaggle, switch Internet on" in said
+    assert "HTTPS_PROXY" in said and "Internet" not in said
     assert f"{TINY_SET.urls[0]} by hand to {data / 'tiny-set.zip'}" in said
     assert lying_in(data) == []
+
+
+def test_on_kaggle_a_missing_network_has_a_switch(data, monkeypatch, capsys):
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
+    assert download.locate(TINY_SET, download=True) is None
+    said = capsys.readouterr().out
+    assert "'Session options', switch 'Internet' on" in said and "PROXY" not in said
 
 
 def test_a_certificate_that_is_not_believed_is_an_error_and_no_missing_network(data, monkeypatch):

@@ -282,11 +282,12 @@ def peer_enlarged(cam, size):
     return image.scale_cam_image(image.scale_cam_image(cam[None], size))[0]
 
 
+@pytest.mark.parametrize("path", ["definition", "whole", "rows"])
 @pytest.mark.parametrize("method", METHODS)
-def test_one_picture_gives_its_map_of_the_batch(method):
+def test_one_picture_gives_its_map_of_the_batch(method, path):
     """A norm's backward pass goes wrong for a batch of one whose gradient has odd strides."""
     torch.manual_seed(0)
-    layer = LambdaLayer(8, 8, dim_k=4, heads=2, r=5)
+    layer = LambdaLayer(8, 8, dim_k=4, heads=2, r=5, path=path)
     model = LambdaNet(nn.Sequential(nn.BatchNorm2d(8), layer, nn.BatchNorm2d(8))).eval()
     model.stages = {"layer": model.layer[0]}  # a lambda layer stands behind it
     images = torch.randn(3, 3, 16, 16)
@@ -295,6 +296,59 @@ def test_one_picture_gives_its_map_of_the_batch(method):
     alone = [explain(model, image[None], [i], method) for i, image in enumerate(images)]
 
     np.testing.assert_allclose(np.concatenate(alone), together, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "hirescam", "layercam"])  # they divide by no sum
+@pytest.mark.parametrize("name", ["resnet20", "preact_resnet20", "session_resnet"])
+def test_one_picture_gives_its_map_of_the_batch_in_real_networks(name, method):
+    """Whatever the strides in which gradients come to a norm."""
+    torch.manual_seed(0)
+    model = create_model(name, 5)
+    images = torch.randn(3, 3, 32, 32)
+    layers = list(model.stages)[:2]
+
+    together = explain(model, images, [0, 1, 2], method, layers)
+    alone = [explain(model, image[None], [i], method, layers) for i, image in enumerate(images)]
+
+    np.testing.assert_allclose(np.concatenate(alone), together, atol=1e-4)
+
+
+@pytest.mark.parametrize("targets", [None, [4, 0, 1, 2, 3]])
+@pytest.mark.parametrize("method", METHODS)
+def test_pictures_explained_in_parts_have_the_maps_of_the_whole(
+    model, method, targets, monkeypatch
+):
+    images = torch.randn(5, 3, 32, 24)
+    whole = explain(model, images, targets, method)
+
+    monkeypatch.setattr(methods, "PIXELS", 2 * 32 * 24)
+    seen = []
+    model.first.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    parts = explain(model, images, targets, method)
+
+    np.testing.assert_allclose(parts, whole, atol=1e-4)  # AblationCAM subtracts
+    if method in GRADIENT_METHODS:
+        assert seen == [2, 2, 1]
+
+
+def test_a_picture_larger_than_a_part_is_explained_alone(model, monkeypatch):
+    images = torch.randn(2, 3, 32, 24)
+    whole = explain(model, images)
+
+    monkeypatch.setattr(methods, "PIXELS", 100)
+
+    np.testing.assert_allclose(explain(model, images), whole, atol=1e-5)
+
+
+def test_a_convolution_called_by_keyword_is_left_alone(model, images):
+    class ByKeyword(nn.Conv2d):
+        def __call__(self, x):
+            return super().__call__(input=x)
+
+    expected = explain(model, images)
+    model.first[0].__class__ = ByKeyword
+
+    np.testing.assert_allclose(explain(model, images), expected, atol=1e-5)
 
 
 # --- FullGrad -----------------------------------------------------------------------------------
@@ -346,6 +400,26 @@ def test_fullgrad_sees_biases_in_front_of_an_in_place_relu(model, images):
     maps = explain(in_place, images, [0, 1, 2], "fullgrad")
 
     np.testing.assert_array_equal(maps, explain(model, images, [0, 1, 2], "fullgrad"))
+
+
+class Beside(SmallNet):
+    """With a convolution that sees nothing of the picture."""
+
+    def __init__(self):
+        super().__init__()
+        self.beside = nn.Conv2d(8, 1, 1)
+
+    def forward(self, x):
+        return super().forward(x) + self.beside(torch.ones(1, 8, 2, 2)).mean()
+
+
+def test_fullgrad_passes_over_a_layer_that_sees_nothing_of_the_picture(model, images):
+    beside = Beside().eval().requires_grad_(False)
+    beside.load_state_dict(model.state_dict(), strict=False)
+
+    maps = explain(beside, images, [0, 1, 2], "fullgrad")
+
+    np.testing.assert_allclose(maps, explain(model, images, [0, 1, 2], "fullgrad"), atol=1e-5)
 
 
 class OpenLambda(LambdaLayer):
@@ -416,6 +490,14 @@ def test_too_few_targets_are_an_error(model, images, method):
         explain(model, images, [0, 1], method)
 
 
+@pytest.mark.parametrize("targets", ["cat", ["cat", "dog", "cat"], [[0], [1, 2], [3]], 1])
+def test_targets_that_are_no_row_of_classes_are_an_error(model, images, targets):
+    with pytest.raises(CourseError, match="targets: expected .*class indices"):
+        explain(model, images, targets)
+    with pytest.raises(CourseError, match="targets: expected .*class indices"):
+        grad_cam(model, images, targets)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_works_on_a_frozen_model_and_inside_no_grad(model, images, method):
     expected = explain(model, images, method=method)
@@ -467,6 +549,22 @@ def test_a_batch_is_resized_as_a_whole(model, method, monkeypatch):
         explain(model, torch.randn(count, 3, 32, 32), method=method)
 
     assert calls[0] == calls[1] > 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_only_the_maps_are_copied_to_the_cpu(model, images, method, monkeypatch):
+    """Not activations and gradients, which are larger by the number of channels."""
+    copied = []
+    to_cpu = torch.Tensor.cpu
+
+    def noting(tensor):
+        copied.append(tensor.shape)
+        return to_cpu(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "cpu", noting)
+    explain(model, images, method=method)
+
+    assert copied == [(3, 32, 24)]
 
 
 class Largest(TorchDispatchMode):
@@ -540,18 +638,19 @@ def test_the_model_is_left_as_found(model, images, method, targets):
     assert state_of(model) == before
 
 
+@pytest.mark.parametrize("stop", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize("method", METHODS)
-def test_the_model_is_left_as_found_when_a_later_pass_fails(model, images, method):
+def test_the_model_is_left_as_found_when_a_later_pass_stops(model, images, method, stop):
     before = state_of(model.train())
     calls = []
 
     def fail(*_):
         calls.append(1)
         if len(calls) == (2 if method in ("scorecam", "ablationcam") else 1):
-            raise RuntimeError("in the middle")
+            raise stop("in the middle")
 
     with model.fc.register_forward_pre_hook(fail):
-        with pytest.raises(RuntimeError, match="in the middle") as error:
+        with pytest.raises(stop, match="in the middle") as error:
             explain(model, images, method=method)
 
     assert state_of(model) == before, error

@@ -9,7 +9,7 @@ from torchvision.models import resnet18
 
 from course_lib.explain import grad_cam, overlay
 from course_lib.files import CourseError
-from course_lib.models import create_model, list_models
+from course_lib.models import LambdaLayer, create_model, list_models
 
 
 class SmallNet(nn.Module):
@@ -163,10 +163,16 @@ def test_equals_autograd_in_the_middle_of_the_network(model, images):
     np.testing.assert_allclose(maps, enlarged(expected, 32), atol=1e-4)
 
 
-def test_one_picture_gives_its_map_of_the_batch(images):
+@pytest.mark.parametrize("path", [None, "definition", "whole"])
+def test_one_picture_gives_its_map_of_the_batch(images, path):
     """On CPUs the backward pass of a norm goes wrong for a batch of one, where strides are odd."""
     torch.manual_seed(0)
     model = create_model("lambda_resnet18", 5).eval()
+    for module in model.modules():
+        if isinstance(module, LambdaLayer):
+            module.path = path
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)  # no branch is shut, as at the start of a training
 
     together = grad_cam(model, images, layer="layer2")  # lambda layers stand behind it
     alone = [grad_cam(model, image[None], layer="layer2") for image in images]
@@ -272,6 +278,20 @@ def test_nothing_is_recorded_in_front_of_the_layer(model, images):
     grad_cam(model, images, layer="last")
 
     assert recorded == [False]
+
+
+def test_only_the_maps_are_copied_to_the_cpu(model, images, monkeypatch):
+    copied = []
+    to_cpu = torch.Tensor.cpu
+
+    def noting(tensor):
+        copied.append(tensor.shape)
+        return to_cpu(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "cpu", noting)
+    grad_cam(model, images, layer="first")
+
+    assert copied == [(3, 32, 32)]
 
 
 # --- what it leaves behind ----------------------------------------------------------------------

@@ -464,7 +464,7 @@ def test_of_two_copies_the_one_of_its_own_size_is_read(home):
 @pytest.fixture
 def sized(home, monkeypatch):
     """``sized(folder, side)``: a copy of this size; here 24 px pass for 160, and 48 for 320."""
-    sides = {160: SIDE, 320: 2 * SIDE}
+    sides = {160: SIDE, 320: 2 * SIDE, 512: download.AS_TAKEN}
     small = {side: replace(nette.IMAGENETTE.archives[side], side=sides[side]) for side in sides}
     monkeypatch.setattr(nette, "IMAGENETTE", replace(nette.IMAGENETTE, archives=small))
     (home / "imagenette2-160").unlink()
@@ -522,12 +522,38 @@ def test_a_copy_at_full_size_is_told_by_its_pictures_which_differ(sized, capsys)
     assert f"{folder} holds Imagenette at full size; size=300 is made from set.zip" in said
 
 
+def test_larger_pictures_are_made_from_the_full_archive(home):
+    """60 pixels from pictures of 30 to 129: cut where there are more, enlarged where not."""
+    (home / "imagenette2-160").unlink()
+    full = write(home / "the full ones")
+    for number, path in enumerate(sorted((home / "the full ones").glob("*/*/*.JPEG"))):
+        with Image.open(path) as image:
+            image.resize((40 + number, 30 + number)).save(path, quality=95)
+    assert full
+
+    source = nette.IMAGENETTE.archives[512]
+    assert source.archive == "set.zip" and find(source).name == "the full ones"
+
+    store = imagenette("train", size=330)
+    assert store.is_real and store.images.shape[1:] == (330, 330, 3)
+
+
+def test_a_copy_made_to_one_size_is_not_taken_for_the_full_archive(sized, capsys):
+    folder = sized("my pictures", 2 * SIDE, 3 * SIDE)
+    assert locate(nette.IMAGENETTE.archives[512], download=False) is None
+
+    assert not imagenette("train", size=400, profile="cpu").is_real
+    said = capsys.readouterr().out
+    assert f"{folder} holds Imagenette at {2 * SIDE} px; size=400 is made from set.zip" in said
+    assert "at full size: put that beside it" in said
+
+
 @pytest.mark.parametrize(
     "wrong, words",
     [
         ({"split": "test"}, "unknown split 'test'.*train, tune, val"),
         ({"noise": 10}, "noise is 10.*0, 1, 5, 25, 50"),
-        ({"size": 500}, "size is 500.*16 to 320"),
+        ({"size": 600}, "size is 600.*16 to 512"),
         ({"size": 24.5}, "size is 24.5: expected whole pixels"),
     ],
 )

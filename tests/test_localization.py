@@ -7,8 +7,10 @@ from torch import nn
 
 from course_lib.data import toy_shapes
 from course_lib.explain import (
+    best_threshold,
     deletion,
     energy_in_box,
+    enlarge_objects,
     grade,
     grade_by_pixels,
     insertion,
@@ -322,3 +324,43 @@ def test_too_many_targets_are_an_error_also_where_pictures_are_taken_in_parts(br
     images, maps = bright.repeat(32, 1, 1, 1), np.ones((64, 16, 16), np.float32)
     with pytest.raises(CourseError, match="expected 64 class indices"):
         deletion(RedAt(0, 0), images, maps, [1] * 70)
+
+
+# --- thresholds, and larger pictures --------------------------------------------------------------
+
+
+def test_the_threshold_is_the_one_of_the_best_mean_overlap():
+    """The object has the two brightest pixels: each threshold above 0.2 and up to 0.4 takes 3."""
+    assert best_threshold(MAP, box(1, 1, 2, 1)) == pytest.approx(0.25)
+    assert best_threshold(MAP, box(2, 1, 2, 1)) == pytest.approx(0.45), "the brightest alone"
+
+
+def test_of_many_pictures_the_mean_decides():
+    """The second map is best at any threshold up to 0.1, by more than the first one loses there."""
+    other = np.array([[[0.0, 0.0, 0.0, 0.0], [0.1, 0.1, 1.0, 0.1], [0.0, 0.0, 0.0, 0.0]]])
+    maps, boxes = np.concatenate([MAP, other]), np.concatenate([box(1, 1, 2, 1), box(0, 1, 3, 1)])
+
+    means = {t: np.mean([iou(maps, boxes, t)]) for t in (0.05, 0.1, 0.25, 0.45)}
+    assert best_threshold(maps, boxes) == pytest.approx(0.05) and max(means, key=means.get) == 0.05
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_objects_of_enlarged_pictures_cover_the_same_share(toys, factor):
+    large = np.ones((40, 32 * factor, 32 * factor), np.float32)
+    boxes, masks = (enlarge_objects(where, factor) for where in (toys.boxes, toys.masks))
+
+    small = np.ones((40, 32, 32), np.float32)
+    for where, before in ((boxes, toys.boxes), (masks, toys.masks)):
+        np.testing.assert_allclose(energy_in_box(large, where), energy_in_box(small, before))
+
+
+def test_an_enlarged_box_and_mask_lie_where_the_picture_shows_the_object():
+    assert enlarge_objects(box(1, 0, 2, 0), 2).tolist() == [[2, 0, 5, 1]]
+
+    mask = np.zeros((1, 2, 3), bool)
+    mask[0, 1, 2] = True
+    assert np.argwhere(enlarge_objects(mask, 2)[0]).tolist() == [[2, 4], [2, 5], [3, 4], [3, 5]]
+
+
+def test_the_standard_error_is_that_of_the_mean():
+    assert score(np.array([1.0, 0, 1, 1])).error == pytest.approx(0.5 / 2)  # s = 1/2, n = 4

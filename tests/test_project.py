@@ -21,12 +21,14 @@ LIBRARY = sorted((ROOT / "course_lib").rglob("*.py"))
 
 # From the ground up. A room may import those of lower floors, and none of its own.
 FLOORS = [
+    {"addresses"},
+    {"setup"},
     {"files"},
     {"checks", "runtime"},
     {"models"},
     {"data", "training", "explain"},
     {"experiments", "plots", "exercises"},
-    {"train", "weights", "report"},
+    {"train", "weights", "localize", "report"},
 ]
 BELOW = {
     room: set().union(*FLOORS[:number]) for number, rooms in enumerate(FLOORS) for room in rooms
@@ -94,6 +96,7 @@ def room_of(name):
 def test_a_room_imports_only_rooms_of_lower_floors(path):
     room = room_of(module_name(path))
     rooms = {room_of(name) for name in imports(path) if name.split(".")[0] == "course_lib"}
+    rooms -= {"__version__"}  # of the package itself
     allowed = BELOW.get(room, set())
     assert rooms - {room} <= allowed, f"{room or 'the package'} may import {sorted(allowed)}"
 
@@ -270,6 +273,30 @@ def test_readme_gives_the_plain_commands_that_make_runs(checkout):
         log = checkout(*target.split())[1].replace(" --allow-root", "").splitlines()
         orders = [f"python {line}" for line in log if not line.startswith(("-c ", "-m pip "))]
         assert sorted(re.findall(r"`([^`]+)`", plain)) == sorted(orders)
+
+
+@needs_make
+def test_the_executed_notebooks_go_where_they_are_wanted(checkout):
+    """Out of a checkout that cannot be written, into a folder with a space in its name."""
+    log = checkout("run", "OUT=/tmp/my folder")[1]
+    assert log.endswith("notebooks/run.py --out /tmp/my folder\n")
+
+
+@needs_make
+def test_the_links_are_asked_with_what_a_learner_has(checkout):
+    log = checkout("links")[1]
+    assert "install -r requirements.txt" in log and log.endswith("-m course_lib.data.links\n")
+
+
+def test_systems_without_make_are_tested_with_the_plain_commands_of_readme():
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    assert "windows-latest" in workflow and "macos-latest" in workflow
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for target in ("run", "test"):
+        (plain,) = re.findall(rf"^\| `make {target}` \| (.*) \|$", readme, re.MULTILINE)
+        for command in re.findall(r"`([^`]+)`", plain):
+            assert "ruff" in command or f"- run: {command}\n" in workflow, command
 
 
 @needs_make

@@ -28,6 +28,7 @@ from course_lib.report.tables import (
     grid_costs_table,
     grid_losses_table,
     grid_table,
+    memory_table,
     minutes_table,
     networks_table,
     runs_table,
@@ -454,6 +455,25 @@ def test_faults_stand_beside_chance():
     assert "softmax" not in table, "not trained yet"
 
 
+def test_long_trainings_show_their_best_epoch_beside_their_last():
+    def history(*top1):
+        known_by_heart = {"wrong_as_given": 0.6, "wrong_as_true": 0.25, "right_as_given": 0.9}
+        return [{"val_top1": value, **known_by_heart} for value in top1]
+
+    def seed(*top1):
+        return record(0.3, rate=None, recipe="memory.gce") | {"history": history(*top1)}
+
+    commit_results("studies/memory.gce", seed(0.5, 0.7, 0.4), seed(0.8, 0.6, 0.6))
+
+    assert cells(memory_table(), "generalised") == [
+        "generalised cross-entropy",
+        f"{spread([70, 80], 1)} %",
+        f"{spread([40, 60], 1)} %",
+        *("60.0 %", "25.0 %", "2", "a laptop"),
+    ]
+    assert "smoothing" not in memory_table(), "not trained yet"
+
+
 @pytest.mark.parametrize(
     "asked, recipe",
     [
@@ -462,6 +482,8 @@ def test_faults_stand_beside_chance():
         ("table: faults", "faults.none"),
         ("figure: noise", "grid_session"),
         ("figure: memorised", "grid_session_noise50"),
+        ("table: memory", "memory.smoothed"),
+        ("figure: memory", "memory.smoothed"),
     ],
 )
 def test_where_nothing_is_trained_a_line_says_how_to(asked, recipe):

@@ -13,11 +13,14 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from course_lib import runtime
+from course_lib import runtime, setup
 from course_lib.data import toy_shapes
 from course_lib.files import CourseError
+from course_lib.models import create_model
 from course_lib.runtime import PROFILES
+from course_lib.training import evaluate, fit, optim
 
 FROM_70 = ["sm_70", "sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
 NO_GPU = (False, "no CUDA GPU found")
@@ -26,10 +29,11 @@ NO_GPU = (False, "no CUDA GPU found")
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch):
     """A laptop: no variable of any platform, no wish for a profile, no GPU."""
-    for name in ("KAGGLE_KERNEL_RUN_TYPE", "COLAB_RELEASE_TAG", "COURSE_PROFILE"):
+    for name in ("KAGGLE_KERNEL_RUN_TYPE", "COLAB_RELEASE_TAG", "COURSE_PROFILE", "COURSE_DEVICE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delitem(sys.modules, "google.colab", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_built", lambda: False)
 
 
 @pytest.fixture
@@ -71,9 +75,13 @@ def test_kaggle_is_told_from_colab_where_the_variables_of_both_are_set(monkeypat
     assert runtime.detect_platform() == "Kaggle"
 
 
-def test_colabs_variables_alone_do_not_make_a_colab(monkeypatch):
+def test_a_script_that_a_notebook_starts_knows_where_it_is(monkeypatch, tmp_path):
+    """It inherits variables, and none of the kernel's modules."""
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
-    assert runtime.detect_platform() == "local"
+    assert runtime.detect_platform() == "Colab"
+
+    monkeypatch.setattr(setup, "KAGGLE_OUTPUT", tmp_path)  # Kaggle's image, without its variables
+    assert runtime.detect_platform() == "Kaggle"
 
 
 # --- which profile --------------------------------------------------------------------------------
@@ -135,14 +143,18 @@ def test_a_machine_without_cuda_has_no_usable_gpu(monkeypatch):
     assert runtime.usable_gpu() == NO_GPU
 
 
-def test_kaggles_p100_is_found_out_and_the_better_accelerator_named(gpu):
+def test_kaggles_p100_is_found_out_and_the_better_accelerator_named(gpu, monkeypatch):
     """``torch.cuda.is_available()`` says True there; the first kernel would fail."""
     gpu("Tesla P100-PCIE-16GB", (6, 0))
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
     usable, why = runtime.usable_gpu()
 
     assert not usable
-    for part in ("P100", "sm_60", "sm_70", "Kaggle", "GPU T4 x2"):
+    for part in ("P100", "sm_60", "sm_70", "GPU T4 x2"):
         assert part in why
+
+    monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE")
+    assert "T4" not in runtime.usable_gpu()[1], "nobody chooses an accelerator elsewhere"
 
 
 @pytest.mark.parametrize(
@@ -208,6 +220,128 @@ def test_setup_with_a_gpu_says_what_it_found(gpu, name, capability, precision):
     assert (rt.profile, rt.device.type) == ("gpu", "cuda")
     assert (rt.machine, rt.precision.name) == (name, precision)
     assert name in rt.banner()
+
+
+def test_whoever_wants_the_cpu_gets_it_with_a_gpu_at_hand(gpu, monkeypatch):
+    gpu("Tesla T4", (7, 5))
+    monkeypatch.setenv("COURSE_DEVICE", "cpu")
+    rt = runtime.setup()
+    assert (rt.profile, rt.device.type) == ("cpu", "cpu")
+    assert "COURSE_DEVICE asks for the CPU" in rt.banner()
+
+    monkeypatch.setenv("COURSE_DEVICE", "tpu")
+    with pytest.raises(CourseError, match="COURSE_DEVICE is 'tpu': expected cpu"):
+        runtime.setup()
+
+
+# --- a Mac ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mac(monkeypatch):
+    """``mac(fp32=gradient, bf16=gradient)``: its GPU gives these, in place of the right one.
+
+    An error is raised.
+    """
+    right = runtime._gradient(runtime.Precision(torch.device("cpu")))
+
+    def pretend(available=True, fp32=right, bf16=right):
+        def gradient(precision):
+            if precision.device.type == "cpu":
+                return right
+            given = fp32 if precision.dtype is None else bf16
+            if isinstance(given, Exception):
+                raise given
+            return given
+
+        monkeypatch.setattr(torch.version, "cuda", None)
+        monkeypatch.setattr(torch.version, "hip", None)
+        monkeypatch.setattr(torch.backends.mps, "is_built", lambda: True)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: available)
+        monkeypatch.setattr(runtime, "_gradient", gradient)
+        monkeypatch.setattr(runtime, "cpu_name", lambda: "Apple M2")
+
+    pretend.right = right
+    return pretend
+
+
+def test_apples_gpu_is_taken_and_nobody_there_is_told_of_cuda(mac):
+    mac()
+    rt = runtime.setup()
+    assert (rt.profile, rt.device.type, rt.precision.name) == ("gpu", "mps", "bf16")
+
+    said = rt.banner()
+    assert "Apple M2, its GPU" in said and "Apple's GPU is usable" in said
+    assert "CUDA" not in said and "NVIDIA" not in said
+
+
+def test_apples_gpu_can_be_done_without(mac, monkeypatch):
+    mac()
+    assert "COURSE_DEVICE=cpu" in runtime.setup().banner(), "the switch is named"
+
+    monkeypatch.setenv("COURSE_DEVICE", "cpu")
+    rt = runtime.setup()
+    assert rt.device.type == "cpu" and "CUDA" not in rt.banner()
+
+
+@pytest.mark.parametrize(
+    "bf16",
+    [RuntimeError("not supported"), TypeError("BFloat16 is not supported on MPS"), "wrong"],
+)
+def test_on_a_mac_whose_bf16_fails_the_check_fp32_is_taken(mac, bf16):
+    mac(bf16=2 * mac.right if bf16 == "wrong" else bf16)
+    rt = runtime.setup()
+    assert (rt.device.type, rt.precision.name) == ("mps", "fp32")
+
+
+@pytest.mark.parametrize(
+    "machine, said",
+    [
+        ({"available": False}, "no GPU found that torch knows"),
+        ({"fp32": RuntimeError("MPS backend out of memory\nmore")}, "failed at its first kernel"),
+        ({"fp32": torch.zeros(4, 3, 3, 3)}, "another gradient than the CPU"),
+    ],
+    ids=["none", "first kernel", "wrong numbers"],
+)
+def test_a_mac_without_a_gpu_that_computes_takes_the_cpu_and_says_why(mac, machine, said):
+    mac(**machine)
+    rt = runtime.setup()
+    assert (rt.profile, rt.device.type) == ("cpu", "cpu")
+    assert said in rt.banner() and "CUDA" not in rt.banner() and "more" not in rt.reason
+
+
+def test_of_several_processes_none_takes_apples_gpu(mac, monkeypatch):
+    mac()
+    monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)
+    assert runtime.setup().device.type == "cpu"
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_a_device_that_computes_right_passes_the_check(dtype):
+    assert runtime.computes_right(runtime.Precision(torch.device("cpu"), dtype))
+
+
+def test_a_training_asks_apples_gpu_for_no_float64(monkeypatch):
+    """It has none, and the epoch would end at its first sum."""
+    on_cpu = runtime.Precision(torch.device("cpu"))
+    loader = [(torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 3]))] * 2
+    expected = evaluate(model := create_model("resnet20", num_classes=4), loader, precision=on_cpu)
+
+    monkeypatch.setattr(runtime.Precision, "sums", torch.float32)
+    with NoFloat64():
+        found = evaluate(model, loader, precision=on_cpu)
+        history = fit(model, loader, loader, epochs=1, optimizer=optim.sgd(model, lr=0.1))
+    assert found.loss == pytest.approx(expected.loss, rel=1e-5) and found.top1 == expected.top1
+    assert history.last["train_loss"] > 0
+
+
+class NoFloat64(TorchDispatchMode):
+    """As on Apple's GPU: an operation that gives float64 is an error."""
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        out = operation(*args, **(kwargs or {}))
+        assert getattr(out, "dtype", None) is not torch.float64, f"{operation} gave float64"
+        return out
 
 
 # --- precision ------------------------------------------------------------------------------------

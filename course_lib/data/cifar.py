@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from torchvision import datasets
 
+from course_lib import addresses
 from course_lib.data.download import MEND, Source, cure_for
 from course_lib.data.splits import first_that_reads, hold_out, load_or_draw
 from course_lib.data.store import ImageStore
@@ -16,7 +17,7 @@ from course_lib.files import DataError
 CIFAR10 = Source(
     name="CIFAR-10",
     folder="cifar-10-batches-py",
-    urls=("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
+    urls=addresses.CIFAR10,
     sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
     bytes=170_498_071,
     counts={"data_batch_[1-5]": 5},
@@ -25,7 +26,7 @@ CIFAR10 = Source(
 CIFAR100 = Source(
     name="CIFAR-100",
     folder="cifar-100-python",
-    urls=("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",),
+    urls=addresses.CIFAR100,
     sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
     bytes=169_001_437,
     counts={"train": 1},

@@ -135,7 +135,7 @@ def open_store(folder: Path, pictures: int | None = None) -> Decoded | None:
     connection.
     """
     try:
-        meta = json.loads((folder / "meta.json").read_text())
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         if meta["format"] != FORMAT or pictures not in (None, meta["pictures"]):
             return None
 
@@ -198,7 +198,7 @@ def _build(
                 "classes": listing.classes,
                 "seconds": time.perf_counter() - started,
             }
-            (aside / "meta.json").write_text(json.dumps(meta))
+            (aside / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
             for path in aside.iterdir():
                 flush(path)  # on the disk before the store takes its name

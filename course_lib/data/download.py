@@ -28,6 +28,7 @@ from torch.hub import download_url_to_file
 
 from course_lib import files
 from course_lib.files import DataError, move_into_place
+from course_lib.setup import detect_platform
 
 DEPTH = 2  # <folder>/<folder>
 KAGGLE_DEPTH = 5  # datasets/<owner>/<slug>/<folder>/<folder>
@@ -44,16 +45,22 @@ BAD_PICTURE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  
 BAD_ARCHIVE = (shutil.ReadError, zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError)
 
 MEND = "Put back what is missing, or move this folder elsewhere and run again: it is fetched anew."
-CONNECT = (
+PROXY = (
     "Behind a proxy, set HTTP_PROXY and HTTPS_PROXY. For an SSL error, set the clock; on a Mac\n"
     "run Install Certificates.command in Python's folder; or set SSL_CERT_FILE to a file of\n"
-    "certificates that holds the proxy's (python -m certifi prints the usual one).\n"
-    "On Kaggle, switch Internet on."
+    "certificates that holds the proxy's (python -m certifi prints the usual one)."
+)
+KAGGLE = (
+    "In the panel on the right, under 'Session options', switch 'Internet' on; or add the\n"
+    "data set as an input."
 )
 
 
 class Unreachable(DataError):
     """No mirror answered at all: most likely there is no network."""
+
+
+AS_TAKEN = 0  # a Source's side, where every picture has the one that it was taken with
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,7 @@ def locate(source: Source, download: bool) -> Path | None:
     except Unreachable as error:
         cause = _cause(error.__cause__)
         print(f"{source.name}: no network, no mirror can be reached ({cause}).")
-        print(CONNECT + _by_hand(source, home))
+        print(_cure(source, home))
         return None
 
 
@@ -208,7 +215,8 @@ def _faults(source: Source, root: Path) -> list[str]:
             faults.append(f"{pattern}: {found:,} of {expected:,} files")
 
     for side in _other_sides(source, root):
-        faults.append(f"pictures whose shorter side has {side} pixels, expected {source.side}")
+        expected = "another for each" if source.side == AS_TAKEN else source.side
+        faults.append(f"pictures whose shorter side has {side} pixels, expected {expected}")
     return faults
 
 
@@ -228,13 +236,19 @@ def _count(pattern: str, root: Path, most: int | None = None) -> int:
 
 def _other_sides(source: Source, root: Path) -> set[int]:
     """Shorter sides of pictures, in pixels, that the set has not."""
-    return set() if source.side is None else shorter_sides(source, root) - {source.side}
+    if source.side is None:
+        return set()
+
+    sides = shorter_sides(source, root)
+    if source.side == AS_TAKEN:
+        return sides if len(sides) == 1 else set()  # all alike: somebody made them so
+    return sides - {source.side}
 
 
 def shorter_sides(source: Source, root: Path) -> set[int]:
-    """Shorter sides of pictures, in pixels: a look at five of them."""
+    """Shorter sides of pictures, in pixels: a look at twenty of them."""
     sides = set()
-    for path in islice(glob.iglob(next(iter(source.counts)), root_dir=root), 5):
+    for path in islice(glob.iglob(next(iter(source.counts)), root_dir=root), 20):
         with suppress(*BAD_PICTURE), Image.open(root / path) as image:
             sides.add(min(image.size))
     return sides
@@ -322,12 +336,14 @@ def _download(source: Source, home: Path) -> Path:
 
     kind = Unreachable if all(map(_refused, errors.values())) else DataError
     causes = [f"{url}: {_cause(error)}" for url, error in errors.items()]
-    cure = CONNECT + _by_hand(source, home)
-    raise kind(_listed(f"{source.name} could not be downloaded:", causes, cure)) from errors[url]
+    failed = _listed(f"{source.name} could not be downloaded:", causes, _cure(source, home))
+    raise kind(failed) from errors[url]
 
 
-def _by_hand(source: Source, home: Path) -> str:
-    return f"\nOr download {source.urls[0]} by hand to {home / source.archive} and run again."
+def _cure(source: Source, home: Path) -> str:
+    connect = KAGGLE if detect_platform() == "Kaggle" else PROXY
+    by_hand = f"Or download {source.urls[0]} by hand to {home / source.archive} and run again."
+    return f"{connect}\n{by_hand}"
 
 
 def _extract(source: Source, archive: Path, aside: Path) -> None:

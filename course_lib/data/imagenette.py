@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from course_lib import addresses
 from course_lib.checks import expect
 from course_lib.data.decode import Listing
-from course_lib.data.download import Source, find, shorter_sides
+from course_lib.data.download import AS_TAKEN, Source, find, shorter_sides
 from course_lib.data.lists import check_rows, fault, read_lines
 from course_lib.data.splits import NoData, decode_part, hold_out, load_or_draw, rows_of
 from course_lib.data.store import ImageStore
@@ -32,7 +33,7 @@ SMALLEST, LARGEST_TOYS = 16, 64  # pixels a side
 
 @dataclass(frozen=True)
 class Subset:
-    """Classes of ImageNet as fast.ai published them: archives of two sizes, and a list of labels.
+    """Classes of ImageNet as fast.ai published them: archives of several sizes, a list of labels.
 
     A dict by part has the keys ``"train"`` and ``"val"``.
     """
@@ -42,7 +43,7 @@ class Subset:
     pictures: dict[str, int]  # by part
     of_class: dict[str, dict[str, int]]  # by part and wnid; empty where it was not counted
     wrong: dict[str, tuple[int, ...]]  # by part: labels that are wrong at each level of NOISE
-    archives: dict[int, Source]  # by the pixels of the shorter side
+    archives: dict[int, Source]  # by the largest size, in pixels, that is made from each
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
@@ -62,18 +63,24 @@ class Subset:
 def archive(
     name: str, side: int, first: str, pictures: dict[str, int], sha256: str, size: int
 ) -> Source:
-    """A subset with ``side`` pixels on the shorter side. first: of its wnids; size: in bytes."""
-    folder = f"{name.lower()}2-{side}"
+    """A subset with ``side`` pixels on the shorter side, or AS_TAKEN. first: of its wnids; size: in
+    bytes.
+    """
+    folder = f"{name.lower()}2" if side == AS_TAKEN else f"{name.lower()}2-{side}"
     return Source(
-        name=f"{name} ({side} px)",
+        name=f"{name} ({_at(side)})",
         folder=folder,
-        urls=(f"https://s3.amazonaws.com/fast-ai-imageclas/{folder}.tgz",),
+        urls=tuple(url.format(folder=folder) for url in addresses.IMAGENETTE),
         sha256=sha256,
         bytes=size,
         counts={f"{part}/*/*.JPEG": count for part, count in pictures.items()},
         markers=tuple(f"{part}/{first}/" for part in pictures),
         side=side,
     )
+
+
+def _at(side: int) -> str:
+    return "full size" if side == AS_TAKEN else f"{side} px"
 
 
 # --- as published ---------------------------------------------------------------------------------
@@ -99,11 +106,16 @@ WRONG = {  # labels that are wrong at each level of noise, counted in the publis
     "val": (0, 0, 0, 0, 0),
 }
 TOTALS = {"train": 9_469, "val": 3_925}
+LARGEST = 512  # pixels a side: few pictures of the full archive have more
 ARCHIVES = {
-    side: archive("Imagenette", side, "n01440764", TOTALS, sha256, size)
-    for side, sha256, size in (
-        (160, "64d0c4859f35a461889e0147755a999a48b49bf38a7e0f9bd27003f10db02fe5", 99_003_388),
-        (320, "569b4497c98db6dd29f335d1f109cf315fe127053cedf69010d047f0188e158c", 341_663_724),
+    largest: archive("Imagenette", side, "n01440764", TOTALS, sha256, size)
+    for largest, side, sha256, size in (
+        (160, 160, "64d0c4859f35a461889e0147755a999a48b49bf38a7e0f9bd27003f10db02fe5", 99_003_388),
+        (320, 320, "569b4497c98db6dd29f335d1f109cf315fe127053cedf69010d047f0188e158c", 341_663_724),
+        (
+            *(LARGEST, AS_TAKEN),
+            *("6cbfac238434d89fe99e651496f0812ebc7a10fa62bd42d6874042bf01de4efd", 1_557_161_267),
+        ),
     )
 }
 IMAGENETTE = Subset(
@@ -129,7 +141,8 @@ def imagenette(
     noise: percent of wrong labels in train: 0, 1, 5, 25 or 50; ``clean_labels`` are the true ones,
     in every split. Tune and val are always clean: the question is what a network learns of the
     truth in spite of the labels, and a choice made on clean labels is the one that val will judge.
-    size: up to 160 from the archive of 160 px, up to 320 from that of 320.
+    size: up to 160 from the archive of 160 px, up to 320 from that of 320, up to 512 from the full
+    one, whose pictures are enlarged where they are smaller.
 
     Smoke and toy shapes as in ``tiny_imagenet``, wrong labels included; toys have ``size`` pixels
     a side, at most 64, for they are drawn while you wait. Raises CourseError for an unknown split,
@@ -193,10 +206,10 @@ def _tell_of_another_size(subset: Subset, source: Source, size: int) -> None:
         return
 
     sides = shorter_sides(of_any_size, folder)
-    what = f"at {sides.pop()} px" if len(sides) == 1 else "at full size"
+    there = _at(sides.pop() if len(sides) == 1 else AS_TAKEN)
     _once(
-        f"{folder} holds {subset.name} {what}; size={size} is made from {source.archive}, at "
-        f"{source.side} px: put that beside it, or run with a network."
+        f"{folder} holds {subset.name} at {there}; size={size} is made from {source.archive}, at "
+        f"{_at(source.side)}: put that beside it, or run with a network."
     )
 
 

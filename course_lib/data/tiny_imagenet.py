@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from course_lib import addresses
 from course_lib.checks import expect
 from course_lib.data.decode import Listing
 from course_lib.data.download import Source
@@ -24,12 +25,7 @@ SIDE = 64  # pixels
 TINY_IMAGENET = Source(
     name="TinyImageNet",
     folder="tiny-imagenet-200",
-    urls=(
-        "https://cs231n.stanford.edu/tiny-imagenet-200.zip",
-        "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
-        "https://image-net.org/data/tiny-imagenet-200.zip",
-        "https://huggingface.co/datasets/cnak47/cv-datasets/resolve/main/tiny-imagenet-200.zip",
-    ),
+    urls=addresses.TINY_IMAGENET,
     sha256="6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821",
     bytes=248_100_043,
     counts={  # at any depth, for val is often sorted into folders by class

@@ -12,7 +12,7 @@ import pkgutil
 from collections.abc import Callable, Iterable
 
 from course_lib.exercises.checker import Exercise, check
-from course_lib.files import CourseError
+from course_lib.files import CourseError, speak_utf8
 
 __all__ = ["EXERCISES", "exercise", "is_yours", "whose"]
 
@@ -27,6 +27,7 @@ def exercise(name: str, answer: Callable) -> Callable:
         raise CourseError(f"unknown exercise {name!r}, expected one of {', '.join(EXERCISES)}")
 
     verdict = check(EXERCISES[name], answer)
+    speak_utf8()  # a script, with its output in a file
     if verdict.printed:
         print(verdict.printed.rstrip("\n"))
     print(verdict.text)

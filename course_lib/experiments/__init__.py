@@ -2,7 +2,8 @@
 
 ``recipe.py`` says what a recipe is; ``tiny_imagenet.py``, ``imagenette.py`` and ``cifar.py`` hold
 those there are; ``run.py`` trains one; ``record.py`` and ``price.py`` tell what came of it;
-``trained.py`` gives the network back. ``layer_cost.py`` measures a single layer.
+``trained.py`` gives the network back. ``layer_cost.py`` measures a single layer, ``localize.py``
+grades class activation maps.
 """
 
 from course_lib.experiments.catalogue import GRID, RECIPES, STUDIES, SWEEPS, TRIALS, find_recipe

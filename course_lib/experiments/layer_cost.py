@@ -67,3 +67,5 @@ def _wait(device: torch.device) -> None:
     """A GPU works on after Python has gone on."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -36,6 +36,12 @@ SHOWN_OF_SWEEPS = frozenset(
     ("sweep", "seed", "profile", "is_real", "device", "settings", "range_test", "runs")
 )
 
+SHOWN_OF_LOCALIZATION = frozenset(
+    ("profile", "is_real", "device", "network", "dataset", "picture_size", "maps")
+)
+
+SHOWN_IN = {"sweeps": SHOWN_OF_SWEEPS, "localization": SHOWN_OF_LOCALIZATION}  # by folder
+
 
 def make_record(
     recipe: Recipe,
@@ -113,7 +119,7 @@ def results(name: str) -> list[dict]:
 
     Raises CourseError as ``read``.
     """
-    shown = SHOWN_OF_SWEEPS if name.startswith("sweeps/") else SHOWN
+    shown = SHOWN_IN.get(name.split("/")[0], SHOWN)
     return [read(path, shown) for path in sorted((RESULTS / name).glob("*.json"))]
 
 
@@ -140,7 +146,7 @@ def commit() -> str | None:
     """The revision of the code, with a + where it was changed since; None outside git."""
     command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
     try:
-        found = subprocess.run(command, text=True, cwd=REPO, capture_output=True, check=True)
+        found = subprocess.run(command, cwd=REPO, capture_output=True, check=True, encoding="utf-8")
     except (OSError, subprocess.CalledProcessError):
         return None
 

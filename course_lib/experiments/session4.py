@@ -1,12 +1,12 @@
-"""What session 4 compares: networks x wrong labels x remedies, and three faults, each alone.
+"""What session 4 compares: networks x wrong labels x remedies; long trainings; three faults.
 
 The grid is judged on the official split, once, after its last epoch; whatever is chosen for it is
-chosen on tune. Faults are short trainings, judged on tune alone. A new network is entered in
-NETWORKS, a new remedy in REMEDIES and in CELLS, a new fault in FAULTS, and what a table calls them
-in IN_WORDS.
+chosen on tune. Long trainings and faults, each of them alone, are judged on tune. A new network is
+entered in NETWORKS, a new remedy in REMEDIES and in CELLS or LONG, a new fault in FAULTS, and what
+a table calls them in IN_WORDS.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -103,6 +103,9 @@ IN_WORDS = {  # as tables and figures call them
     "": "cross-entropy",
     "unsmoothed": "cross-entropy without label smoothing",
     "gce": "generalised cross-entropy",
+    "memory.smoothed": "cross-entropy",
+    "memory.unsmoothed": "cross-entropy without label smoothing",
+    "memory.gce": "generalised cross-entropy",
     "faults.none": "no fault",
     "faults.unshuffled": "not shuffled",
     "faults.rate": "a rate of 1e-5",
@@ -125,6 +128,32 @@ TRIALS = [
     trial(BY_NAME["grid_session_noise50_gce"], "q05", "q = 0.5 in place of 0.7", gce_q=0.5),
     trial(BY_NAME["grid_session_noise50_gce"], "q09", "q = 0.9 in place of 0.7", gce_q=0.9),
 ]
+
+# --- time to learn by heart -----------------------------------------------------------------------
+
+LONG = {  # name: what it changes
+    "smoothed": {},
+    "unsmoothed": REMEDIES["unsmoothed"],
+    "gce": REMEDIES["gce"],
+}
+
+
+def for_long(loss: str) -> NoisyLabelRecipe:
+    """The grid's training with half of the labels wrong, four times as long.
+
+    Small pictures, shifted and mirrored, but not cut to ever new sizes: each comes back nearly as
+    it was, and can be known again.
+    """
+    name = f"memory.{loss}"
+    return replace(
+        cell("session", 50, ""),
+        name=name,
+        about=f"Imagenette, forty epochs at 32 px, 50 % of the labels wrong, {IN_WORDS[name]}",
+        sizes=(32,) * 40,
+        augment=Augment(pad=4),
+        **LONG[loss],
+    )
+
 
 # --- faults ---------------------------------------------------------------------------------------
 
@@ -180,4 +209,6 @@ def with_fault(fault: str) -> FaultRecipe:
     )
 
 
-STUDIES = [with_fault(fault) for fault in FAULTS]
+LONG_STUDIES = [for_long(loss) for loss in LONG]
+FAULT_STUDIES = [with_fault(fault) for fault in FAULTS]
+STUDIES = LONG_STUDIES + FAULT_STUDIES

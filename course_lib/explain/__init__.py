@@ -3,8 +3,10 @@
 from course_lib.explain.grad_cam import grad_cam, overlay
 from course_lib.explain.localization import (
     Score,
+    best_threshold,
     deletion,
     energy_in_box,
+    enlarge_objects,
     grade,
     grade_by_pixels,
     insertion,
@@ -18,8 +20,10 @@ from course_lib.explain.methods import METHODS, explain
 __all__ = [
     "METHODS",
     "Score",
+    "best_threshold",
     "deletion",
     "energy_in_box",
+    "enlarge_objects",
     "explain",
     "grad_cam",
     "grade",

@@ -40,7 +40,7 @@ def only_output(layer: nn.Module, outputs: list[torch.Tensor]) -> torch.Tensor:
 
 def find_classes(logits: torch.Tensor, targets) -> torch.Tensor:
     """The class of each picture, by default the predicted one. (B, classes) → (B,)."""
-    classes = logits.argmax(dim=1) if targets is None else torch.as_tensor(targets)
+    classes = logits.argmax(dim=1) if targets is None else as_tensor(targets)
     _check_classes(classes, *logits.shape)
 
     return classes.to(logits.device, torch.int64)
@@ -57,7 +57,7 @@ def class_scores(logits: torch.Tensor, targets) -> torch.Tensor:
 
 def check_input(model: nn.Module, images: torch.Tensor) -> torch.device:
     """Returns the device of the model."""
-    if images.ndim != 4 or not images.is_floating_point() or len(images) == 0:
+    if images.ndim != 4 or not images.is_floating_point() or images.numel() == 0:
         raise CourseError(
             "images: expected normalised float (B, 3, H, W), B at least 1, "
             f"got {images.dtype} {tuple(images.shape)}"
@@ -91,6 +91,13 @@ def check_finite(*numbers: torch.Tensor) -> None:
             "the network gives NaN or infinity for these pictures: are its weights and the "
             "pictures finite?"
         )
+
+
+def as_tensor(targets) -> torch.Tensor:
+    try:
+        return torch.as_tensor(targets)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CourseError(f"targets: expected class indices, got {targets!r}") from error
 
 
 def check_targets(targets: torch.Tensor, count: int) -> None:

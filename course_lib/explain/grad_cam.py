@@ -13,6 +13,7 @@ from course_lib.explain.checks import (
     find_layer,
     only_output,
 )
+from course_lib.explain.norms import safe_norms
 from course_lib.files import CourseError
 from course_lib.models.modes import in_eval_mode
 
@@ -50,6 +51,7 @@ def grad_cam(
         torch.inference_mode(False),
         torch.autocast(device.type, enabled=False),
         torch.no_grad(),  # until the layer is reached
+        safe_norms(model),
         layer.register_forward_hook(begin_graph),
     ):
         logits = model(images.detach().to(device, torch.float32, copy=True))  # (B, classes)

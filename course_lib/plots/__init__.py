@@ -8,6 +8,8 @@ numbers themselves. pyplot is never touched: no figure stays open, and none appe
 - ``diagrams.py``: blocks and networks, from the modules themselves
 - ``galleries.py``: pictures of pictures
 - ``lambdas.py``: lambda layers: wiring, costs, and what they listen to
+- ``localization.py``: class activation maps, graded
+- ``maps.py``: class activation maps as numbers
 - ``noise.py``: wrong labels: accuracy, and what is learned by heart
 - ``rates.py``: range tests, and sweeps over learning rates
 - ``picture.py``: the style, and the PNG with its text
@@ -29,6 +31,8 @@ from course_lib.plots.descent import descents
 from course_lib.plots.diagrams import block_diagram, block_diagrams, network_diagram
 from course_lib.plots.galleries import augmentation_gallery, cam_grid, gallery, wrong
 from course_lib.plots.lambdas import costs, lambda_diagram, listens_to, position_kernels
+from course_lib.plots.localization import localization
+from course_lib.plots.maps import agreement, evidence, grades
 from course_lib.plots.noise import memorised, noise
 from course_lib.plots.picture import Picture
 from course_lib.plots.rates import range_curves, sweeps
@@ -36,6 +40,7 @@ from course_lib.plots.rates import range_curves, sweeps
 __all__ = [
     "Picture",
     "accuracy_by_price",
+    "agreement",
     "augmentation_gallery",
     "block_diagram",
     "block_diagrams",
@@ -44,11 +49,14 @@ __all__ = [
     "costs",
     "depth",
     "descents",
+    "evidence",
     "gallery",
+    "grades",
     "gradient_norms",
     "history",
     "lambda_diagram",
     "listens_to",
+    "localization",
     "lr_range",
     "memorised",
     "network_diagram",

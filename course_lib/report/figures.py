@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from course_lib.experiments import SWEEPS, session1, session3
+from course_lib.experiments import SWEEPS, session1, session3, session4
 from course_lib.experiments.price import price
 from course_lib.files import REPO, CourseError
 from course_lib.report import grid
+from course_lib.report import localization as graded_maps
 from course_lib.report.numbers import by_machine, measured, untrained
 
 FOLDER = REPO / "figures"
@@ -86,6 +87,29 @@ def memorised(runs: dict[str, list[dict]]):
         for machine, groups in _on_each_machine(runs, line).items():
             panels[f"{network}, {loss}{machine}"] = [each["history"] for each in groups[MOST]]
     return plots.memorised(panels) if panels else None
+
+
+def memory(runs: dict[str, list[dict]]):
+    """What is learned by heart in a long training: a panel for each loss."""
+    from course_lib import plots
+
+    panels = {}
+    for folder, records in runs.items():
+        if records:
+            name = folder.removeprefix("studies/")
+            panels[session4.IN_WORDS[name]] = [record["history"] for record in records]
+    return plots.memorised(panels) if panels else None
+
+
+def localization(runs: dict[str, list[dict]]):
+    """How far the maps of each method lie on the object: a row of panels for each record."""
+    from course_lib import plots
+
+    panels = {}
+    for record in runs["localization"]:
+        in_order = dict(graded_maps.in_order(record))
+        panels[graded_maps.title(record)] = record | {"maps": in_order}
+    return plots.localization(panels) if panels else None
 
 
 def _on_each_machine(runs: dict[str, list[dict]], line: tuple[str, str]) -> dict[str, dict]:
@@ -189,5 +213,7 @@ FIGURES = {
         noise,
         tuple(f"grid/{name}" for line in ON_NOISE for name in grid.cells(*line).values()),
     ),
+    "localization": Figure(localization, ("localization",)),
     "memorised": Figure(memorised, tuple(f"grid/{grid.cells(*line)[MOST]}" for line in BY_HEART)),
+    "memory": Figure(memory, tuple(f"studies/{each.name}" for each in session4.LONG_STUDIES)),
 }

@@ -2,6 +2,8 @@
 
 Drawn is what stands between ``<!-- table: … -->``, ``<!-- figure: … -->`` or ``<!-- run: … -->``
 and ``<!-- end -->``; ``figures/results/README.md`` says how. Only runs on real data are shown.
+Written besides, from ``course_lib/addresses.py``: where badges lead, and what the first cell of a
+notebook fetches.
 """
 
 import argparse
@@ -10,6 +12,7 @@ import re
 import sys
 from pathlib import Path
 
+from course_lib import addresses
 from course_lib.files import REPO, CourseError, written_whole
 from course_lib.report.figures import draw_figures, figure, stale_figures
 from course_lib.report.numbers import number
@@ -22,6 +25,16 @@ MARKED = re.compile(
     re.DOTALL,
 )
 OPENED = re.compile(r"<!-- (?:table|figure|run): [^>]*-->")
+
+
+def _of_any_repository(link: str) -> re.Pattern:
+    """Where a badge leads, up to the name of the notebook, whosever repository and tag it names."""
+    ours = f"{addresses.REPOSITORY}/blob/{addresses.TAG}/"
+    return re.compile(re.escape(link).replace(re.escape(ours), r"[\w.-]+/[\w.-]+/blob/[^/\s]+/"))
+
+
+COLAB, KAGGLE = map(_of_any_repository, (addresses.COLAB, addresses.KAGGLE))
+FETCHED = re.compile(r'^ADDRESS, TAG = ".*", ".*"$', re.MULTILINE)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -80,8 +93,9 @@ def redrawn(page: Path) -> str:
 
 
 def fill(text: str, root: str = "") -> str:
-    """``text`` with all that is marked drawn afresh; ``root`` leads from the page to the repo.
+    """``text`` with all that is marked drawn afresh, and badges that lead to this repository.
 
+    root: leads from the page to the repo.
     Raises CourseError for what is not known, and for a marker without its end.
     """
     closed = {match.start() for match in MARKED.finditer(text)}
@@ -89,21 +103,30 @@ def fill(text: str, root: str = "") -> str:
         if marker.start() not in closed:
             raise CourseError(f"{marker[0]} has no <!-- end --> before the next marker")
 
+    text = COLAB.sub(addresses.COLAB, text)
+    text = KAGGLE.sub(addresses.KAGGLE, text)
     return MARKED.sub(lambda match: _draw(match, root), text)
 
 
 def fill_notebook(text: str) -> str:
-    """The same for the markdown cells of a notebook file; every other byte stays as it is."""
+    """The same for the markdown cells of a notebook file, and the address in its set-up cell.
+
+    Every other byte stays as it is.
+    """
     try:
         notebook = json.loads(text)
         cells = notebook["cells"]
     except (ValueError, LookupError, TypeError) as error:
         raise CourseError(f"not a notebook ({error!r})") from error
 
+    fetched = f'ADDRESS, TAG = "{addresses.CLONE}", "{addresses.TAG}"'
     for cell in cells:
+        source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            filled = fill("".join(cell["source"]), root="../")
-            cell["source"] = filled.splitlines(keepends=True)
+            filled = fill(source, root="../")
+        else:
+            filled = FETCHED.sub(fetched, source)
+        cell["source"] = filled.splitlines(keepends=True)
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 

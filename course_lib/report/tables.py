@@ -24,7 +24,7 @@ from course_lib.experiments import (
 from course_lib.experiments import record as records
 from course_lib.files import CourseError, read_json
 from course_lib.models import Summary, summary
-from course_lib.report import grid
+from course_lib.report import grid, localization, platforms
 from course_lib.report.numbers import by_machine, cuts, mean, measured, untrained
 from course_lib.training.grades import NEAR, best_rate, grade
 
@@ -264,15 +264,59 @@ def faults_table() -> str:
         (f"chance, {CLASSES} classes", of_chance, of_chance, f"{100 / CLASSES:.1f} %", "–", "–"),
     ]
 
-    for study in session4.STUDIES:
+    for study in session4.FAULT_STUDIES:
         for machine, group in by_machine(measured(f"studies/{study.name}")).items():
             values = ("history.-1.train_loss .3f", "tune_loss", "tune")
             numbers = [mean(group, value) for value in values]
             rows.append((session4.IN_WORDS[study.name], *numbers, len(group), machine))
 
     if len(rows) == 2:
-        return untrained(session4.STUDIES[0].name)
+        return untrained(session4.FAULT_STUDIES[0].name)
     return _markdown(rows)
+
+
+def memory_table() -> str:
+    """Each loss in a training long enough to learn by heart: its best epoch on tune, and its last,
+    and there what it says of wrongly labelled training pictures.
+    """
+    values = ("best_tune", "tune", "history.-1.wrong_as_given .1%", "history.-1.wrong_as_true .1%")
+    last = ("tune top-1 at the end", "wrong as given", "wrong as true")
+    rows = [("loss", "tune top-1, best epoch", *last, "n", "machine")]
+
+    for study in session4.LONG_STUDIES:
+        for machine, group in by_machine(measured(f"studies/{study.name}")).items():
+            numbers = [mean(group, value) for value in values]
+            rows.append((session4.IN_WORDS[study.name], *numbers, len(group), machine))
+    return _markdown_or_how_to_train(rows, session4.LONG_STUDIES[0].name)
+
+
+def localization_table() -> str:
+    """Class activation maps over TinyImageNet, beside chance and a spot in the middle."""
+    return _localization(is_real=True)
+
+
+def localization_toys_table() -> str:
+    """The same over toy shapes, whose masks are the truth; their numbers stand alone."""
+    return _localization(is_real=False)
+
+
+def _localization(is_real: bool) -> str:
+    """For each network and size three tables: all objects, small ones, deletion and insertion."""
+    found = localization.graded(is_real)
+    if not found:
+        return untrained("localization")
+
+    parts = []
+    for record in found:
+        parts += [f"**{localization.title(record)}** ({record['device']})"]
+        parts += [_markdown(localization.rows(record))]
+
+        small, by_pixels = (
+            localization.rows_of_small_objects(record),
+            localization.rows_by_pixels(record),
+        )
+        parts += [_markdown(rows) for rows in (small, by_pixels) if len(rows) > 1]
+    return "\n\n".join([*parts, localization.LEGEND])
 
 
 def _counts(groups: dict[int, list[dict]]) -> str:
@@ -280,6 +324,12 @@ def _counts(groups: dict[int, list[dict]]) -> str:
     if len({len(group) for group in groups.values()}) == 1:
         return str(len(next(iter(groups.values()))))
     return ", ".join(str(len(groups[level])) if level in groups else "–" for level in grid.LEVELS)
+
+
+def platforms_table() -> str:
+    """What Colab and Kaggle ship, and when the notebooks last ran on it."""
+    rows = platforms.rows()
+    return _markdown(rows) if len(rows) > 1 else "Not verified yet: `make drift`."
 
 
 def _markdown_or_how_to_train(rows: list[tuple], recipe: str) -> str:
@@ -377,10 +427,14 @@ TABLES: dict[str, Callable[..., str]] = {
     "suggestions": suggestions_table,
 }
 
-# Of all that session 4 trains: they take no names.
+# Of all that sessions 4 and 5 measure, and of the platforms: they take no names.
 WHOLE: dict[str, Callable[[], str]] = {
     "grid": grid_table,
     "grid_losses": grid_losses_table,
     "grid_costs": grid_costs_table,
+    "memory": memory_table,
     "faults": faults_table,
+    "localization": localization_table,
+    "localization_toys": localization_toys_table,
+    "platforms": platforms_table,
 }

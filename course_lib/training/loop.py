@@ -58,7 +58,7 @@ def evaluate(
     than five classes top-5 is 1. Raises CourseError for a loader without a picture.
     """
     precision = precision or fp32(model)
-    sums = torch.zeros(3, dtype=torch.float64, device=precision.device)  # loss, top-1, top-5
+    sums = torch.zeros(3, dtype=precision.sums, device=precision.device)  # loss, top-1, top-5
     images = 0
 
     with in_eval_mode(model):
@@ -111,7 +111,7 @@ def train_one_epoch(
     seen = 0  # pictures
 
     # loss, right: in float64 an epoch sums to the same number wherever it was stopped
-    sums = torch.zeros(2, dtype=torch.float64, device=device)
+    sums = torch.zeros(2, dtype=trainer.precision.sums, device=device)
     asked = False
 
     train_mode(trainer.model)
@@ -125,7 +125,7 @@ def train_one_epoch(
             loss, right = trainer.step(x, labels)
 
             # summed on the device: a GPU has to wait for every number that is fetched
-            sums += torch.stack([loss.double() * len(labels), right])
+            sums += torch.stack([loss.to(sums.dtype) * len(labels), right])
             seen += len(labels)
             totals.batches += 1
             bar.update()
@@ -156,7 +156,7 @@ def train_one_epoch(
 
 def _nan_if_any_was(loss: torch.Tensor, sums: torch.Tensor) -> torch.Tensor:
     """The loss; NaN if one of those summed before it was, for 0 × NaN is NaN."""
-    return loss.double() + 0 * sums[0]
+    return loss.to(sums.dtype) + 0 * sums[0]
 
 
 def _check(loss: float, trainer: Trainer, lr: float, where: str) -> None:

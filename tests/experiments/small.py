@@ -121,6 +121,60 @@ def check_sweep(found: dict) -> None:
         assert len(trained["history"]) in (0, len(found["settings"]["sizes"]))
 
 
+OF_LOCALIZATION = {
+    "study",
+    "network",
+    "weights",
+    "weights_sha256",
+    "recipe",
+    "seed",
+    "official_top1",
+    "dataset",
+    "is_real",
+    "picture_size",
+    "val_images",
+    "tune_images",
+    "truth",
+    "target",
+    "profile",
+    "device",
+    "precision",
+    "processes",
+    "versions",
+    "commit",
+    "top1",
+    "maps",
+}
+OF_A_MAP = {"words", "n", "seconds", "timed", "threshold", "tune_images", "small", "by_pixels"}
+BY_PIXELS = {"deletion", "insertion"}
+GRADES = {"pointing game", "energy", "IoU"}
+GRADED = {"mean", "error", "over_middle", "over_middle_error"}
+
+
+def check_localization(found: dict) -> None:
+    """What tables, pictures and lesson rely on in the record of graded maps."""
+    assert found.keys() - {"trained"} == OF_LOCALIZATION
+    assert found["study"] == "localization" and found["target"] == "the true class"
+    assert len(found["weights_sha256"]) == 64 and 0 <= found["top1"] <= 1
+
+    for each in found["maps"].values():
+        assert each.keys() == OF_A_MAP | GRADES
+        assert 2 <= each["n"] <= found["val_images"] and 0 < each["threshold"] < 1
+        check_grades(each, GRADES)
+        if each["small"]:
+            assert each["small"].keys() == {"n"} | GRADES and each["small"]["n"] <= each["n"]
+            check_grades(each["small"], GRADES)
+        if each["by_pixels"]:
+            assert each["by_pixels"].keys() == {"n", "steps"} | BY_PIXELS
+            check_grades(each["by_pixels"], BY_PIXELS)
+
+
+def check_grades(each: dict, columns: set[str]) -> None:
+    for column in columns:
+        assert each[column].keys() == GRADED
+        assert 0 <= each[column]["mean"] <= 1 and each[column]["error"] >= 0
+
+
 def count_steps(monkeypatch) -> list:
     """Grows by one with each step that is trained from now on."""
     step, steps = Trainer.step, []

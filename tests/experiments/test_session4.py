@@ -84,6 +84,26 @@ def test_forms_of_the_ten_minute_recipe_differ_in_their_network_alone():
     assert changed(plain, RECIPES["imagenette_session_long"]) == {"sizes"}
 
 
+# --- long trainings -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "loss, what",
+    [
+        ("smoothed", set()),
+        ("unsmoothed", {"label_smoothing"}),
+        ("gce", {"label_smoothing", "gce_q"}),
+    ],
+)
+def test_a_long_training_differs_from_the_others_in_its_loss_and_is_judged_on_tune(loss, what):
+    recipe = STUDIES[f"memory.{loss}"]
+    assert recipe.is_trial and changed(STUDIES["memory.smoothed"], recipe) == what
+
+    of_the_grid = GRID["grid_session_noise50"]
+    assert changed(of_the_grid, STUDIES["memory.smoothed"]) == {"sizes", "augment"}
+    assert len(recipe.sizes) == 4 * len(of_the_grid.sizes)
+
+
 # --- faults ---------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ import nbformat
 from prose import faults
 from runner import run
 
+from course_lib.addresses import BADGES, REPOSITORY
 from course_lib.exercises import EXERCISES, exercise
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,13 +31,6 @@ GPU = {
     "accelerator": "GPU",
     "colab": {"gpuType": "T4", "provenance": []},
     "kaggle": {"accelerator": "nvidiaTeslaT4", "isInternetEnabled": True, "isGpuEnabled": True},
-}
-
-COLAB = "https://colab.research.google.com/github/"
-KAGGLE = "https://kaggle.com/kernels/welcome?src=https://github.com/"
-BADGES = {
-    COLAB: "https://colab.research.google.com/assets/colab-badge.svg",
-    KAGGLE: "https://kaggle.com/static/images/open-in-kaggle.svg",
 }
 
 BASE64 = re.compile(r"data:[\w/+.-]+;base64,[A-Za-z0-9+/=\s]+")
@@ -239,10 +233,9 @@ def opens_with_title_and_badges(nb, path):
     if not re.match(rf"# .*\b0?{number}\b", first):
         yield f"the first cell does not open with '# …' and the number of the session, {number}"
 
-    for link, image in BADGES.items():
-        target = rf"{re.escape(link)}[\w.-]+/[\w.-]+/blob/[\w.-]+/notebooks/{re.escape(path.name)}"
-        if not re.search(target, first) or image not in first:
-            yield f"the first cell has no badge {image} that links to {link}…/{path.name}"
+    for name, (link, image) in BADGES.items():
+        if f"[![{name}]({image})]({link}{path.name})" not in first:
+            yield f"the first cell has no badge {image} that links to {link}{path.name}"
 
 
 @rule
@@ -289,12 +282,11 @@ def links_to_what_exists(nb, path):
         if inside and not is_address and not (path.parent / inside).exists():
             yield f"a link to {target}, which does not exist"
 
-    # Addresses of files of this repository, which the badge names.
-    if badge := re.search(rf"{re.escape(COLAB)}([\w.-]+/[\w.-]+)/blob/[\w.-]+/", text):
-        ours = rf"github(?:\.com)?/{re.escape(badge[1])}/(?:blob|tree|raw)/[\w.-]+/([^)\s\"#]+)"
-        for target in set(re.findall(ours, text)) - {f"notebooks/{path.name}"}:
-            if not (ROOT / unquote(target)).exists():
-                yield f"a link to {target} in this repository, which does not exist"
+    # Addresses of files of this repository.
+    ours = rf"github(?:\.com)?/{re.escape(REPOSITORY)}/(?:blob|tree|raw)/[\w.-]+/([^)\s\"#]+)"
+    for target in set(re.findall(ours, text)) - {f"notebooks/{path.name}"}:
+        if not (ROOT / unquote(target)).exists():
+            yield f"a link to {target} in this repository, which does not exist"
 
 
 @rule

@@ -8,12 +8,11 @@ from functools import cache
 import nbformat.v4 as v4
 import pytest
 from cells import NOTEBOOKS
-from rules import BADGES, GPU, ROOT, RULES, read
+from rules import BADGES, GPU, REPOSITORY, ROOT, RULES, read
 
 from course_lib.exercises import EXERCISES
 
 MADE_UP = ROOT / "notebooks" / "02_made_up.ipynb"
-SLUG = "someone/course/blob/main/notebooks/"
 ALT = "two crossing lines, loss over epochs"
 
 read_once = cache(read)
@@ -61,7 +60,9 @@ def code(source, *outputs, tags=()):
 
 
 def badges(name):
-    return " ".join(f"[![Open]({image})]({link}{SLUG}{name})" for link, image in BADGES.items())
+    return " ".join(
+        f"[![{title}]({image})]({link}{name})" for title, (link, image) in BADGES.items()
+    )
 
 
 def solution(source):
@@ -169,6 +170,7 @@ BREAKS = [
         "another notebook",
         set_source(0, f"# Session 2\n{badges('01_resnet_from_scratch.ipynb')}"),
     ),
+    ("opens_with_title_and_badges", "another repository", change(0, REPOSITORY, "you/yours")),
     ("opens_with_title_and_badges", "code first", lambda nb: nb.cells.pop(0)),
     ("describes_its_pictures", "bare", set_output(SHOW, PICTURE)),
     ("describes_its_pictures", "no alt", set_output(SHOW, html('<img src="x">'))),
@@ -188,9 +190,7 @@ BREAKS = [
     (
         "links_to_what_exists",
         "our own address",
-        set_source(
-            LAST, "[lib](https://github.com/someone/course/blob/main/course_lib/nowhere.py)"
-        ),
+        set_source(LAST, f"[lib](https://github.com/{REPOSITORY}/blob/main/course_lib/nowhere.py)"),
     ),
     ("names_no_machine_path", "source", add_source(FIRST, '\nopen("/home/me/x")')),
     ("names_no_machine_path", "output", set_output(FIRST, stdout("saved to /tmp/x.pt\n"))),
