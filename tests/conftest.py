@@ -62,3 +62,32 @@ def pytest_collection_modifyitems(items):
     if waiting and find(TINY_IMAGENET) is None:
         for item in waiting:
             item.add_marker(pytest.mark.skip(reason="no TinyImageNet in COURSE_DATA or data/"))
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """An empty one, in which reports read and write everything."""
+    from course_lib.experiments import record as records
+    from course_lib.report import figures, pages
+
+    monkeypatch.setattr(pages, "REPO", tmp_path)
+    monkeypatch.setattr(figures, "FOLDER", tmp_path / "figures")
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "figures" / "results")
+    (tmp_path / "figures").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def copied_to_cpu(monkeypatch):
+    """The shapes of all tensors that are copied to the CPU from now on."""
+    import torch
+
+    shapes = []
+    to_cpu = torch.Tensor.cpu
+
+    def noting(tensor):
+        shapes.append(tensor.shape)
+        return to_cpu(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "cpu", noting)
+    return shapes

@@ -552,19 +552,11 @@ def test_a_batch_is_resized_as_a_whole(model, method, monkeypatch):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_only_the_maps_are_copied_to_the_cpu(model, images, method, monkeypatch):
+def test_only_the_maps_are_copied_to_the_cpu(model, images, method, copied_to_cpu):
     """Not activations and gradients, which are larger by the number of channels."""
-    copied = []
-    to_cpu = torch.Tensor.cpu
-
-    def noting(tensor):
-        copied.append(tensor.shape)
-        return to_cpu(tensor)
-
-    monkeypatch.setattr(torch.Tensor, "cpu", noting)
     explain(model, images, method=method)
 
-    assert copied == [(3, 32, 24)]
+    assert copied_to_cpu == [(3, 32, 24)]
 
 
 class Largest(TorchDispatchMode):

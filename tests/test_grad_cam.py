@@ -280,18 +280,10 @@ def test_nothing_is_recorded_in_front_of_the_layer(model, images):
     assert recorded == [False]
 
 
-def test_only_the_maps_are_copied_to_the_cpu(model, images, monkeypatch):
-    copied = []
-    to_cpu = torch.Tensor.cpu
-
-    def noting(tensor):
-        copied.append(tensor.shape)
-        return to_cpu(tensor)
-
-    monkeypatch.setattr(torch.Tensor, "cpu", noting)
+def test_only_the_maps_are_copied_to_the_cpu(model, images, copied_to_cpu):
     grad_cam(model, images, layer="first")
 
-    assert copied == [(3, 32, 32)]
+    assert copied_to_cpu == [(3, 32, 32)]
 
 
 # --- what it leaves behind ----------------------------------------------------------------------

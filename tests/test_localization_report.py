@@ -37,14 +37,7 @@ MAPS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def repository(tmp_path, monkeypatch):
-    """An empty one, in which everything is read and written."""
-    monkeypatch.setattr(pages, "REPO", tmp_path)
-    monkeypatch.setattr(figures, "FOLDER", tmp_path / "figures")
-    monkeypatch.setattr(records, "RESULTS", tmp_path / "figures" / "results")
-    (tmp_path / "figures").mkdir()
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("repository")
 
 
 def commit(record):

@@ -40,14 +40,7 @@ from course_lib.report.tables import (
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(autouse=True)
-def repository(tmp_path, monkeypatch):
-    """An empty one, in which everything is read and written."""
-    monkeypatch.setattr(pages, "REPO", tmp_path)
-    monkeypatch.setattr(figures, "FOLDER", tmp_path / "figures")
-    monkeypatch.setattr(records, "RESULTS", tmp_path / "figures" / "results")
-    (tmp_path / "figures").mkdir()
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("repository")
 
 
 def cells(table, start):

@@ -106,7 +106,7 @@ def _work(key: str) -> str:
 
 
 PICTURES = {  # by their side in pixels: with four times the pixels all takes four times as long
-    64: Pictures(10_000, 2000, 100, 16, by_pixels=60, predicted=500),
+    64: Pictures(10_000, 10_000, 100, 16, by_pixels=60, predicted=500),
     128: Pictures(1000, 250, 0, 0, by_pixels=0, predicted=250),
 }
 TUNE = 500  # pictures at most that a threshold is chosen on

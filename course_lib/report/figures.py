@@ -106,7 +106,7 @@ def localization(runs: dict[str, list[dict]]):
     from course_lib import plots
 
     panels = {}
-    for record in runs["localization"]:
+    for record in graded_maps.small_first(runs["localization"]):
         in_order = dict(graded_maps.in_order(record))
         panels[graded_maps.title(record)] = record | {"maps": in_order}
     return plots.localization(panels) if panels else None

@@ -18,12 +18,21 @@ LEGEND = (
 
 
 def graded(is_real: bool) -> list[dict]:
-    """The records over real pictures, or those over toy shapes: the two never share a table."""
-    if is_real:
-        return measured("localization")
+    """The records over real pictures, or those over toy shapes, small pictures first.
 
-    found = records.results("localization")
-    return [each for each in found if not each["is_real"] and each["profile"] != "smoke"]
+    The two never share a table.
+    """
+    if is_real:
+        found = measured("localization")
+    else:
+        everything = records.results("localization")
+        found = [each for each in everything if not each["is_real"] and each["profile"] != "smoke"]
+
+    return small_first(found)
+
+
+def small_first(found: list[dict]) -> list[dict]:
+    return sorted(found, key=lambda record: record["picture_size"])
 
 
 def title(record: dict) -> str:

@@ -16,6 +16,7 @@ from torch import nn
 
 from course_lib.data import toy_shapes
 from course_lib.experiments import find_recipe
+from course_lib.experiments.recipe import trial
 from course_lib.files import CourseError
 from course_lib.models import create_model
 
@@ -26,7 +27,7 @@ CPU = SimpleNamespace(device=torch.device("cpu"))
 def shown(*texts, **names):
     """What these cells of the notebook define, among these names."""
     known = {"nn": nn, "torch": torch, "np": np, "Image": Image, "rt": CPU}
-    known |= {"OrderedDict": OrderedDict, "copy": copy, "replace": replace}
+    known |= {"OrderedDict": OrderedDict, "copy": copy, "replace": replace, "trial": trial}
     return definitions(NOTEBOOK, texts, known | names)
 
 
@@ -51,18 +52,26 @@ def networks(card, **names):
         "weights_card": weights_card,
         "create_model": published,
     }
-    found = shown("def network(", **stand_ins | names)
-    found["short_training"] = lambda recipe, train, tune: f"trained {recipe.model}"
-    return found["network"]
+    return shown("def network(", **stand_ins | names)["network"]
 
 
-TUNE = SimpleNamespace(classes=["cat", "dog"])
+CLASSES = ["cat", "dog"]
+
+
+def asked_for(trained):
+    """``train_recipe`` that notes what it is asked to train, and trains nothing."""
+
+    def train_recipe(recipe, rt, priced):
+        trained.append(recipe)
+        return SimpleNamespace(model=nn.Linear(1, 1).train())
+
+    return train_recipe
 
 
 def test_published_weights_are_taken_where_they_are_for_these_classes(capsys):
     network = networks({"classes": ["cat", "dog"]})
     recipe = find_recipe("tiny_imagenet")
-    assert network(recipe, None, TUNE) == "published session_resnet for tinyimagenet"
+    assert network(recipe, CLASSES) == "published session_resnet for tinyimagenet"
     assert not capsys.readouterr().out
 
 
@@ -70,16 +79,22 @@ def test_published_weights_are_taken_where_they_are_for_these_classes(capsys):
     "card, said", [({"classes": ["cat"]}, "for other classes"), (None, "there are none")]
 )
 def test_else_a_network_is_trained_and_the_reason_said(card, said, capsys):
-    assert networks(card)(find_recipe("tiny_imagenet"), None, TUNE) == "trained session_resnet"
+    """Shortly, judged on tune alone, and once for the same classes."""
+    trained = []
+    network = networks(card, train_recipe=asked_for(trained))
+    models = [network(find_recipe("tiny_imagenet"), CLASSES) for _ in range(2)]
+
     assert said in capsys.readouterr().out
+    assert models[0] is models[1] and not models[0].training
+    (short,) = trained
+    assert short.model == "session_resnet" and len(short.sizes) == 3 and short.is_trial
 
 
 def test_the_flag_trains_the_whole_recipe():
-    def train_recipe(recipe, rt, priced):
-        return SimpleNamespace(model=nn.Linear(1, 1).train())
-
-    network = networks({"classes": ["cat", "dog"]}, TRAIN_MY_OWN=True, train_recipe=train_recipe)
-    assert not network(find_recipe("tiny_imagenet"), None, TUNE).training
+    trained = []
+    network = networks({"classes": CLASSES}, TRAIN_MY_OWN=True, train_recipe=asked_for(trained))
+    assert not network(find_recipe("tiny_imagenet"), CLASSES).training
+    assert trained == [find_recipe("tiny_imagenet")]
 
 
 # --- maps -----------------------------------------------------------------------------------------
