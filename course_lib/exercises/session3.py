@@ -60,9 +60,9 @@ def sgd_step(
 
     For each tensor: g = gradient + weight_decay · weight, then v = momentum · v + g, and then
     weight = weight − lr · v, or with nesterov weight − lr · (g + momentum · v).
-    velocities: the v of each tensor from the step before, zeros at first. Runs under
-    torch.no_grad(), changes weights and velocities, leaves gradients as they are, and returns
-    nothing.
+    velocities: the v of each tensor from the step before, zeros at first. Opens
+    torch.no_grad() itself, changes weights and velocities in place, leaves gradients as they are,
+    and returns nothing.
     """
     with torch.no_grad():  # a step is no part of what is differentiated
         for weight, gradient, velocity in zip(weights, gradients, velocities, strict=True):
@@ -145,6 +145,7 @@ def _read_sgd(result: Any, args: list) -> dict[str, torch.Tensor]:
             "the velocities are tracked by autograd, whose graph grows with every step; put the "
             "whole step under torch.no_grad()"
         )
+    _expect_the_same_velocities(velocities)
     if not weights.moved():
         raise Unreadable(
             "no weight changes: change each in place, as weight -= … or weight.sub_(…) do; "
@@ -170,6 +171,16 @@ def _expect_the_same_weights(weights: Tensors) -> None:
             raise Unreadable(
                 "a weight no longer requires a gradient, so that the next backward passes it by; "
                 "torch.no_grad() leaves that as it is"
+            )
+
+
+def _expect_the_same_velocities(velocities: Tensors) -> None:
+    """A new one in the old list would do for a loop that keeps the list, and fail all others."""
+    for number, given in enumerate(velocities.given):
+        if number >= len(velocities) or velocities[number] is not given:
+            raise Unreadable(
+                f"velocities[{number}] is another tensor than before, and whoever holds the old "
+                "one sees no change; change that in place, as velocity.mul_(…) and add_(…) do"
             )
 
 
@@ -263,7 +274,8 @@ _WRONG_STEPS = [
         {"rate": lambda lr: 1.0},
     ),
     (
-        "nesterov is ignored: with it the step is g + momentum · v",
+        "nesterov is ignored, or takes the old velocity, which comes to the same: with it the step "
+        "is g + momentum · v, with the new v",
         {"step": lambda gradient, velocity, m, nesterov: velocity},
     ),
     (
@@ -339,6 +351,18 @@ def _(weight, gradient, velocity, lr, momentum, weight_decay, nesterov):
     weight.add_(_step(-gradient, velocity, momentum, nesterov))
 
 
+@_wrong_order(_RATE_INSIDE)
+def _(weight, gradient, velocity, lr, momentum, weight_decay, nesterov):
+    velocity.mul_(momentum).add_(lr * _with_decay(gradient, weight, weight_decay))
+    weight.sub_(velocity)
+
+
+@_wrong_order(_RATE_INSIDE)
+def _(weight, gradient, velocity, lr, momentum, weight_decay, nesterov):
+    velocity.mul_(momentum).sub_(lr * _with_decay(gradient, weight, weight_decay))
+    weight.add_(velocity)
+
+
 @_wrong_order("the learning rate is multiplied in twice, into the velocity and at the step")
 def _(weight, gradient, velocity, lr, momentum, weight_decay, nesterov):
     gradient = lr * _with_decay(gradient, weight, weight_decay)
@@ -411,6 +435,14 @@ def _(weights, gradients, velocities, *rest):
 )
 def _(weights, gradients, velocities, lr, *rest):
     weights[0].sub_(lr * gradients[0])  # raises what every change of a weight raises
+
+
+@SGD_STEP.mistake(
+    "weights, gradients and velocities are lists: take one tensor of each at a time, in a loop "
+    "over zip(weights, gradients, velocities)"
+)
+def _(weights, *rest):
+    0.5 * weights  # raises what a list raises under any number with a point
 
 
 _WITHOUT_GRAD = "the tensors have no .grad here; the gradients are given beside them"
@@ -553,6 +585,19 @@ def _(start, end, steps):
     return np.geomspace(end, start, steps)
 
 
+@RANGE_RATES.mistake(
+    "the last rate is missing: after many products it is a hair above `end`, so `while lr <= end` "
+    "stops before it; count the rates instead"
+)
+def _(start, end, steps):
+    growth = (end / start) ** (1 / (steps - 1))
+    rates = []
+    while start <= end:
+        rates.append(start)
+        start = start * growth
+    return rates
+
+
 # --- smooth -------------------------------------------------------------------------------------
 
 
@@ -608,6 +653,13 @@ def _smoothed(losses: Sequence[float], first: float, old: float, new: float) -> 
 
 @SMOOTH.mistake("the shares are exchanged: the new loss has `share`, the last one 1 − share")
 def _(losses, share=0.05):
+    return smooth(losses, 1 - share)
+
+
+@SMOOTH.mistake(
+    "`share` is that of the new loss, 0.05 by default; here the last one has it, and 0.95"
+)
+def _(losses, share=0.95):
     return smooth(losses, 1 - share)
 
 
@@ -892,6 +944,18 @@ def _(lrs, losses, skip_start=10, skip_end=5):
     return lrs[skip_start + np.gradient(losses[part], lrs[part]).argmin()]
 
 
+for _fall in (np.gradient, _falls_to_the_next):
+
+    @STEEPEST.mistake(
+        "it looks for a slope above 0, and gives the first rate where there is none: a fall is a "
+        "negative slope"
+    )
+    def _(lrs, losses, skip_start=10, skip_end=5, *, fall=_fall):
+        part = _before_the_lowest(losses, skip_start, skip_end)
+        slopes = fall(losses[part])
+        return lrs[skip_start + int(slopes.argmax() if slopes.max() > 0 else 0)]
+
+
 _MINUS_ZERO = (
     "a slice [a:-0] is empty, and skip_end may be 0; cut up to len(losses) - skip_end instead"
 )
@@ -1066,6 +1130,10 @@ _WRONG_LAGS = [
         {"lag": lambda share: 1},
     ),
     (
+        "19 steps are taken off, whatever share is; 19 is the lag of a share of 0.05",
+        {"lag": lambda share: 19},
+    ),
+    (
         "one of the steps is not taken off: the lag is (1 − share) / share",
         {"lag": lambda share: _lag(share) - 1},
     ),
@@ -1121,6 +1189,13 @@ def _(rate, share, start, end, steps):
 )
 def _(rate, share, start, end, steps):
     return max(start, rate / _lag(share)) if share < 1 else rate / 1e-9
+
+
+@TAKE_OFF_LAG.mistake(
+    "the factor of a step is multiplied by the lag; divide by it once for each step: factor ** lag"
+)
+def _(rate, share, start, end, steps):
+    return max(start, rate / (_growth(start, end, steps) * _lag(share))) if share < 1 else rate
 
 
 @TAKE_OFF_LAG.mistake(
@@ -1361,6 +1436,17 @@ def _(step, total_steps, warm_up=0.2, highest=0.95, lowest=0.85):
     if step <= warm_up * total_steps - 1:
         return cycle_momentum(step, total_steps, warm_up, highest, lowest)
     return _between(step / (total_steps - 1), highest, lowest)
+
+
+@CYCLE_MOMENTUM.mistake(
+    "the way up is divided by the steps of the whole cycle; from the lowest point to the end there "
+    "are fewer"
+)
+def _(step, total_steps, warm_up=0.2, highest=0.95, lowest=0.85):
+    peak_step = warm_up * total_steps - 1
+    if step <= peak_step:
+        return cycle_momentum(step, total_steps, warm_up, highest, lowest)
+    return _between((step - peak_step) / (total_steps - 1), highest, lowest)
 
 
 @CYCLE_MOMENTUM.mistake(

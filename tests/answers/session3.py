@@ -71,7 +71,7 @@ def in_numpys_arrays(
         w -= lr * (g + momentum * v if nesterov else v)
 
 
-@right("sgd_step")
+@wrong("sgd_step", r"velocities\[0\] is another tensor than before")
 def new_velocities_in_the_old_list(
     weights, gradients, velocities, lr, momentum=0.9, weight_decay=0.0, nesterov=False
 ):
@@ -375,7 +375,7 @@ def defaults_of_torch(
     through_data_by_index(weights, gradients, velocities, lr, momentum, weight_decay, nesterov)
 
 
-@wrong("sgd_step", "unsupported operand|can't multiply")
+@wrong("sgd_step", "are lists: take one tensor of each")
 def lists_as_if_they_were_tensors(
     weights, gradients, velocities, lr, momentum=0.9, weight_decay=0.0, nesterov=False
 ):
@@ -388,6 +388,47 @@ def pops_nothing(weights, gradients, velocities, lr, *rest):
     left = len(weights)
     while left > 0:
         lr = lr / 2
+
+
+@wrong("sgd_step", "rate is inside the velocity")
+def classical_without_nesterov(ws, gs, vs, lr, momentum=0.9, weight_decay=0.0, nesterov=False):
+    for i in range(len(ws)):
+        vs[i] *= momentum
+        vs[i] -= lr * (gs[i] + weight_decay * ws[i].data)
+        ws[i].data += vs[i]
+
+
+@wrong("sgd_step", "rate is inside the velocity")
+def classical_downhill_without_nesterov(
+    ws, gs, vs, lr, momentum=0.9, weight_decay=0.0, nesterov=False
+):
+    with torch.no_grad():
+        for w, g, v in zip(ws, gs, vs, strict=True):
+            v.copy_(v * momentum + lr * g + lr * weight_decay * w)
+            w -= v
+
+
+@wrong("sgd_step", "takes the old velocity")
+def nesterov_with_the_old_velocity(ws, gs, vs, lr, momentum=0.9, weight_decay=0.0, nesterov=False):
+    with torch.no_grad():
+        for w, g, v in zip(ws, gs, vs, strict=True):
+            g = g + w * weight_decay
+            old = v.clone()
+            v.mul_(momentum).add_(g)
+            w.sub_((g + momentum * old if nesterov else v) * lr)
+
+
+@wrong("sgd_step", "are lists: take one tensor of each")
+def lists_taken_for_tensors(ws, gs, vs, lr, momentum=0.9, weight_decay=0.0, nesterov=False):
+    g = gs + weight_decay * ws
+    vs = momentum * vs + g
+    ws -= lr * vs
+
+
+@wrong("sgd_step", "are lists: take one tensor of each")
+def lists_taken_for_tensors_without_decay(ws, gs, vs, lr, momentum=0.9, *rest):
+    vs = vs * momentum + gs
+    ws -= lr * vs
 
 
 # --- range_rates --------------------------------------------------------------------------------
@@ -579,6 +620,16 @@ def four_decimals(start, end, steps):
     return [round(start * (end / start) ** (i / (steps - 1)), 4) for i in range(steps)]
 
 
+@wrong("range_rates", "a hair above `end`")
+def while_the_end_is_not_passed(start, end, steps):
+    factor = (end / start) ** (1 / (steps - 1))
+    rates, rate = [], start
+    while rate <= end:
+        rates += [rate]
+        rate *= factor
+    return rates
+
+
 # --- smooth -------------------------------------------------------------------------------------
 
 
@@ -755,6 +806,15 @@ def grows_with_what_it_reads(losses, share=0.05):
     for last in smoothed:
         smoothed.append((1 - share) * last + share * losses[-1])
     return smoothed
+
+
+@wrong("smooth", "here the last one has it, and 0.95")
+def share_of_the_last(losses, share=0.95):
+    mean, means = losses[0], []
+    for loss in losses:
+        mean = share * mean + (1 - share) * loss
+        means.append(mean)
+    return means
 
 
 # --- steepest -----------------------------------------------------------------------------------
@@ -995,6 +1055,18 @@ def step_never_moves(lrs, losses, skip_start=10, skip_end=5):
     return fall
 
 
+@wrong("steepest", "looks for a slope above 0")
+def best_slope_above_zero(lrs, losses, skip_start=10, skip_end=5):
+    end = len(losses) - skip_end
+    rates, losses = lrs[skip_start:end], losses[skip_start:end]
+    best, at = 0, 0
+    for i in range(1, losses.index(min(losses))):
+        slope = (losses[i + 1] - losses[i - 1]) / 2
+        if slope > best:
+            best, at = slope, i
+    return rates[at]
+
+
 # --- take_off_lag -------------------------------------------------------------------------------
 
 
@@ -1165,6 +1237,20 @@ def brackets_forgotten(rate, share, start, end, steps):
 @wrong("take_off_lag", "brackets included")
 def no_root(rate, share, start, end, steps):
     return max(start, rate * (start / end) ** ((1 - share) / share))
+
+
+@wrong("take_off_lag", "19 steps are taken off")
+def always_nineteen(rate, share, start, end, steps):
+    for _ in range(19):
+        rate /= (end / start) ** (1 / (steps - 1))
+    return rate if rate > start else start
+
+
+@wrong("take_off_lag", "multiplied by the lag")
+def factor_times_lag(rate, share, start, end, steps):
+    lag = 1 / share - 1
+    factor = math.exp(math.log(end / start) / (steps - 1))
+    return max(start, rate / (factor * lag)) if lag > 0 else rate
 
 
 # --- cycle_momentum -----------------------------------------------------------------------------
@@ -1357,6 +1443,14 @@ def rounded_up(step, total_steps, warm_up=0.2, highest=0.95, lowest=0.85):
     if step <= peak:
         return highest - (highest - lowest) * step / peak
     return lowest + (highest - lowest) * (step - peak) / (last - peak)
+
+
+@wrong("cycle_momentum", "divided by the steps of the whole cycle")
+def way_up_over_the_whole_cycle(step, total_steps, warm_up=0.2, highest=0.95, lowest=0.85):
+    corner = warm_up * total_steps - 1
+    if step <= corner:
+        return highest - step / corner * (highest - lowest)
+    return lowest + (step - corner) / (total_steps - 1) * (highest - lowest)
 
 
 # --- plateau ------------------------------------------------------------------------------------

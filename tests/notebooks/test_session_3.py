@@ -60,6 +60,18 @@ def test_the_valley_takes_as_many_steps_as_the_words_say():
     assert f"at 0.0005 the valley takes {steps_down(0.0005, 0.9)}" in in_view()
 
 
+def test_decay_under_momentum_needs_as_many_steps_as_the_words_say():
+    """Of a weight that nothing else pulls, until a share of 1 / e is left."""
+    weight, velocity = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    steps = 0
+    while weight.item() > 1 / math.e:
+        nothing = torch.zeros_like(weight)
+        session3.sgd_step([weight], [nothing], [velocity], 0.1, 0.9, weight_decay=0.0005)
+        steps += 1
+    assert steps == pytest.approx(2000, rel=0.02)
+    assert "at a rate of 0.1 and a decay of 0.0005, these are 2,000" in in_view()
+
+
 # --- the range test by hand -----------------------------------------------------------------------
 
 
@@ -126,6 +138,7 @@ def test_what_we_saw_of_three_networks_stands_in_the_records():
     lrs, losses = range_test_of("unnormed")
     assert len(lrs) == 79 and 1e14 < losses[-1] < 1e15, "a number of fifteen digits"
     assert losses[-10] < math.log(10), "some ten steps behind its lowest point"
+    assert lrs[losses.argmin()] == pytest.approx(0.3, abs=0.03)
 
     adam, losses = range_test_of("adam")
     assert len(adam) == 100
@@ -179,6 +192,15 @@ def test_without_norms_there_is_a_cliff():
 
     rates, top1 = reached(committed("sweeps.sgd_imagenette"))
     assert rates[-1] / rates[0] == 200
+
+
+def test_the_highest_rate_without_norms_ended_once_in_nan_and_once_in_a_dead_network():
+    assert "the loss is nan" in committed("sweeps.unnormed_imagenette")["runs"][-1]["ended"]
+
+    dead = committed("sweeps.unnormed_tiny")["runs"][-1]
+    assert not dead["ended"] and len(dead["history"]) == 3
+    for row in dead["history"]:
+        assert row["val_loss"] == pytest.approx(math.log(25), abs=0.003), "no better than guessing"
 
 
 def test_the_schedules_train_at_three_times_the_advice_where_their_sweep_is_flat(graded):

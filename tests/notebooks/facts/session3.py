@@ -22,6 +22,7 @@ FACTS = {
     "worse than guessing (ln 10 = 2.30)": LN_10,
     "the level of guessing, ln 10 = 2.30": LN_10,
     "fell from a rate of about 0.01 on, was lowest at 0.24": SWEPT,
+    "and was lowest at about 0.3": SWEPT,
     "AdamW's was lowest at 0.013": SWEPT,
     "a standard error (2 points, on 500 or 625": "√(0.7 · 0.3 / 500), √(0.4 · 0.6 / 625)",
     "an accuracy on 500 pictures is 2 points": "√(0.7 · 0.3 / 500)",
@@ -31,8 +32,12 @@ FACTS = {
     # what moves the answer
     "with momentum 0.9 the curve begins": EXAMPLE,
     "Three tests from 0.0003 on": EXAMPLE,
-    "at a rate of 0.1 and a decay of 0.0005 these are 20,000": "1 / (0.1 · 0.0005)",
+    "with momentum 0.9, at a rate of 0.1 and a decay of 0.0005, these are 2,000": (
+        "(1 − 0.9) / (0.1 · 0.0005), and test_session_3.py counts the steps"
+    ),
     "one standard error is 0.7 points": "√(0.52 · 0.48 / 5,000)",
+    # break it
+    "Guessing among the 25 classes of TinyImageNet is right in 4 %": "1 / 25",
     # questions
     "momentum 0.9 and a rate of 0.05, you without": EXAMPLE,
     "0.05 / (1 − 0.9) = 0.5: on a slope": EXAMPLE,
