@@ -101,15 +101,20 @@ def test_fifty_lambda_layers_can_be_evaluated_in_fp32_at_their_own_picture_size(
     assert row["train_loss"] < TWICE_CHANCE and row["val_loss"] < TWICE_CHANCE
 
 
-# Fifty-five layers without a shortcut multiply what the norms' running statistics are behind the
-# weights: at the high rate in the middle of its two epochs it is 120 held out, and 2.13 with
-# statistics taken anew. At the end, where the rate is low, they have caught up (2.10).
-LATE = pytest.mark.xfail(reason="the running statistics catch up in the second epoch alone")
+# Both are at a high rate when their first epoch ends, and the norms' running statistics are behind
+# the weights. At the end, where the rate is low, they have caught up.
+CATCHES_UP = {  # name: why
+    # 120 held out, 2.13 with statistics taken anew; 2.10 after the second epoch
+    "depth.plain56": "fifty-five layers without a shortcut multiply what the statistics are behind",
+    # 16 held out after the first epoch, 1.15 after the second
+    "tiny_imagenet_original": "its peak is ten times too high, as it was in the original",
+}
 
 
 def of_smoke(name):
-    if name == "depth.plain56":
-        return pytest.param(name, marks=[pytest.mark.slow, LATE])
+    if name in CATCHES_UP:
+        late = pytest.mark.xfail(reason=CATCHES_UP[name])
+        return pytest.param(name, marks=[pytest.mark.slow, late])
     return name if name in SMOKE_BY_DEFAULT else slow(name)
 
 
