@@ -117,6 +117,27 @@ _WRONG_COSTS = [
         {"size": lambda pixels, kernel, stride: (pixels + kernel // 2 - kernel) // stride + 1},
     ),
     (
+        "the + 1 is missing: the window halts once before it has made any step",
+        {"size": lambda pixels, kernel, stride: (pixels + 2 * (kernel // 2) - kernel) // stride},
+    ),
+    (
+        "the padding is taken to be kernel; it is kernel // 2 on each side",
+        {"size": lambda pixels, kernel, stride: (pixels + 2 * kernel - kernel) // stride + 1},
+    ),
+    (
+        "the size of the output is not a whole number; divide with // and mind what is left over",
+        {"size": lambda pixels, kernel, stride: (pixels + 2 * (kernel // 2) - kernel) / stride + 1},
+    ),
+    (
+        "the size of the output is not a whole number; divide with // before multiplying the two",
+        {
+            "size": lambda pixels, kernel, stride: (
+                (pixels + 2 * (kernel // 2) - kernel) / stride + 1
+            ),
+            "work": lambda parameters, height, width: int(parameters * height * width),
+        },
+    ),
+    (
         "a kernel has kernel · kernel weights, not kernel",
         {"parameters": lambda cin, cout, kernel: cin * cout * kernel},
     ),
@@ -164,6 +185,18 @@ def _(in_channels, out_channels, *rest):
 def _(in_channels, out_channels, *rest):
     parameters, multiply_adds = conv_cost(in_channels, out_channels, *rest)
     return parameters, multiply_adds / out_channels
+
+
+@CONV_COST.mistake("the channels are left out of the work: every weight is used at every position")
+def _(in_channels, out_channels, kernel, *rest):
+    parameters, multiply_adds = conv_cost(in_channels, out_channels, kernel, *rest)
+    return parameters, multiply_adds / (in_channels * out_channels)
+
+
+@CONV_COST.mistake("the channels are left out of the work: every weight is used at every position")
+def _(in_channels, out_channels, kernel, *rest):
+    parameters, multiply_adds = conv_cost(in_channels, out_channels, kernel, *rest)
+    return parameters, multiply_adds / in_channels
 
 
 @CONV_COST.mistake("the two numbers are exchanged; the parameters come first")
@@ -216,8 +249,10 @@ def training_step(
 class Watched(nn.Sequential):
     """Notes what is done with it, and what its weights were before."""
 
-    def __init__(self, *layers: nn.Module) -> None:
+    def __init__(self, *layers: nn.Module, listed: bool = False) -> None:
+        """listed: its losses go into a list, of which a mean is taken, as the notebook does."""
         super().__init__(*layers)
+        self.listed = listed
         self.events: list[str] = []
         self.start = [parameter.detach().clone() for parameter in self.parameters()]
 
@@ -258,10 +293,10 @@ def _step_cases() -> list[tuple]:
     images, labels = torch.tensor([[[[1.0, 2.0]]], [[[-1.0, 0.5]]]]), torch.tensor([0, 1])
     more, more_labels = torch.randn(4, 1, 1, 2), torch.tensor([0, 2, 1, 0])
 
-    def linear() -> Watched:
-        return Watched(nn.Flatten(), nn.Linear(2, 2))
+    def linear(listed: bool = False) -> Watched:
+        return Watched(nn.Flatten(), nn.Linear(2, 2), listed=listed)
 
-    fresh, used, moving = linear(), linear(), linear()
+    fresh, used, moving, listed = linear(), linear(), linear(), linear(listed=True)
     normed = Watched(nn.Flatten(), nn.Linear(2, 3), nn.BatchNorm1d(3)).eval()
 
     _fill_gradients(used)
@@ -272,6 +307,7 @@ def _step_cases() -> list[tuple]:
         ("gradients are left over from before", used, WatchedSGD(used, lr=0.5), images, labels),
         ("the optimizer has momentum", moving, momentum, images, labels),
         ("the model comes in eval mode", normed, WatchedSGD(normed, lr=0.1), more, more_labels),
+        ("the losses go into a list", listed, WatchedSGD(listed, lr=0.5), images, labels),
     ]
 
 
@@ -299,6 +335,11 @@ def _read_step(result, args: list) -> dict:
 
     if not model.moved():
         raise Unreadable(f"no weight moves: {_why_at_rest(model.events)}")
+    if model.listed and isinstance(result, torch.Tensor):  # last, so that other mistakes come first
+        raise Unreadable(
+            "it returns a tensor, which stays on its device and may hold on to a graph that has "
+            "been used up; loss.item() makes a Python number of it"
+        )
 
     state = {f"{name} afterwards": value.clone() for name, value in model.state_dict().items()}
     return {"loss": loss, "mode afterwards": _mode(model), **state}
@@ -430,6 +471,14 @@ def _(model, optimizer, images, labels):
     return loss
 
 
+@STEP.mistake("the mode from before the call is restored; the model is to stay in train mode")
+def _(model, optimizer, images, labels):
+    was_training = model.training
+    loss = training_step(model, optimizer, images, labels)
+    model.train(was_training)
+    return loss
+
+
 @STEP.mistake("the model runs through the batch twice, and its norms count it twice")
 def _(model, optimizer, images, labels):
     model.train()(images)
@@ -502,18 +551,20 @@ def _accuracy_cases() -> list[tuple]:
     evaluated = nn.Sequential(nn.Flatten()).eval()
 
     # A norm whose running statistics turn the answers round.
-    normed = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(3))
-    normed[1].running_mean.copy_(torch.tensor([3.0, 0.0, -3.0]))
+    normed = nn.Sequential(nn.BatchNorm2d(3), nn.Flatten())
+    normed[0].running_mean.copy_(torch.tensor([3.0, 0.0, -3.0]))
 
     two = torch.tensor([[[[3.0, 1.0, 2.0]]], [[[1.0, 3.0, 2.0]]]]), torch.tensor([0, 2])
     small = [_batch([1, 0]), _batch([1])]
+    hits, hit_labels = _batch([1, 1, 0, 0])
+    in_channels = [(hits.transpose(1, 3), hit_labels)]  # (4, 3, 1, 1), as the norm wants them
     large = Batches(_batch([1, 1, 1, 0]), _batch([0]), _batch([1, 1]))
 
     return [
         ("there is one batch", images_are_logits, [two]),
         ("the model comes in eval mode", evaluated, [two]),
         ("the batches have different sizes", images_are_logits, small),
-        ("the model has a norm", normed, [_batch([1, 1, 0, 0])]),
+        ("the model has a norm", normed, in_channels),
         ("there are many batches, without a length", images_are_logits, large),
     ]
 
@@ -654,6 +705,30 @@ def _(logits, labels):
 
 
 @ACCURACY.mistake(
+    "a picture goes in without the axis of the batch: images[i] is (C, H, W), images[i : i + 1] "
+    "is (1, C, H, W)"
+)
+def _(model, batches):
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        hits = [
+            [model(picture).argmax() == label for picture, label in zip(*batch, strict=True)]
+            for batch in batches
+        ]
+    model.train(was_training)
+    return _share(hits)
+
+
+@ACCURACY.mistake("max(dim=1) gives values and places together; argmax(dim=1) the places alone")
+def _(model, batches):
+    was_training = model.training
+    hits = _hits(model.eval(), batches, lambda logits, labels: (logits.max(dim=1) == labels).sum())
+    model.train(was_training)
+    return _share(hits)
+
+
+@ACCURACY.mistake(
     "model.eval() is missing, or its parentheses: norms take the statistics of the batch, and "
     "change their own"
 )
@@ -768,6 +843,8 @@ def _why_sizes_differ(block: nn.Module, in_channels: int, channels: int, stride:
 
     if any(layers[name].padding in (0, (0, 0)) for name in ("conv1", "conv2")):
         return "the convolutions are not padded; with 3×3, padding=1 keeps the size"
+    if getattr(layers.get("downsample.0"), "padding", 0) not in (0, (0, 0)):
+        return "the 1×1 convolution of the projection is padded; it needs no padding"
     if strides["conv1"] != stride:
         return "the stride is missing in the branch; it belongs to the first convolution"
     if strides["conv2"] != 1:
@@ -825,6 +902,34 @@ def _(block, x):
 def _(block, x):
     x, shortcut = block.bn1(block.conv1(x)), block.downsample(x)
     return block.relu(shortcut + block.bn2(block.conv2(x)))
+
+
+@_wrong_forward("the shortcut passes a ReLU before the sum; there is none behind the projection")
+def _(block, x):
+    shortcut = block.downsample(x)
+    if isinstance(block.downsample, nn.Sequential):
+        shortcut = block.relu(shortcut)
+    return block.relu(shortcut + _branch(block, x))
+
+
+@_wrong_forward("the shortcut passes a ReLU before the sum; x is added as it is")
+def _(block, x):
+    return block.relu(block.relu(block.downsample(x)) + _branch(block, x))
+
+
+@_wrong_forward("the projection gets what the branch made; it is to get the block's x")
+def _(block, x):
+    return block.relu(x + block.downsample(_branch(block, x)))
+
+
+@_wrong_forward("nn.ReLU(x) makes a layer; F.relu(x) applies it, and so does a layer, self.relu(x)")
+def _(block, x):
+    return block.bn2(block.conv2(nn.ReLU(block.bn1(block.conv1(x)))))
+
+
+@_wrong_forward("nn.ReLU(x) makes a layer; F.relu(x) applies it, and so does a layer, self.relu(x)")
+def _(block, x):
+    return nn.ReLU(block.downsample(x) + _branch(block, x))
 
 
 @_wrong_forward("the ReLU comes before its norm; the order is convolution, norm, ReLU")
@@ -939,7 +1044,10 @@ def _(block, in_channels, channels, stride):
         block.downsample = _projection(in_channels, channels, stride, bias=True)
 
 
-@_wrong_layers("there is no projection, downsample, where the shape changes")
+@_wrong_layers(
+    "there is no projection, downsample, where the shape changes; in a Python list PyTorch does "
+    "not find it"
+)
 def _(block, in_channels, channels, stride):
     block.downsample = nn.Identity()
 
@@ -1155,6 +1263,12 @@ def _(in_channels, channels, stride):
     return right + 9 * channels * (in_channels - channels)
 
 
+@COUNT.mistake("a norm is taken to have two numbers in all; it learns two for each channel")
+def _(in_channels, channels, stride):
+    norms = 2 if stride == 1 and in_channels == channels else 3
+    return block_parameters(in_channels, channels, stride) - norms * 2 * (channels - 1)
+
+
 @COUNT.mistake("only one of the two convolutions of the branch is counted")
 def _(in_channels, channels, stride):
     return block_parameters(in_channels, channels, stride) - 9 * channels * channels
@@ -1335,6 +1449,16 @@ def _(x, out_channels, stride):
     return shortcut_a(x[:, ::stride, ::stride], out_channels, 1)
 
 
+@SHORTCUT.mistake("the stride skips pictures and channels; dims 2 and 3 are x[:, :, …, …]")
+def _(x, out_channels, stride):
+    return shortcut_a(x[::stride, ::stride], out_channels, 1)
+
+
+@SHORTCUT.mistake("it begins at the second pixel; it begins at the first one, 0")
+def _(x, out_channels, stride):
+    return _widen(x[:, :, 1::stride, 1::stride], 0, out_channels - x.shape[1])
+
+
 @SHORTCUT.mistake("it begins at the last pixel of each step; it begins at the first one, 0")
 def _(x, out_channels, stride):
     return shortcut_a(x[:, :, stride - 1 :, stride - 1 :], out_channels, stride)
@@ -1350,6 +1474,27 @@ def _(x, out_channels, stride):
 def _(x, out_channels, stride):
     height, width = (size // stride * stride for size in x.shape[2:])
     return shortcut_a(x[:, :, :height, :width], out_channels, stride)
+
+
+@SHORTCUT.mistake("the last row or column is lost where the size is odd; it is rounded up")
+def _(x, out_channels, stride):
+    batch, channels, height, width = x.shape
+    wide = x.new_zeros(batch, out_channels, height // stride, width // stride)
+    wide[:, :channels] = _skip(x, stride)
+    return wide
+
+
+@SHORTCUT.mistake("the zeros have the height and width of x from before its pixels were skipped")
+def _(x, out_channels, stride):
+    batch, channels, height, width = x.shape
+    zeros = x.new_zeros(batch, out_channels - channels, height, width)
+    return torch.cat([_skip(x, stride), zeros], dim=1)
+
+
+@SHORTCUT.mistake("the zeros stand along the batch (dim 0), not along the channels (dim 1)")
+def _(x, out_channels, stride):
+    right = shortcut_a(x, out_channels, stride)
+    return torch.cat(right.split([x.shape[1], out_channels - x.shape[1]], dim=1), dim=0)
 
 
 @SHORTCUT.mistake("the pixels are averaged; option A skips them")
@@ -1541,6 +1686,10 @@ _WRONG_RESNETS = [
         {"conv1": lambda right: nn.Conv2d(3, 64, 7, stride=2, bias=False)},
     ),
     (
+        "the first convolution is padded by 1; it is 7×7 with stride 2 and padding 3",
+        {"conv1": lambda right: nn.Conv2d(3, 64, 7, stride=2, padding=1, bias=False)},
+    ),
+    (
         "the first convolution has a bias; the norm behind it has one: bias=False",
         {"conv1": lambda right: nn.Conv2d(3, 64, 7, stride=2, padding=3)},
     ),
@@ -1597,6 +1746,10 @@ _WRONG_RESNETS = [
         {"avgpool": _instead(nn.Identity())},
     ),
     (
+        "it is not flattened behind the pooling: fc wants (B, D), not (B, D, 1, 1)",
+        {"flatten": _instead(nn.Identity())},
+    ),
+    (
         "the mean at the end is over 7×7; it is over the whole map, whatever the picture's size",
         {"avgpool": _instead(nn.AvgPool2d(7))},
     ),
@@ -1646,6 +1799,23 @@ class _EndsInSoftmax(nn.Sequential):
 @RESNET.mistake("it ends in a softmax; logits are asked for, cross-entropy has a softmax inside")
 def _(block, counts, num_classes):
     return _EndsInSoftmax(OrderedDict(resnet(block, counts, num_classes).named_children()))
+
+
+@RESNET.mistake("it ends in a ReLU; a logit may be negative")
+def _(block, counts, num_classes):
+    network = resnet(block, counts, num_classes)
+    network.add_module("last", nn.ReLU())
+    return network
+
+
+@RESNET.mistake(
+    "layers in a Python list are not found by PyTorch; nn.Sequential(*layers) makes them one layer"
+)
+def _(block, counts, num_classes):
+    network = resnet(block, counts, num_classes)
+    for name in ("layer1", "layer2", "layer3", "layer4"):
+        delattr(network, name)
+    return network
 
 
 @RESNET.mistake("one block is used again and again in a stage; each needs weights of its own")
@@ -1748,6 +1918,22 @@ _WRONG_FIELDS = [
     (
         "a layer adds (kernel - 1) · step, not kernel · step",
         {"start": 0, "grow": lambda field, kernel, stride, step: field + kernel * step},
+    ),
+    (
+        "every kernel is taken to be 3×3; a layer adds (kernel - 1) · step",
+        {"grow": lambda field, kernel, stride, step: field + 2 * step},
+    ),
+    (
+        "the field grows on one side alone; a layer adds (kernel - 1) · step, on both together",
+        {"grow": lambda field, kernel, stride, step: field + kernel // 2 * step},
+    ),
+    (
+        "kernels may be even; a layer adds (kernel - 1) · step, not 2 · (kernel // 2) · step",
+        {"grow": lambda field, kernel, stride, step: field + 2 * (kernel // 2) * step},
+    ),
+    (
+        "the step is doubled whatever the stride is; they multiply",
+        {"move": lambda step, stride: 2 * step if stride > 1 else step},
     ),
     (
         "it is the product of the strides; the kernels count, too",

@@ -124,6 +124,48 @@ def padded_on_one_side(in_channels, out_channels, kernel, stride, height, width)
     return weights, weights * h * w
 
 
+@wrong("conv_cost", r"\+ 1 is missing")
+def steps_instead_of_halts(in_channels, out_channels, kernel, stride, height, width):
+    rows = (height + 2 * (kernel // 2) - kernel) // stride
+    columns = (width + 2 * (kernel // 2) - kernel) // stride
+    weights = in_channels * out_channels * kernel**2
+    return weights, weights * rows * columns
+
+
+@wrong("conv_cost", "padding is taken to be kernel")
+def padded_by_the_kernel(in_channels, out_channels, kernel, stride, height, width):
+    pad, weights = kernel, in_channels * out_channels * kernel**2
+    rows = (height + 2 * pad - kernel) // stride + 1
+    columns = (width + 2 * pad - kernel) // stride + 1
+    return weights, weights * rows * columns
+
+
+@wrong("conv_cost", "not a whole number")
+def formula_with_one_slash(in_channels, out_channels, kernel, stride, height, width):
+    rows = (height + 2 * (kernel // 2) - kernel) / stride + 1
+    columns = (width + 2 * (kernel // 2) - kernel) / stride + 1
+    weights = in_channels * out_channels * kernel**2
+    return weights, weights * rows * columns
+
+
+@wrong("conv_cost", "not a whole number")
+def made_whole_at_the_end(*args):
+    weights, work = formula_with_one_slash(*args)
+    return weights, int(work)
+
+
+@wrong("conv_cost", "channels are left out of the work")
+def work_of_one_kernel(in_channels, out_channels, kernel, stride, height, width):
+    h, w = math.ceil(height / stride), math.ceil(width / stride)
+    return in_channels * out_channels * kernel**2, kernel * kernel * h * w
+
+
+@wrong("conv_cost", "channels are left out of the work")
+def work_on_one_plane(in_channels, out_channels, kernel, stride, height, width):
+    h, w = math.ceil(height / stride), math.ceil(width / stride)
+    return in_channels * out_channels * kernel**2, out_channels * kernel * kernel * h * w
+
+
 @wrong("conv_cost", "exchanged")
 def work_first(*args):
     return sizes_rounded_up(*args)[::-1]
@@ -170,7 +212,7 @@ def from_memory(*args):
 # --- training_step ------------------------------------------------------------------------------
 
 
-@right("training_step")
+@wrong("training_step", r"returns a tensor, .*loss.item\(\) makes a Python number")
 def as_torchs_tutorial_has_it(model, optimizer, images, labels):
     model.train()
     criterion = nn.CrossEntropyLoss()
@@ -179,7 +221,33 @@ def as_torchs_tutorial_has_it(model, optimizer, images, labels):
     loss = criterion(outputs, labels)
     loss.backward()
     optimizer.step()
-    return loss  # a tensor, still with its graph
+    return loss  # a tensor, still with its graph: np.mean of a list of them raises
+
+
+@wrong("training_step", r"returns a tensor, .*loss.item\(\) makes a Python number")
+def cut_off_and_on_its_device(*args):
+    return as_torchs_tutorial_has_it(*args).detach()
+
+
+@wrong("training_step", "left over from before")
+def never_zeroed_and_a_tensor(model, optimizer, images, labels):
+    model.train()
+    loss = F.cross_entropy(model(images), labels)
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
+@right("training_step")
+def picture_by_picture(model, optimizer, images, labels):
+    optimizer.zero_grad()
+    logits = model.train()(images)
+    total = 0
+    for row, label in zip(logits, labels, strict=True):
+        total = total - row.log_softmax(0)[label] / len(labels)
+    total.backward()
+    optimizer.step()
+    return total.item()
 
 
 @right("training_step")
@@ -376,6 +444,14 @@ def eval_at_the_end(model, *args):
     return loss.item()
 
 
+@wrong("training_step", "mode from before the call is restored")
+def polite_about_the_mode(model, *args):
+    was_training = model.training
+    loss = as_torchs_tutorial_has_it(model, *args).item()
+    model.train(was_training)
+    return loss
+
+
 @wrong("training_step", "after the step")
 def loss_of_the_new_weights(model, optimizer, images, labels):
     as_torchs_tutorial_has_it(model, optimizer, images, labels)
@@ -543,6 +619,43 @@ def mean_weighted_by_size(model, batches):
     finally:
         model.train(mode)
     return np.average([s for s, _ in shares], weights=[n for _, n in shares])
+
+
+@right("accuracy")
+def pictures_one_by_one(model, batches):
+    was_training = model.training
+    model.eval()
+    right_ones = pictures = 0
+    for x, y in batches:
+        for i in range(len(x)):
+            right_ones += model(x[i : i + 1])[0].argmax() == y[i]
+            pictures += 1
+    model.train(was_training)
+    return right_ones / pictures
+
+
+@wrong("accuracy", "without the axis of the batch")
+def pictures_without_their_batch(model, batches):
+    was_training = model.training
+    model.eval()
+    right_ones = pictures = 0
+    for x, y in batches:
+        for i in range(len(x)):
+            if model(x[i]).argmax() == y[i]:
+                right_ones += 1
+            pictures += 1
+    model.train(was_training)
+    return right_ones / pictures
+
+
+@wrong("accuracy", r"max\(dim=1\) gives values and places together")
+def max_for_argmax(model, batches):
+    model.eval()
+    right_ones = pictures = 0
+    for x, y in batches:
+        right_ones += (model(x).max(dim=1) == y).sum().item()
+        pictures += len(y)
+    return right_ones / pictures
 
 
 def share(model, batches, *, hit=lambda logits, y: logits.argmax(1) == y):
@@ -1011,6 +1124,57 @@ class NoPadding(Block):
         self.conv1.padding = self.conv2.padding = 0
 
 
+@wrong("residual_block", "1×1 convolution of the projection is padded")
+class ProjectionPadded(Block):
+    def projection(self, in_channels, channels, stride):
+        conv = nn.Conv2d(in_channels, channels, 1, stride, 1, bias=False)
+        return nn.Sequential(conv, nn.BatchNorm2d(channels))
+
+
+@wrong("residual_block", "in a Python list PyTorch does not find it")
+class ProjectionInAList(Block):
+    def projection(self, *args):
+        return list(super().projection(*args))
+
+    def shortcut(self, x):
+        for layer in self.downsample or []:
+            x = layer(x)
+        return x
+
+
+@wrong("residual_block", "none behind the projection")
+class ReluBehindTheProjection(Block):
+    def shortcut(self, x):
+        return x if self.downsample is None else F.relu(self.downsample(x))
+
+
+@wrong("residual_block", "the shortcut passes a ReLU")
+class ReluOnTheShortcut(Block):
+    def shortcut(self, x):
+        return F.relu(super().shortcut(x))
+
+
+@wrong("residual_block", "projection gets what the branch made")
+class BranchProjected(Block):
+    def forward(self, x):
+        f = self.branch(x)
+        if self.downsample is not None:
+            f = self.downsample(f)
+        return self.relu(f + x)
+
+
+@wrong("residual_block", r"nn.ReLU\(x\) makes a layer")
+class LayerMadeInTheMiddle(Block):
+    def branch(self, x):
+        return self.bn2(self.conv2(nn.ReLU(self.bn1(self.conv1(x)))))
+
+
+@wrong("residual_block", r"nn.ReLU\(x\) makes a layer")
+class LayerMadeAtTheEnd(Block):
+    def forward(self, x):
+        return nn.ReLU(self.branch(x) + self.shortcut(x))
+
+
 @wrong("residual_block", "overwritten")
 class XOverwritten(Block):
     def forward(self, x):
@@ -1268,6 +1432,11 @@ wrong_count(
     projection=lambda a, b: a * b + 3 * b,
 )
 wrong_count("bias", branch=lambda a, b: 9 * a * b + 9 * b * b + 6 * b)
+wrong_count(
+    "two numbers in all",
+    branch=lambda a, b: 9 * a * b + 9 * b * b + 2 + 2,
+    projection=lambda a, b: a * b + 2,
+)
 wrong_count("second convolution", branch=lambda a, b: 18 * a * b + 4 * b)
 wrong_count("3 · 3", branch=lambda a, b: 3 * a * b + 3 * b * b + 4 * b)
 wrong_count("3 · 3", branch=lambda a, b: a * b + b * b + 4 * b)
@@ -1406,6 +1575,16 @@ def second_pixel(x, out_channels, stride):
     return widen(x[:, :, stride - 1 :: stride, stride - 1 :: stride], out_channels)
 
 
+@wrong("shortcut_a", "second pixel")
+def pixels_counted_from_one(x, out_channels, stride):
+    return widen(x[:, :, 1::stride, 1::stride], out_channels)
+
+
+@wrong("shortcut_a", "skips pictures and channels")
+def first_two_axes(x, out_channels, stride):
+    return widen(x[::stride, ::stride], out_channels)
+
+
 @wrong("shortcut_a", "ones")
 def ones(x, out_channels, stride):
     return widen(x[:, :, ::stride, ::stride], out_channels, 1.0)
@@ -1440,6 +1619,24 @@ def rounded_down(x, out_channels, stride):
     return widen(x[:, :, :h:stride, :w:stride], out_channels)
 
 
+@wrong("shortcut_a", "last row")
+def filled_in_where_rounded_down(x, out_channels, stride):
+    batch, channels, height, width = x.shape
+    wide = torch.zeros(batch, out_channels, height // stride, width // stride, dtype=x.dtype)
+    wide[:, :channels] = x[:, :, ::stride, ::stride]
+    return wide
+
+
+@wrong("shortcut_a", "last row")
+def loops_rounded_down(x, out_channels, stride):
+    batch, channels, height, width = x.shape
+    wide = torch.zeros(batch, out_channels, height // stride, width // stride, dtype=x.dtype)
+    for row in range(height // stride):
+        for column in range(width // stride):
+            wide[:, :channels, row, column] = x[:, :, row * stride, column * stride]
+    return wide
+
+
 @wrong("shortcut_a", "whatever stride is")
 def stride_of_two(x, out_channels, stride):
     return widen(x[:, :, ::2, ::2], out_channels)
@@ -1468,7 +1665,14 @@ def in_arrays(x, out_channels, stride):
     return np.pad(x, ((0, 0), (0, out_channels - x.shape[1]), (0, 0), (0, 0)))
 
 
-@wrong("shortcut_a", "raises RuntimeError: Sizes of tensors must match")
+@wrong("shortcut_a", "along the batch")
+def zeros_behind_the_pictures(x, out_channels, stride):
+    x = x[:, :, ::stride, ::stride]
+    zeros = torch.zeros(x.size(0), out_channels - x.size(1), x.size(2), x.size(3), dtype=x.dtype)
+    return torch.cat([x, zeros])
+
+
+@wrong("shortcut_a", "from before its pixels were skipped")
 def zeros_of_the_old_size(x, out_channels, stride):
     zeros = torch.zeros(x.size(0), out_channels - x.size(1), x.size(2), x.size(3))
     return torch.cat([x[:, :, ::stride, ::stride], zeros], dim=1)
@@ -1692,7 +1896,20 @@ class TheSameBlockAgain(Net):
         return nn.Sequential(first, *[again] * (count - 1))
 
 
-@wrong("resnet", "stages stand in a list|missing: layer1.0.conv.weight")
+@wrong("resnet", "ends in a ReLU")
+class EndsInRelu(Net):
+    def forward(self, x):
+        return F.relu(super().forward(x))
+
+
+@wrong("resnet", "padded by 1")
+class StemPaddedByOne(Net):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, 1, bias=False)
+
+
+@wrong("resnet", "Python list")
 class StagesInAList(nn.Module):
     def __init__(self, *args):
         super().__init__()
@@ -1728,7 +1945,7 @@ def network_forgotten(block, counts, num_classes):
     Net(block, counts, num_classes)
 
 
-@wrong("resnet", "shape|flatten")
+@wrong("resnet", "not flattened")
 class FlattenForgotten(Net):
     def pool(self, x):
         return F.adaptive_avg_pool2d(x, 1)
@@ -1800,6 +2017,10 @@ wrong_field(
 wrong_field(
     "strides are added", grow=lambda f, k, s, step: f + (k - 1) * step, move=lambda a, s: a + s
 )
+wrong_field("every kernel is taken to be 3×3", grow=lambda f, k, s, step: f + 2 * step, move=times)
+wrong_field("on one side alone", grow=lambda f, k, s, step: f + k // 2 * step, move=times)
+wrong_field("may be even", grow=lambda f, k, s, step: f + k // 2 * 2 * step, move=times)
+wrong_field("step is doubled", grow=by_step, move=lambda a, s: a if s == 1 else 2 * a)
 wrong_field("product of the strides", grow=lambda f, k, s, step: f * s)
 wrong_field("the wrong order", grow=lambda f, k, s, step: (f - 1) * s + k)
 
