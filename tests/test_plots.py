@@ -383,6 +383,16 @@ def test_gradient_norms_of_nets_of_different_depth_stand_at_their_convolutions()
     assert ax.axes[0].get_yscale() == "log"
 
 
+def test_a_huge_loss_flattens_no_other_training():
+    runs = {"sound": run(), "explodes": run(val_loss=900.0), "slow": run(val_loss=5.0)}
+    axes = plots.training_curves(runs).figure.axes
+    sound, explodes, slow = (ax.get_ylim() for ax in axes[::2])
+
+    assert sound == slow  # so that they can be compared
+    assert 1 < sound[0] < 2.6 and 5 < sound[1] < 10
+    assert explodes[0] < 4.9 and 900 < explodes[1]
+
+
 NO_CLASS = np.full((1, 64, 64), np.nan)  # a map of a class that nothing speaks for
 EMPTY_AND_FULL = np.stack([np.zeros((64, 64), bool), np.ones((64, 64), bool)])
 DIVERGED = float("nan")

@@ -149,6 +149,35 @@ def _(logits, labels, k):
     return top_k_accuracy(logits[:1], labels[:1], k)
 
 
+@TOP_K.mistake("only the first picture is looked at: the return stands inside the loop")
+def _(logits, labels, k):
+    return top_k_accuracy(logits[:1], labels[:1], k) / len(labels)
+
+
+@TOP_K.mistake(
+    "the labels need a second axis, labels[:, None]: (B,) beside guesses of (B, k) compares "
+    "pictures with each other"
+)
+def _(logits, labels, k):
+    guesses = logits.topk(k, dim=1).indices
+    return (guesses == labels).sum() / len(labels)
+
+
+@TOP_K.mistake("five guesses are looked at, whatever k is")
+def _(logits, labels, k):
+    return top_k_accuracy(logits, labels, min(5, logits.shape[1]))
+
+
+@TOP_K.mistake("one guess too many is looked at: k + 1 of them")
+def _(logits, labels, k):
+    return top_k_accuracy(logits, labels, min(k + 1, logits.shape[1]))
+
+
+@TOP_K.mistake("one guess too few is looked at: k − 1 of them; [:k] ends before k by itself")
+def _(logits, labels, k):
+    return top_k_accuracy(logits, labels, k - 1)
+
+
 # --- one_cycle_lr -------------------------------------------------------------------------------
 
 
@@ -355,6 +384,96 @@ def _(step, total_steps, peak_lr, warm_up=0.2, start_div=25):
     return peak_lr * (1 / start_div / 1e4) ** part
 
 
+_WAYS = [  # what a slip in the formula makes of the way up or down; from, to, and the steps
+    (
+        "the way down has the wrong sign: from the peak p the rate moves by (b − p), which is "
+        "negative",
+        {"down": lambda p, b, step, s1, last: p + (p - b) * (step - s1) / (last - s1)},
+    ),
+    (
+        "the way down counts its steps from 0; above the line stands step − s₁, for it begins at "
+        "the peak",
+        {"down": lambda p, b, step, s1, last: p + (b - p) * step / (last - s1)},
+    ),
+    (
+        "the way down is taken for too long: it has T − 1 − s₁ steps, those of the warm-up left "
+        "out",
+        {"down": lambda p, b, step, s1, last: p + (b - p) * (step - s1) / last},
+    ),
+    (
+        "brackets are missing: all of T − 1 − s₁ stands below the line",
+        {"down": lambda p, b, step, s1, last: p + (b - p) * (step - s1) / (last + 1) - 1 - s1},
+    ),
+    (
+        "brackets are missing: all of T − 1 − s₁ stands below the line",
+        {"down": lambda p, b, step, s1, last: p + (b - p) * (step - s1) / last - s1},
+    ),
+    (
+        "brackets are missing: step − s₁ stands above the line",
+        {"down": lambda p, b, step, s1, last: p + (b - p) * step - s1 / (last - s1)},
+    ),
+    (
+        "the first rate is not added: the way up begins at a, a + (p − a) · part",
+        {"up": lambda a, p, step, s1: (p - a) * step / s1},
+    ),
+    (
+        "the way up ends above the peak: from a it is p − a long, not p",
+        {"up": lambda a, p, step, s1: a + p * step / s1},
+    ),
+    (
+        "// cuts off what stands behind the point; / divides",
+        {"up": lambda a, p, step, s1: a + (p - a) * (step // s1)},
+    ),
+    (
+        "// cuts off what stands behind the point; / divides",
+        {"up": lambda a, p, step, s1: a + (p - a) * step // s1},
+    ),
+    (
+        "// cuts off what stands behind the point; / divides",
+        {
+            "up": lambda a, p, step, s1: a + (p - a) * (step // s1),
+            "down": lambda p, b, step, s1, last: p + (b - p) * ((step - s1) // (last - s1)),
+        },
+    ),
+    (
+        "// cuts off what stands behind the point; / divides",
+        {
+            "up": lambda a, p, step, s1: a + (p - a) * step // s1,
+            "down": lambda p, b, step, s1, last: p + (b - p) * (step - s1) // (last - s1),
+        },
+    ),
+]
+
+
+def _slip(
+    step: int,
+    total_steps: int,
+    peak_lr: float,
+    warm_up: float = 0.2,
+    start_div: float = 25,
+    *,
+    up: Callable = lambda a, p, step, s1: a + (p - a) * step / s1,
+    down: Callable = lambda p, b, step, s1, last: p + (b - p) * (step - s1) / (last - s1),
+) -> float:
+    """The formula in the letters of the notebook, with a slip of the pen on either way."""
+    a, s1, last = peak_lr / start_div, warm_up * total_steps - 1, total_steps - 1
+    if step <= s1:
+        return up(a, peak_lr, step, s1)
+    return down(peak_lr, a / 10_000, step, s1, last)
+
+
+for _cause, _difference in _WAYS:
+    ONE_CYCLE.mistake(_cause)(partial(_slip, **_difference))
+
+
+@ONE_CYCLE.mistake("the two ways are exchanged: up to the peak's step it is the way up")
+def _(step, total_steps, peak_lr, warm_up=0.2, start_div=25):
+    a, s1, last = peak_lr / start_div, warm_up * total_steps - 1, total_steps - 1
+    if step >= s1:
+        return a + (peak_lr - a) * step / s1
+    return peak_lr + (a / 10_000 - peak_lr) * (step - s1) / (last - s1)
+
+
 # --- epoch_sizes --------------------------------------------------------------------------------
 
 
@@ -475,6 +594,14 @@ SIZES = Exercise(
     cases=_size_cases,
     read=_read_sizes,
 )
+
+
+@SIZES.mistake(
+    "it returns nothing: a return is missing, or it returns what a list's sort() gives, None; "
+    "sorted(…) gives the list"
+)
+def _(cost, budget):
+    return epoch_sizes(cost, budget).sort()
 
 
 # --- pad_crop -----------------------------------------------------------------------------------
@@ -617,6 +744,19 @@ def _(images, dy, dx, pad=4):
     return _windows(_padded(images, pad), dy, dx, height, height)
 
 
+@PAD_CROP.mistake("windows of 64 pixels are cut; height and width are those of the pictures")
+def _(images, dy, dx, pad=4):
+    return _windows(_padded(images, pad), dy, dx, 64, 64)
+
+
+@PAD_CROP.mistake(
+    "all pictures are cut by one slice, and dy holds a number for each: cut one after the other"
+)
+def _(images, dy, dx, pad=4):
+    height, width = images.shape[2:]
+    return _padded(images, pad)[:, :, dy : dy + height, dx : dx + width]
+
+
 @PAD_CROP.mistake("the pictures are joined along the channels; torch.stack keeps an axis for them")
 def _(images, dy, dx, pad=4):
     return pad_crop(images, dy, dx, pad).flatten(0, 1)
@@ -728,7 +868,10 @@ def _(model):
     return list(model.parameters()), []
 
 
-@GROUPS.mistake("nothing is decayed; the weights of convolutions and linear layers are to be")
+@GROUPS.mistake(
+    "nothing is decayed; the weights of convolutions and linear layers are to be, whatever their "
+    "names are"
+)
 def _(model):
     return [], list(model.parameters())
 
@@ -863,6 +1006,16 @@ def _(activations, gradients):
 @CAM.mistake("the ReLU is applied to the weights; it belongs to the sum over the channels")
 def _(activations, gradients):
     return _weighted(activations, _means(gradients).relu())
+
+
+@CAM.mistake("the ReLU is applied to the weights; it belongs to the sum over the channels")
+def _(activations, gradients):
+    return (_means(gradients).relu() * activations).sum(dim=0)
+
+
+@CAM.mistake("only the last channel is left: the map begins anew in every turn of the loop")
+def _(activations, gradients):
+    return grad_cam_map(activations[-1:], gradients[-1:])
 
 
 @CAM.mistake("the ReLU is applied to each channel; it belongs to their sum")

@@ -131,16 +131,18 @@ def _compare(tables: dict[str, dict], held_out: str) -> Picture:
 def training_curves(runs: Mapping[str, list], held_out: str = "tune") -> Picture:
     """A row for each training: its loss at the left, its accuracy at the right, both splits.
 
-    runs: name → a History, or its rows. The losses of all share one scale, and so do the
-    accuracies; the loss is on a logarithmic one, so that a huge one hides no other. Raises
-    ValueError for no run, and for an empty history.
+    runs: name → a History, or its rows. The accuracies of all share one scale, and so do the
+    losses, on a logarithmic one; trainings whose loss grows to ten times the lowest of all share
+    one of their own, so that they flatten no other. Raises ValueError for no run, and for an empty
+    history.
     """
     if not runs:
         raise ValueError("training_curves(): expected at least one training")
     tables = {name: _table(run) for name, run in runs.items()}
 
     figure = Figure(figsize=(480 / POINTS, (55 + 118 * len(tables)) / POINTS), layout="constrained")
-    grid = figure.subplots(len(tables), 2, sharex=True, sharey="col", squeeze=False)
+    grid = figure.subplots(len(tables), 2, sharex=True, squeeze=False)
+    scales = _scales_of_losses(tables)
     said = []
 
     for row, (name, table) in zip(grid, tables.items(), strict=True):
@@ -152,12 +154,15 @@ def training_curves(runs: Mapping[str, list], held_out: str = "tune") -> Picture
         row[0].set_ylabel(
             words.cut(name, 12), rotation=0, ha="right", va="center", fontsize=14, weight="bold"
         )
+        row[0].set(yscale="log", ylim=scales[name])
+        write_plainly(row[0])
+        row[1].set_ylim(0, 100)
         said.append(_last_values(name, table, held_out))
 
     loss, top1 = grid[0]
-    loss.set(title="Loss (log scale)", yscale="log")
-    write_plainly(loss)  # its scale is that of all losses
-    top1.set(title="Accuracy, %", ylim=(0, 100))
+    is_split = len(set(scales.values())) > 1
+    loss.set_title("Loss (two log scales)" if is_split else "Loss (log scale)")
+    top1.set_title("Accuracy, %")
     for ax in grid[-1]:
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
@@ -165,6 +170,32 @@ def training_curves(runs: Mapping[str, list], held_out: str = "tune") -> Picture
 
     count = words.count(tables, "training")
     return Picture(figure, f"Loss and accuracy per epoch of {count}. {'; '.join(said)}")
+
+
+def _scales_of_losses(tables: Mapping[str, dict]) -> dict[str, tuple | None]:
+    """Lowest and highest place of the axis for each training; None where no loss is a number."""
+    losses = {
+        name: _finite(table["train_loss"], table["val_loss"]) for name, table in tables.items()
+    }
+    lowest = min((each.min() for each in losses.values() if each.size), default=0.0)
+    is_huge = {name: each.size > 0 and each.max() > 10 * lowest for name, each in losses.items()}
+
+    scales = {}
+    for name in tables:
+        alike = [each for other, each in losses.items() if is_huge[other] == is_huge[name]]
+        together = np.concatenate(alike)
+        if not together.size:
+            scales[name] = None
+            continue
+        margin = (together.max() / together.min()) ** 0.08 * 1.01
+        scales[name] = (together.min() / margin, together.max() * margin)
+    return scales
+
+
+def _finite(*columns: np.ndarray) -> np.ndarray:
+    """What a logarithmic axis can show of them."""
+    values = np.concatenate(columns)
+    return values[np.isfinite(values) & (values > 0)]
 
 
 def _last_values(name: str, table: dict, held_out: str) -> str:

@@ -161,6 +161,48 @@ def not_a_number(logits, labels, k):
     return float("nan")
 
 
+@wrong("top_k_accuracy", "only the first picture")
+def return_of_a_share_inside_the_loop(logits, labels, k):
+    hits = 0
+    for row, label in zip(logits, labels, strict=True):
+        best = torch.argsort(row, descending=True)
+        for rank in range(k):
+            if best[rank] == label:
+                hits += 1
+        return hits / len(labels)
+
+
+@wrong("top_k_accuracy", "labels need a second axis")
+def no_second_axis_and_a_sum(logits, labels, k):
+    top = torch.topk(logits, k)[1]
+    return (top == labels).sum().item() / len(labels)
+
+
+@wrong("top_k_accuracy", "five guesses are looked at, whatever k is")
+def always_five(logits, labels, k):
+    hits = 0
+    for i in range(len(labels)):
+        hits += int(labels[i] in torch.argsort(logits[i], descending=True)[:5])
+    return hits / len(labels)
+
+
+@wrong("top_k_accuracy", r"one guess too many is looked at: k \+ 1")
+def rank_up_to_k(logits, labels, k):
+    hits = 0
+    for row, label in zip(logits, labels.tolist(), strict=True):
+        if torch.argsort(row, descending=True).tolist().index(label) <= k:
+            hits += 1
+    return hits / len(labels)
+
+
+@wrong("top_k_accuracy", "one guess too few is looked at")
+def slice_that_ends_early(logits, labels, k):
+    hits = 0
+    for row, label in zip(logits, labels, strict=True):
+        hits += int(label in row.argsort(descending=True)[: k - 1])
+    return hits / len(labels)
+
+
 # --- one_cycle_lr -------------------------------------------------------------------------------
 
 
@@ -331,6 +373,51 @@ def only_the_way_up_returns(step, total, peak, *rest):
         return of_torch(step, total, peak, *rest)
 
 
+def formula(up="a + (p - a) * step / s1", down="p + (b - p) * (step - s1) / (T - 1 - s1)"):
+    """The formula typed in, with a slip."""
+
+    def answer(step, total, peak, warm_up=0.2, div=25):
+        names = {"step": step, "T": total, "p": peak, "a": peak / div, "b": peak / div / 10000}
+        names["s1"] = warm_up * total - 1
+        return eval(up if step <= names["s1"] else down, names)
+
+    return answer
+
+
+def slip(cause, **how):
+    wrong("one_cycle_lr", cause)(formula(**how))
+
+
+slip("way down has the wrong sign", down="p + (p - b) * (step - s1) / (T - 1 - s1)")
+slip("counts its steps from 0", down="p + (b - p) * step / (T - 1 - s1)")
+slip("taken for too long", down="p - (p - b) * (step - s1) / (T - 1)")
+slip("brackets are missing: all of T", down="p + (b - p) * (step - s1) / T - 1 - s1")
+slip("brackets are missing: all of T", down="p + (b - p) * (step - s1) / (T - 1) - s1")
+slip("brackets are missing: step", down="p + (b - p) * step - s1 / (T - 1 - s1)")
+slip("the first rate is not added", up="(p - a) * step / s1")
+slip("way up ends above the peak", up="a + p * (step / s1)")
+slip("// cuts off", up="a + (p - a) * (step // s1)")
+slip("// cuts off", up="a + (p - a) * step // s1")
+slip(
+    "// cuts off",
+    up="a + (p - a) * step // s1",
+    down="p + (b - p) * (step - s1) // (T - 1 - s1)",
+)
+slip(
+    "// cuts off",
+    up="a + (p - a) * (step // s1)",
+    down="p + (b - p) * ((step - s1) // (T - 1 - s1))",
+)
+
+
+@wrong("one_cycle_lr", "the two ways are exchanged")
+def down_before_the_peak(step, total, peak, warm_up=0.2, div=25):
+    a, top = peak / div, warm_up * total - 1
+    if step < top:
+        return peak + (a / 1e4 - peak) * (step - top) / (total - 1 - top)
+    return a + (peak - a) * (step / top)
+
+
 # --- epoch_sizes --------------------------------------------------------------------------------
 
 
@@ -480,6 +567,16 @@ def a_list_in_a_list(cost, budget):
 @wrong("epoch_sizes", "the list holds 64.5")
 def halves(cost, budget):
     return [size + 0.5 for size in smallest_ones_and_one_largest(cost, budget)]
+
+
+@wrong("epoch_sizes", r"what a list's sort\(\) gives, None")
+def sort_returns_nothing(cost, budget):
+    plan = [max(cost)]
+    left = budget - cost[max(cost)]
+    while left >= cost[min(cost)]:
+        plan.append(min(cost))
+        left -= cost[min(cost)]
+    return plan.sort()
 
 
 # --- pad_crop -----------------------------------------------------------------------------------
@@ -664,6 +761,20 @@ def windows_of_its_own(images, dy, dx, pad=4):
 @wrong("pad_crop", "raises .*reflection_pad2d.* not implemented")
 def pads_bytes(images, dy, dx, pad=4):
     raise NotImplementedError("\"reflection_pad2d\" not implemented for 'Byte'")
+
+
+@wrong("pad_crop", "windows of 64 pixels are cut")
+def side_of_the_notebook(images, dy, dx, pad=4):
+    large = F.pad(images.float(), (pad,) * 4, mode="reflect").byte()
+    cut = [large[i, :, dy[i] : dy[i] + 64, dx[i] : dx[i] + 64] for i in range(len(images))]
+    return torch.stack(cut)
+
+
+@wrong("pad_crop", "cut by one slice")
+def one_slice_for_all(images, dy, dx, pad=4):
+    h, w = images.shape[-2:]
+    large = F.pad(images.float(), (pad,) * 4, mode="reflect").byte()
+    return large[:, :, dy : dy + h, dx : dx + w]
 
 
 # --- weight_decay_groups ------------------------------------------------------------------------
@@ -861,6 +972,15 @@ def sets(model):
     return set(model.parameters()), set()
 
 
+@wrong("weight_decay_groups", "whatever their names are")
+def by_names_that_layers_often_have(model):
+    decayed, spared = [], []
+    for name, parameter in model.named_parameters():
+        known = ("conv" in name or "fc" in name) and name.endswith("weight")
+        (decayed if known else spared).append(parameter)
+    return decayed, spared
+
+
 # --- grad_cam_map -------------------------------------------------------------------------------
 
 
@@ -1006,3 +1126,18 @@ def with_a_batch_axis(a, g):
 @wrong("grad_cam_map", "goes wrong when|shape")
 def turned(a, g):
     return by_einsum(a, g).T
+
+
+@wrong("grad_cam_map", "ReLU is applied to the weights")
+def positive_weights_and_no_relu_at_the_end(activations, gradients):
+    cam = torch.zeros(activations.shape[1:])
+    for a, g in zip(activations, gradients, strict=True):
+        cam += g.mean().clamp(min=0) * a
+    return cam
+
+
+@wrong("grad_cam_map", "only the last channel is left")
+def overwritten_in_every_turn(activations, gradients):
+    for a, g in zip(activations, gradients, strict=True):
+        cam = g.mean() * a
+    return F.relu(cam)

@@ -95,6 +95,19 @@ def test_the_schedule_that_is_written_is_that_of_the_recipe_in_every_step(capsys
         exec(source_of("steps_per_epoch = 99_000"), names)
 
 
+# --- the four short runs ------------------------------------------------------------------------
+
+
+@pytest.mark.real_data
+def test_the_pictures_that_judge_the_short_runs_are_of_all_classes():
+    """The tune split comes in rounds of one picture a class: every second or fourth skips some."""
+    names = imported()
+    exec(source_of("share = 16").split("def short_run")[0], names)
+
+    counts = np.bincount(names["part_tune"].labels, minlength=10)
+    assert counts.max() - counts.min() <= 1
+
+
 # --- which bug is it? ---------------------------------------------------------------------------
 
 
@@ -102,13 +115,13 @@ def test_the_schedule_that_is_written_is_that_of_the_recipe_in_every_step(capsys
     scope="module", params=["toy shapes", pytest.param("real", marks=pytest.mark.real_data)]
 )
 def curves(request):
-    """What the cells of section 12 leave, for the first hundred of the held-out pictures."""
+    """What the cells of section 12 leave."""
     names = imported()
     part = names["tiny_imagenet_part"]
     if request.param == "toy shapes":
 
         def part(split, classes, profile):
-            return toy_shapes(split, count=1000 if split == "train" else 400)  # a fourth is used
+            return toy_shapes(split, count=1000 if split == "train" else 100)
 
     names["tiny_imagenet_part"] = part
     exec(source_of("ten_classes = "), names)

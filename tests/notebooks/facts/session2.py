@@ -19,7 +19,6 @@ FACTS = {
     ),
     "Still ln(200) = 5.30": "the logarithm of the number of classes",
     "a loss of ln 10 = 2.30": LN_10,
-    "its loss stays near 2.30": LN_10,
     "the loss of ten classes above 1.46": "ln(e + 9) − 1: one output is 1, the nine others are 0",
     "can never fall below 1.46": "ln(e + 9) − 1: one output is 1, the nine others are 0",
     "has a loss of 4.6. What": "about ln 100",
