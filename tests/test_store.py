@@ -277,6 +277,17 @@ def test_every_kth_picture_is_a_view_with_its_labels_and_box(decoded):
     assert plain.clean_labels is None and plain.masks is None
 
 
+def test_every_kth_picture_of_each_class_comes_with_its_labels_and_box(decoded):
+    found = with_clean_labels(load("tune"))
+    part = found.every_of_each_class(5)
+    assert np.bincount(part.labels).tolist() == [TUNE // 5] * CLASSES
+
+    by_class = [np.flatnonzero(found.labels == label) for label in range(CLASSES)]
+    rows = np.sort(np.concatenate([own[::5] for own in by_class]))
+    for name in PER_PICTURE:
+        assert np.array_equal(getattr(part, name), getattr(found, name)[rows])
+
+
 def test_some_classes_are_copied_with_labels_that_count_through_them(decoded):
     found = with_clean_labels(load("tune"))
     part = found.of_classes([4, 1])

@@ -40,9 +40,9 @@ def pad_crop_flip(size: int, pad: int = 4) -> A.Compose:
 
 
 def pad_crop_flip_dropout(size: int, pad: int = 4) -> A.Compose:
-    """The same, and in half of the pictures one grey square (cutout).
+    """The same, and in half of the pictures one grey rectangle (cutout).
 
-    Its side is a quarter to half of the picture's.
+    Each of its sides is a quarter to half of the picture's.
     """
     return A.Compose(
         [

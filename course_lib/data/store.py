@@ -44,24 +44,39 @@ class ImageStore:
 
         Where the pictures are sorted by class, that is a ``k``-th of each class.
         """
-        arrays = {name: getattr(self, name) for name in PER_PICTURE}
-        views = {name: array[::k] for name, array in arrays.items() if array is not None}
+        return self._part(slice(None, None, k))
 
-        return replace(self, **views)
+    def every_of_each_class(self, k: int) -> "ImageStore":
+        """Every ``k``-th picture of each class, copied, in whatever order they lie.
+
+        Where the classes take turns, as in tune, ``every`` can miss some of them altogether.
+        """
+        by_class = np.argsort(self.labels, kind="stable")
+
+        return self._part(np.sort(by_class[::k]))
 
     def of_classes(self, chosen: Sequence[int]) -> "ImageStore":
         """The pictures of these classes alone, copied; the labels count through ``chosen``."""
-        rows = np.flatnonzero(np.isin(self.labels, list(chosen)))
-        arrays = {name: getattr(self, name) for name in PER_PICTURE}
-        copies = {name: array[rows] for name, array in arrays.items() if array is not None}
+        part = self._part(np.flatnonzero(np.isin(self.labels, list(chosen))))
 
-        number = np.full(len(self.classes), -1)
+        number = np.full(len(self.classes), -1)  # -1: a true class that is not among them
         number[list(chosen)] = np.arange(len(chosen))
-        for name in ("labels", "clean_labels"):
-            if name in copies:
-                copies[name] = number[copies[name]]  # -1: a true class that is not among them
+        clean = None if part.clean_labels is None else number[part.clean_labels]
 
-        return replace(self, **copies, classes=[self.classes[each] for each in chosen])
+        return replace(
+            part,
+            labels=number[part.labels],
+            clean_labels=clean,
+            classes=[self.classes[each] for each in chosen],
+        )
+
+    def _part(self, rows: slice | np.ndarray) -> "ImageStore":
+        """These pictures with all that belongs to them: views for a slice, copies for an array."""
+        arrays = {name: getattr(self, name) for name in PER_PICTURE}
+
+        return replace(
+            self, **{name: array[rows] for name, array in arrays.items() if array is not None}
+        )
 
     # A worker is not sent the gigabyte of a memory map, but where it lies.
 

@@ -130,8 +130,8 @@ def _load(recipe: Recipe, split: str, rt: Runtime) -> ImageStore:
 
 
 def _about(count: int, store: ImageStore) -> ImageStore:
-    """Nearly as many pictures, or a few more, evenly spread over the store."""
-    return store.every(max(1, len(store) // count))
+    """Nearly as many pictures, or a few more, the same share of each class."""
+    return store.every_of_each_class(max(1, len(store) // count))
 
 
 def _train(

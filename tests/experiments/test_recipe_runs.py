@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -219,3 +220,12 @@ def test_a_smoke_run_takes_a_slice_of_every_split():
     store = toy_shapes("train", count=700, size=16)
     taken = [len(running._about(count, store)) for count in (1000, 500, 300, 100)]
     assert taken == [700, 700, 350, 100]
+
+
+def test_a_slice_has_its_share_of_each_class_where_the_classes_take_turns():
+    """As in tune: every fifth picture of all would be of two classes in ten."""
+    store = toy_shapes("tune", count=500, size=16)
+    store = replace(store, labels=np.tile(np.arange(10), 50))
+
+    part = running._about(100, store)
+    assert np.bincount(part.labels).tolist() == [10] * 10
