@@ -86,7 +86,7 @@ def test_after_ten_steps_of_a_recipe_its_network_can_be_evaluated(name):
 
 
 @pytest.mark.parametrize("seed", [0, slow(1), slow(2)])
-@pytest.mark.parametrize("name", ["imagenette_lambda_resnet18", "imagenette_lambda_resnet50"])
+@pytest.mark.parametrize("name", ["imagenette_lambda_resnet18", slow("imagenette_lambda_resnet50")])
 def test_lambda_networks_can_be_evaluated_in_bf16_too(name, seed):
     row = first_epoch(RECIPES[name], STEPS, BATCH, precision=BF16, seed=seed)
     assert row["train_loss"] < TWICE_CHANCE and row["val_loss"] < TWICE_CHANCE

@@ -66,7 +66,8 @@ def test_run_refuses_a_sweep_in_one_sentence_that_says_what_trains_it(name, how)
         run(how(name), SMOKE)
 
 
-def test_in_smoke_a_sweep_takes_seconds_and_says_what_it_is(monkeypatch):
+@pytest.mark.usefixtures("world", "small")
+def test_in_smoke_a_sweep_takes_seconds_and_says_what_it_is():
     found = run_sweep(SWEEP, SMOKE, quiet=True)
     check_sweep(found)
     assert found["profile"] == "smoke" and not found["is_real"]
