@@ -1141,7 +1141,9 @@ def test_an_answer_that_does_not_come_to_an_end_is_stopped_and_told_so():
         return hits
 
     said = check(EXERCISES["top_k_accuracy"], endless)
-    assert not said.right and "does not come to an end" in " ".join(said.text.split())
+    words = " ".join(said.text.split())
+    assert not said.right and "does not come to an end" in words
+    assert "nearer to one? Smallest" in words, "a question ends in its own mark"
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, permutations
 from types import FrameType
 from typing import Any
 
@@ -428,7 +428,7 @@ def _idle_argument(attempt: Attempt) -> str:
     """Arguments that should make a difference, and make none.
 
     Looked at are pairs of cases that differ in one argument alone, and in what is right: there the
-    answer has to move, too.
+    answer has to move, too. They can be few, so what stands still in them is tried elsewhere.
     """
     moves: dict[str, list[bool]] = {}
 
@@ -438,12 +438,27 @@ def _idle_argument(attempt: Attempt) -> str:
             before, after = attempt.answered[one].value, attempt.answered[other].value
             moves.setdefault(changed[0], []).append(_values_differ(before, after))
 
-    idle = [f"`{name}`" for name, moved in moves.items() if not any(moved)]
+    still = [name for name, moved in moves.items() if not any(moved)]
+    idle = [f"`{name}`" for name in still if not _makes_a_difference(attempt, name)]
     if not idle:
         return ""
     return (
         f"{' and '.join(idle)} {'make' if len(idle) > 1 else 'makes'} no difference to the result"
     )
+
+
+def _makes_a_difference(attempt: Attempt, name: str) -> bool:
+    """Whether the answer moves in any case that takes over this argument from another one."""
+    for one, other in permutations(range(len(attempt.cases)), 2):
+        args = _bound(attempt, one) | {name: _bound(attempt, other)[name]}
+        before, after = (
+            attempt.answered[one],
+            _outcome(attempt.task, attempt.answer, [*args.values()]),
+        )
+
+        if not (before.problem or after.problem) and _values_differ(before.value, after.value):
+            return True
+    return False
 
 
 def _should_move(attempt: Attempt, one: int, other: int) -> bool:
@@ -491,7 +506,8 @@ def _wrong(
     task: Exercise, cause: str, evidence: tuple[str, ...] = (), printed: str = ""
 ) -> Verdict:
     verdict = f"✗ {task.name}: wrong, so the reference is used."
-    details = [f"Cause: {cause}.", *evidence, f"Hint: {task.hint}"]
+    end = "" if cause.endswith("?") else "."
+    details = [f"Cause: {cause}{end}", *evidence, f"Hint: {task.hint}"]
 
     text = "\n".join([_paragraph(verdict, RED), *map(_detail, details)])
     return Verdict(False, text, printed)

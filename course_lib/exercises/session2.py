@@ -1003,9 +1003,19 @@ def _(activations, gradients):
     return _weighted(activations, gradients.mean())
 
 
+@CAM.mistake("a softmax is applied to the weights; they are taken as they are, of either sign")
+def _(activations, gradients):
+    return _weighted(activations, _means(gradients).softmax(dim=0))
+
+
 @CAM.mistake("the ReLU is applied to the weights; it belongs to the sum over the channels")
 def _(activations, gradients):
     return _weighted(activations, _means(gradients).relu())
+
+
+@CAM.mistake("a softmax is applied to the weights; they are taken as they are, of either sign")
+def _(activations, gradients):
+    return _weighted(activations, _means(gradients).softmax(dim=0))
 
 
 @CAM.mistake("the ReLU is applied to the weights; it belongs to the sum over the channels")

@@ -1141,3 +1141,16 @@ def overwritten_in_every_turn(activations, gradients):
     for a, g in zip(activations, gradients, strict=True):
         cam = g.mean() * a
     return F.relu(cam)
+
+
+@wrong("grad_cam_map", "softmax is applied to the weights")
+def shares(a, g):
+    return by_einsum(a, g.mean((1, 2)).softmax(0)[:, None, None].expand_as(a))
+
+
+@wrong("grad_cam_map", "goes wrong when there is one channel")
+def parts_of_their_sum(a, g):
+    """With one channel the gradients make no difference; with more of them they do."""
+    weights = g.mean((1, 2))
+    weights = weights / (weights.abs().sum() + 1e-8)
+    return F.relu((weights[:, None, None] * a).sum(0))
