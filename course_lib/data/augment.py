@@ -173,7 +173,8 @@ def crop(
     In a strip that holds a padded picture and its mirror image every crop, flipped or not, is a
     window, so that nothing is turned and only the windows that are drawn get copied, as uint8.
     """
-    strip, apart = (mirrored if border == "mirror" else blackened)(images, pad)
+    make_strip = mirrored if border == "mirror" else blackened
+    strip, apart = make_strip(images, pad)
     left = left + flip * apart  # a flipped crop lies in the mirror image
 
     rows = strip.permute(0, 2, 3, 1).flatten(2)  # (B, H + 2·pad, length·3), as it lies in memory
