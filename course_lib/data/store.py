@@ -49,6 +49,10 @@ class ImageStore:
 
         return replace(self, **views)
 
+    def about(self, count: int) -> "ImageStore":
+        """``count`` pictures or a few more, evenly spread; all where there are fewer."""
+        return self.every(max(1, len(self) // max(1, count)))
+
     def of_classes(self, chosen: Sequence[int]) -> "ImageStore":
         """The pictures of these classes alone, copied; the labels count through ``chosen``."""
         rows = np.flatnonzero(np.isin(self.labels, list(chosen)))

@@ -75,8 +75,8 @@ def run(
     # an hour on toy shapes would teach nothing more than half a minute
     if rt.profile == "smoke" or not train.is_real:
         recipe, kept = recipe.for_smoke(), KeptNowhere()
-        train, tune = _about(500, train), _about(100, tune)
-        val = val and _about(100, val)
+        train, tune = train.about(500), tune.about(100)
+        val = val and val.about(100)
     else:
         kept = Kept(Path(folder or runs_home()), recipe, rt)
 
@@ -99,7 +99,7 @@ def run(
         callbacks.after_epoch(history)  # a run that was reused has curves, too
 
         if not record:
-            look = (None, 0.0)
+            look = (None, 0.0)  # what was seen, and the seconds that it took
             if val is not None:
                 look = _look_once(rt, model, val, recipe.sizes[-1])
 
@@ -127,11 +127,6 @@ def _one_training(recipe: Recipe | str) -> Recipe:
 
 def _load(recipe: Recipe, split: str, rt: Runtime) -> ImageStore:
     return DATASETS[recipe.dataset](split, profile=rt.profile, **recipe.data_options)
-
-
-def _about(count: int, store: ImageStore) -> ImageStore:
-    """Nearly as many pictures, or a few more, evenly spread over the store."""
-    return store.every(max(1, len(store) // count))
 
 
 def _train(

@@ -217,5 +217,5 @@ def test_on_toy_shapes_every_profile_runs_the_smoke_recipe_and_keeps_nothing(
 def test_a_smoke_run_takes_a_slice_of_every_split():
     """About five hundred to train on and a hundred to judge by; of fewer pictures, all."""
     store = toy_shapes("train", count=700, size=16)
-    taken = [len(running._about(count, store)) for count in (1000, 500, 300, 100)]
+    taken = [len(store.about(count)) for count in (1000, 500, 300, 100)]
     assert taken == [700, 700, 350, 100]
