@@ -2,8 +2,8 @@
 
 ``pad_crop_normalise`` is what happens to a training picture, in four lines: the exercise of session
 2, with flip and normalising. Trainings call its fast form, ``crop`` and ``normalise``, which stand
-below it and give the same bits in a fraction of the time. ``Augment`` says what is drawn,
-``BatchRandom`` draws it.
+below it and give the same bits in a fraction of the time; those with a ``resized_crop`` call
+``resize_boxes`` in place of ``crop``. ``Augment`` says what is drawn, ``BatchRandom`` draws it.
 """
 
 import math
