@@ -81,12 +81,12 @@ def _sweep(path: Path) -> None:
     """Remove what dead processes left of their attempts to write ``path``."""
     for left in path.parent.glob(f"{glob.escape(path.name)}.partial-*"):
         owner = left.name.rpartition("-")[2]
-        if owner.isdecimal() and not _runs(int(owner)):
+        if owner.isdecimal() and not _is_alive(int(owner)):
             with suppress(OSError):  # Windows keeps what a living process holds open
                 left.unlink()
 
 
-def _runs(process: int) -> bool:
+def _is_alive(process: int) -> bool:
     """Whether a process of that number runs. On Windows nobody may ask: asking would end it."""
     if WINDOWS:
         return False
@@ -94,8 +94,8 @@ def _runs(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # another user's
-        return True
+    except OSError:
+        return True  # another user's
     return True
 
 
@@ -156,6 +156,11 @@ def reason(error: OSError) -> str:
     """What the system refused, and of which file."""
     what = error.strerror or str(error)
     return f"{what}: {error.filename}" if error.filename else what
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line; the name of its class where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def full_disk(what: str, folder: Path, needed: float) -> str:
@@ -237,7 +242,7 @@ def data_home() -> Path:
 
     A ``data/`` in Kaggle's output goes last: what can be fetched again is no output.
     """
-    *asked, near, _, spare = search_roots()
+    *asked, near, _kaggle_input, spare = search_roots()
     in_output = near.is_relative_to(KAGGLE_OUTPUT)
     return _first_writable([*asked, spare, near] if in_output else [*asked, near, spare])
 
@@ -247,9 +252,10 @@ def runs_home() -> Path:
 
     Nothing else stays there when the session ends, wherever the course and its data lie.
     """
-    *homes, _, spare = search_roots()
+    *homes, _kaggle_input, spare = search_roots()
     if KAGGLE_OUTPUT.is_dir():
-        homes = [home for home in homes if home.is_relative_to(KAGGLE_OUTPUT)] + [KAGGLE_OUTPUT]
+        homes = [home for home in homes if home.is_relative_to(KAGGLE_OUTPUT)]
+        homes.append(KAGGLE_OUTPUT)
     return _first_writable([*homes, spare]) / "runs"
 
 

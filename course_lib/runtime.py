@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from course_lib import addresses
-from course_lib.files import CourseError
+from course_lib.files import CourseError, first_line
 from course_lib.setup import detect_platform
 
 BUDGETS = {
@@ -142,8 +142,8 @@ def pick_precision(device: torch.device) -> Precision:
         return bf16 if computes_right(bf16) else Precision(device)
     if device.type == "cuda":
         major, _ = torch.cuda.get_device_capability(device)
-        is_ampere = major >= 8  # or later
-        return Precision(device, torch.bfloat16 if is_ampere else torch.float16)
+        is_ampere_or_later = major >= 8
+        return Precision(device, torch.bfloat16 if is_ampere_or_later else torch.float16)
     return Precision(device, torch.bfloat16 if cpu_has_bf16() else None)
 
 
@@ -186,7 +186,7 @@ def usable_gpu() -> tuple[bool, str]:
         name = torch.cuda.get_device_name(0)
         major, minor = torch.cuda.get_device_capability(0)
     except RuntimeError as error:
-        return False, f"the GPU cannot be asked for its name ({_first_line(error)})"
+        return False, f"the GPU cannot be asked for its name ({first_line(error)})"
 
     built_for = torch.cuda.get_arch_list()
     if not _runs_on(major, minor, built_for):
@@ -199,7 +199,7 @@ def usable_gpu() -> tuple[bool, str]:
     try:
         torch.ones(8, device="cuda").sum().item()
     except RuntimeError as error:
-        return False, f"{name} failed at its first kernel ({_first_line(error)})"
+        return False, f"{name} failed at its first kernel ({first_line(error)})"
     return True, f"{name} is usable"
 
 
@@ -234,7 +234,7 @@ def usable_apple_gpu() -> tuple[bool, str]:
     try:
         right = computes_right(Precision(torch.device("mps")))
     except RuntimeError as error:
-        return False, f"Apple's GPU failed at its first kernel ({_first_line(error)})"
+        return False, f"Apple's GPU failed at its first kernel ({first_line(error)})"
 
     if not right:
         return False, "Apple's GPU gives another gradient than the CPU (a newer torch may mend it)"
@@ -263,10 +263,6 @@ def _gradient(precision: Precision) -> torch.Tensor:
         out = F.conv2d(x.contiguous(memory_format=torch.channels_last), weight)
     (gradient,) = torch.autograd.grad(out.float().square().mean(), weight)
     return gradient.float().cpu()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
 
 
 # --- the CPU ------------------------------------------------------------------------------------

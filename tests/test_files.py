@@ -110,6 +110,19 @@ def test_a_refusal_is_told_with_the_file_where_there_is_one():
     assert files.reason(OSError("odd")) == "odd"
 
 
+@pytest.mark.parametrize(
+    "error, line",
+    [
+        (RuntimeError("\nout of memory\nat 0x7f"), "out of memory"),
+        (RuntimeError("one line"), "one line"),
+        (OSError(), "OSError"),
+        (RuntimeError(" \n"), "RuntimeError"),
+    ],
+)
+def test_an_error_is_told_in_one_line_even_where_it_says_nothing(error, line):
+    assert files.first_line(error) == line
+
+
 def test_a_link_to_nothing_is_refused_and_others_are_not(tmp_path):
     (tmp_path / "there").touch()
     for name, target in (("whole", "there"), ("broken", "gone")):

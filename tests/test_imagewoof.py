@@ -149,7 +149,7 @@ def of_imagenette(rows):
         (cut, "29 rows of 10 classes, expected 30 of 10"),
         (of_another_breed, "7 rows of n02086240, expected 8"),
         (levels_swapped, r"labels of train in noisy_labels_5 are wrong, expected"),
-        (of_imagenette, "expected ten wnids of ImageNet"),
+        (of_imagenette, "expected 5 wnids of Imagewoof's classes"),
     ],
 )
 def test_a_list_that_is_not_as_published_is_named(rows, tmp_path, spoil, said):

@@ -2,8 +2,8 @@
 
 ``pad_crop_normalise`` is what happens to a training picture, in four lines: the exercise of session
 2, with flip and normalising. Trainings call its fast form, ``crop`` and ``normalise``, which stand
-below it and give the same bits in a fraction of the time. ``Augment`` says what is drawn,
-``BatchRandom`` draws it.
+below it and give the same bits in a fraction of the time; those with a ``resized_crop`` call
+``resize_boxes`` in place of ``crop``. ``Augment`` says what is drawn, ``BatchRandom`` draws it.
 """
 
 import math
@@ -173,7 +173,8 @@ def crop(
     In a strip that holds a padded picture and its mirror image every crop, flipped or not, is a
     window, so that nothing is turned and only the windows that are drawn get copied, as uint8.
     """
-    strip, apart = (mirrored if border == "mirror" else blackened)(images, pad)
+    make_strip = mirrored if border == "mirror" else blackened
+    strip, apart = make_strip(images, pad)
     left = left + flip * apart  # a flipped crop lies in the mirror image
 
     rows = strip.permute(0, 2, 3, 1).flatten(2)  # (B, H + 2·pad, length·3), as it lies in memory

@@ -38,7 +38,7 @@ NOT_SEARCHED = {
 }
 
 TIMEOUT = 15  # seconds to connect, and between two packets
-ROOM = 3.2  # archive sizes: the archive, and pictures that each fill whole disk blocks
+ROOM = 3.2  # times the archive's bytes: itself, and pictures that each fill whole disk blocks
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 BAD_PICTURE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # Pillow's
@@ -74,7 +74,7 @@ class Source:
     sha256: str
     bytes: int
 
-    counts: dict[str, int]  # files that each pattern must match; of any depth (**): names
+    counts: dict[str, int]  # files that each pattern must match; with ** those of one name are one
     markers: tuple[str, ...]  # what tells the layout; folders end in a slash
     side: int | None = None  # pixels of the shorter side, where it tells one copy from another
 
@@ -282,7 +282,8 @@ def fetch(source: Source, home: Path) -> Path:
         files.refuse_dangling(target)
 
         with files.one_at_a_time(home / f".{source.folder}.lock"):
-            if target.exists():  # another process was first, or nothing in it tells the layout
+            # another process was first; or a folder of that name has none of the markers
+            if target.exists():
                 verify(source, target)
                 return target
 

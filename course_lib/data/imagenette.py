@@ -11,7 +11,7 @@ import csv
 import glob
 from collections import Counter
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +63,9 @@ class Subset:
 def archive(
     name: str, side: int, first: str, pictures: dict[str, int], sha256: str, size: int
 ) -> Source:
-    """A subset with ``side`` pixels on the shorter side, or AS_TAKEN. first: of its wnids; size: in
-    bytes.
+    """A subset's archive whose pictures have ``side`` pixels on the shorter side, or AS_TAKEN.
+
+    first: the first of its wnids, whose folders tell the layout. size: of the archive, in bytes.
     """
     folder = f"{name.lower()}2" if side == AS_TAKEN else f"{name.lower()}2-{side}"
     return Source(
@@ -113,8 +114,10 @@ ARCHIVES = {
         (160, 160, "64d0c4859f35a461889e0147755a999a48b49bf38a7e0f9bd27003f10db02fe5", 99_003_388),
         (320, 320, "569b4497c98db6dd29f335d1f109cf315fe127053cedf69010d047f0188e158c", 341_663_724),
         (
-            *(LARGEST, AS_TAKEN),
-            *("6cbfac238434d89fe99e651496f0812ebc7a10fa62bd42d6874042bf01de4efd", 1_557_161_267),
+            LARGEST,
+            AS_TAKEN,
+            "6cbfac238434d89fe99e651496f0812ebc7a10fa62bd42d6874042bf01de4efd",
+            1_557_161_267,
         ),
     )
 }
@@ -157,10 +160,8 @@ def load(subset: Subset, split: str, noise: int, size: int, profile: str | None)
     source = subset.archives[min(side for side in subset.archives if side >= size)]
 
     def read(smoke: bool) -> ImageStore:
-        def listing(root: Path, part: str, smoke: bool) -> Listing:
-            return _listing(subset, root, part, smoke)
-
         name, shape = f"{subset.name.lower()}_{size}", (size, size)
+        listing = partial(_listing, subset)  # (root, part, smoke) → Listing
         pictures = subset.of_part(smoke)
         try:
             found = decode_part(source, name, split, smoke, listing, pictures, shape, middle_square)
@@ -274,10 +275,11 @@ def _rows(subset: Subset, root: Path, part: str) -> list[list[str]]:
     lists = _label_files(subset, root)
     rows = [row for file in lists for row in _read(subset, file) if row[0].startswith(f"{part}/")]
 
-    here = next((file for file in lists if file.name.startswith(part)), lists[0])
+    # faults are told of the part's own list, or of the one that holds both parts
+    own_list = next((file for file in lists if file.name.startswith(part)), lists[0])
     of_class = subset.of_class.get(part) or _files_of_class(subset, root, part)
-    check_rows(here, [row[0] for row in rows], [row[1] for row in rows], of_class)
-    _check_levels(subset, here, rows, part)
+    check_rows(own_list, [row[0] for row in rows], [row[1] for row in rows], of_class)
+    _check_levels(subset, own_list, rows, part)
     return rows
 
 
@@ -317,5 +319,6 @@ def _read(subset: Subset, file: Path) -> list[list[str]]:
     rows = [[row[column] for column in COLUMNS] for row in table]
     for path, *wnids in rows:
         if not subset.classes.keys() >= set(wnids):
-            raise fault(file, f"the labels of {path} are {wnids}, expected ten wnids of ImageNet")
+            there = f"the labels of {path} are {wnids}"
+            raise fault(file, f"{there}, expected {len(NOISE)} wnids of {subset.name}'s classes")
     return rows

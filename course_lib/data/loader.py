@@ -232,8 +232,9 @@ class AlbumentationsLoader(StoreLoader):
         self.pipeline = pipeline
         self.workers = workers
 
-        for picture in store.images[:1]:  # here, since an error in a worker comes as a traceback
-            _augmented(pipeline, picture.copy())
+        # one picture for a try, here: an error in a worker would come as a traceback
+        for picture in store.images[:1]:
+            _through(pipeline, picture.copy())
 
         if workers:
             self._at_once = ONE_THREAD  # a second one would wait wherever a worker has the core
@@ -272,14 +273,14 @@ class _AugmentedBatches(Dataset):
         seed_pipeline(self.pipeline, *self.keys, int(rows[0]))
 
         pictures = self.store.images[rows]  # a copy: some transforms write
-        images = [_augmented(self.pipeline, picture) for picture in pictures]  # (3, S, S) each
+        images = [_through(self.pipeline, picture) for picture in pictures]  # (3, S, S) each
 
         # Stacked as the pictures lie in memory, which normalising reads fastest.
         images = default_collate([image.permute(1, 2, 0) for image in images])  # (B, S, S, 3)
         return images.permute(0, 3, 1, 2), torch.from_numpy(self.store.labels[rows])
 
 
-def _augmented(pipeline, picture: np.ndarray) -> torch.Tensor:
+def _through(pipeline, picture: np.ndarray) -> torch.Tensor:
     """(H, W, 3) through the pipeline: uint8 (3, S, S). Raises CourseError for anything else."""
     image = pipeline(image=picture)["image"]
     if not isinstance(image, torch.Tensor):
@@ -300,7 +301,7 @@ def _augmented(pipeline, picture: np.ndarray) -> torch.Tensor:
 def _start_worker(worker: int) -> None:
     import cv2
 
-    cv2.setNumThreads(0)  # one per core in every worker: they get in each other's way
+    cv2.setNumThreads(0)  # else every worker takes a thread per core, in each other's way
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
 
 

@@ -55,6 +55,10 @@ class ImageStore:
 
         return self._part(np.sort(by_class[::k]))
 
+    def about(self, count: int) -> "ImageStore":
+        """``count`` pictures or a few more, evenly spread; all where there are fewer."""
+        return self.every(max(1, len(self) // max(1, count)))
+
     def of_classes(self, chosen: Sequence[int]) -> "ImageStore":
         """The pictures of these classes alone, copied; the labels count through ``chosen``."""
         part = self._part(np.flatnonzero(np.isin(self.labels, list(chosen))))

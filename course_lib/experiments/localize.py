@@ -106,8 +106,22 @@ def _work(key: str) -> str:
 
 
 PICTURES = {  # by their side in pixels: with four times the pixels all takes four times as long
-    64: Pictures(10_000, 10_000, 100, 16, by_pixels=60, predicted=500),
-    128: Pictures(1000, 250, 0, 0, by_pixels=0, predicted=250),
+    64: Pictures(
+        one_pass=10_000,
+        every_layer=10_000,
+        part_by_channel=100,
+        pass_by_channel=16,
+        by_pixels=60,
+        predicted=500,
+    ),
+    128: Pictures(
+        one_pass=1000,
+        every_layer=250,
+        part_by_channel=0,
+        pass_by_channel=0,
+        by_pixels=0,
+        predicted=250,
+    ),
 }
 TUNE = 500  # pictures at most that a threshold is chosen on
 TIMED = 4  # batches that a method is timed on where it could be given what another found
@@ -116,6 +130,14 @@ SMALL = 0.25  # of the picture: an object that covers less can be missed by a sp
 BATCH = 50
 
 # --- one network, one size of picture -------------------------------------------------------------
+
+
+class Predicted(NamedTuple):
+    """What the network says of some pictures, and some of those that it gets right."""
+
+    top1: float
+    x: torch.Tensor  # (N, 3, S, S); empty where none is asked for
+    labels: torch.Tensor  # (N,), true and predicted
 
 
 @dataclass(frozen=True)
@@ -164,23 +186,22 @@ class Study:
         return best_threshold(middle_spot(shape), self.objects(self.tune))
 
     @cached_property
-    def predicted(self) -> tuple[float, torch.Tensor, torch.Tensor]:
-        """Top-1 on some pictures; of those that the network gets right, some and their classes."""
-        right, pictures, classes = [], [], []
+    def predicted(self) -> Predicted:
+        asked, wanted = self.pictures.predicted, self.pictures.by_pixels
+        hits, right, classes = [], [], []  # of all; of those that the network gets right
         with in_eval_mode(self.model), torch.no_grad():
-            for x, labels, _ in self.batches(_about(self.pictures.predicted, self.val)):
-                hit = self.model(x).argmax(dim=1) == labels
-                right.append(hit)
+            for x, labels, _ in self.batches(self.val.about(asked)):
+                hit = self.model(x).argmax(dim=1) == labels  # (B,)
+                hits.append(hit)
 
-                if sum(map(len, pictures)) < self.pictures.by_pixels:
-                    pictures.append(x[hit])
+                if sum(map(len, right)) < wanted:
+                    right.append(x[hit])
                     classes.append(labels[hit])
 
-        top1 = torch.cat(right).float().mean().item()
-        if not pictures:
-            return top1, torch.empty(0), torch.empty(0)
-        count = self.pictures.by_pixels
-        return top1, torch.cat(pictures)[:count], torch.cat(classes)[:count]
+        top1 = torch.cat(hits).float().mean().item()
+        if not right:
+            return Predicted(top1, torch.empty(0), torch.empty(0))
+        return Predicted(top1, torch.cat(right)[:wanted], torch.cat(classes)[:wanted])
 
     @cached_property
     def middle_by_pixels(self) -> Values:
@@ -205,7 +226,7 @@ def localize(
             continue
 
         if "top1" not in record:
-            record["top1"] = study.predicted[0]
+            record["top1"] = study.predicted.top1
 
         record["maps"][key] = graded(study, key)
         write_json(path, record)
@@ -215,20 +236,22 @@ def localize(
 
 
 def graded(study: Study, key: str) -> dict:
-    """One way to make maps: mean and standard error of each grade, also of the *difference* to the
-    middle spot on the same pictures; the same of small objects alone; and the seconds that the maps
-    alone took, of the pictures ``timed``.
+    """One way to make maps, as it stands in the record.
+
+    Mean and standard error of each grade, also of the *difference* to the middle spot on the same
+    pictures; the same of small objects alone; and the seconds that the maps alone took, of the
+    pictures ``timed``.
     """
-    store = _about(study.pictures.of(key), study.val)
+    store = study.val.about(study.pictures.of(key))
     threshold, tune_images = choose_threshold(study, key)
 
     seconds, timed = 0.0, 0
     ours, middles, shares = [], [], []
     for number, (x, labels, where) in enumerate(study.batches(store)):
-        with study.last_stage.shared(key, number) as is_known:
+        with study.last_stage.shared(key, number) as is_spared:
             started = time.perf_counter()
             maps = maps_of(study.model, key, x, labels)
-            if not is_known:
+            if not is_spared:
                 seconds += time.perf_counter() - started
                 timed += len(x)
 
@@ -260,14 +283,15 @@ def choose_threshold(study: Study, key: str) -> tuple[float, int]:
     if key == "middle":
         return study.middle_threshold, len(study.tune)
 
-    store = _about(min(study.pictures.of(key) // 4, TUNE), study.tune)
+    store = study.tune.about(min(study.pictures.of(key) // 4, TUNE))
     maps = [maps_of(study.model, key, x, labels) for x, labels, _ in study.batches(store)]
     return best_threshold(np.concatenate(maps), study.objects(store)), len(store)
 
 
 def graded_by_pixels(study: Study, key: str) -> dict | None:
-    """Deletion and insertion, on pictures that the network gets right: there is a probability to
-    lose, and true and predicted class are the same. None where they are left out.
+    """Deletion and insertion, on pictures that the network gets right; None where left out.
+
+    There the network has a probability to lose, and true and predicted class are the same.
     """
     _, x, labels = study.predicted
     if len(x) < 2 or _work(key) in (PART_BY_CHANNEL, PASS_BY_CHANNEL):
@@ -308,14 +332,16 @@ class LastStage:
     def shared(self, key: str, batch: int) -> Iterator[bool]:
         """Whether maps that are made within are spared the stages in front."""
         looks_here = key in WAYS and WAYS[key].stages == (-1,) and WAYS[key].work == ONE_PASS
-        is_known = looks_here and batch in self.given and batch >= TIMED
+        is_spared = looks_here and batch in self.given and batch >= TIMED
 
-        if is_known:
+        if is_spared:
             inside = self._given_again(batch)
+        elif looks_here:
+            inside = self._kept(batch)
         else:
-            inside = self._kept(batch) if looks_here else nullcontext()
+            inside = nullcontext()
         with inside:
-            yield is_known
+            yield is_spared
 
     @contextmanager
     def _kept(self, batch: int) -> Iterator[None]:
@@ -400,11 +426,6 @@ def _of_small_objects(ours: Values, middle: Values, is_small: np.ndarray) -> dic
         {column: values[is_small] for column, values in each.items()} for each in (ours, middle)
     )
     return {"n": count, **_compared(ours, middle)}
-
-
-def _about(count: int, store: ImageStore) -> ImageStore:
-    """Nearly as many pictures, or a few more, evenly spread over the store."""
-    return store.every(max(1, len(store) // max(1, count)))
 
 
 def _facts(study: Study, rt: Runtime) -> dict:

@@ -99,7 +99,7 @@ def run(
         callbacks.after_epoch(history)  # a run that was reused has curves, too
 
         if not record:
-            look = (None, 0.0)
+            look = (None, 0.0)  # what was seen, and the seconds that it took
             if val is not None:
                 look = _look_once(rt, model, val, recipe.sizes[-1])
 

@@ -1,6 +1,7 @@
 """TinyImageNet: what its trainings train with, and the trials that their settings come from.
 
-A new recipe is written below and entered in RECIPES; a trial in TRIALS.
+What is not set here is at its default in ``recipe.Recipe``; ``TINY_IMAGENET.settings()`` lists
+every value. A new recipe is written below and entered in RECIPES; a trial in TRIALS.
 """
 
 from dataclasses import replace

@@ -1,4 +1,8 @@
-"""Grad-CAM: where in a picture does the evidence for a class lie? And the map over its picture."""
+"""Grad-CAM: where in a picture does the evidence for a class lie? And the map over its picture.
+
+``grad_cam`` is written out to be read. ``explain(…, method="gradcam")`` in ``methods.py`` gives the
+same maps, takes several layers, and has eight more methods.
+"""
 
 import numpy as np
 import torch
@@ -54,7 +58,9 @@ def grad_cam(
         safe_norms(model),
         layer.register_forward_hook(begin_graph),
     ):
-        logits = model(images.detach().to(device, torch.float32, copy=True))  # (B, classes)
+        # a copy, for the first layer may work in place
+        x = images.detach().to(device, torch.float32, copy=True)  # (B, 3, H, W)
+        logits = model(x)  # (B, classes)
         activations = only_output(layer, outputs)  # (B, C, h, w)
 
         scores = class_scores(logits, targets)  # (B,)
@@ -77,7 +83,7 @@ def overlay(image: np.ndarray, cam: np.ndarray, alpha: float = 0.5) -> np.ndarra
     image: uint8 (H, W, 3). cam: float (H, W), 0..1. alpha: opacity of the map, 0..1.
     Returns uint8 (H, W, 3). Raises CourseError for other shapes, types and ranges.
     """
-    from matplotlib import colormaps
+    from matplotlib import colormaps  # here: a map itself needs no matplotlib
 
     _check_overlay(image, cam, alpha)
 

@@ -126,11 +126,11 @@ def grade(maps: Mapping[str, np.ndarray], where: np.ndarray) -> dict[str, dict[s
 
     maps: float (N, H, W) each, by name. where: see above.
     """
-    rows = _with_baselines(maps)
-    return {
-        name: {column: score(each(map_, where)) for column, each in GRADES.items()}
-        for name, map_ in rows.items()
-    }
+    table = {}
+    for name, each in _with_baselines(maps).items():
+        values = {column: graded(each, where) for column, graded in GRADES.items()}  # (N,) each
+        table[name] = {column: score(found) for column, found in values.items()}
+    return table
 
 
 # --- what the network needs -----------------------------------------------------------------------
@@ -174,14 +174,13 @@ def grade_by_pixels(
     steps: int = 16,
 ) -> dict[str, dict[str, Score]]:
     """As ``grade``, with the columns "deletion" (lower is better) and "insertion" (higher)."""
-    columns = {"deletion": deletion, "insertion": insertion}
-    return {
-        name: {
-            column: score(each(model, images, map_, targets, steps))
-            for column, each in columns.items()
+    table = {}
+    for name, each in _with_baselines(maps).items():
+        table[name] = {
+            "deletion": score(deletion(model, images, each, targets, steps)),
+            "insertion": score(insertion(model, images, each, targets, steps)),
         }
-        for name, map_ in _with_baselines(maps).items()
-    }
+    return table
 
 
 def _area(

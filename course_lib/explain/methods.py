@@ -93,6 +93,7 @@ def _in_parts(images: torch.Tensor, targets, device: torch.device) -> Iterator[t
 
     for start in range(0, len(images), count):
         part = slice(start, start + count)
+        # a copy, for the first layer may work in place
         x = images[part].detach().to(device, torch.float32, copy=True)
         yield x, None if targets is None else targets[part]
 
@@ -212,7 +213,7 @@ def _weighted_maps(
         weights_of = FROM_GRADIENTS[method]
         weights = [weights_of(a, g) for a, g in zip(activations, gradients, strict=True)]
     else:
-        logits, activations = _look(model, images, layers)
+        logits, activations = _forward(model, images, layers)
         classes = find_classes(logits, targets)
         check_finite(logits, *activations)
 
@@ -229,6 +230,7 @@ def _weighted_maps(
             ]
             weights.append(torch.stack(each)[:, :, None, None])  # (B, C, 1, 1)
 
+    # the form of all of them: ReLU(Σ_c weights_c · A_c), (B, 1, h, w)
     maps = [(w * a).sum(1, keepdim=True).relu() for w, a in zip(weights, activations, strict=True)]
     return logits, maps
 
@@ -238,14 +240,14 @@ def _gradients(
 ) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
     """The logits; of each layer the activations, and the gradients of the class's logit by them."""
     if not _ends_in_mean_and_linear(model, layers):
-        logits, activations = _look(model, images, layers, with_graph=True)
+        logits, activations = _forward(model, images, layers, with_graph=True)
         asked = F.one_hot(find_classes(logits, targets), logits.shape[1])  # (B, classes)
         gradients = torch.autograd.grad(logits, activations, asked.to(logits.dtype))
         return logits, [a.detach() for a in activations], list(gradients)
 
     # The logit is linear in the last map: its gradient is known without a backward pass (CAM, Zhou
     # et al. 2016, arXiv:1512.04150, equation 2).
-    logits, (activations,) = _look(model, images, layers)
+    logits, (activations,) = _forward(model, images, layers)
     height, width = activations.shape[2:]
     weights = model.head.weight[find_classes(logits, targets)]  # (B, C)
     gradients = (weights / (height * width))[:, :, None, None].expand_as(activations)
@@ -260,7 +262,7 @@ def _ends_in_mean_and_linear(model: nn.Module, layers: list[nn.Module]) -> bool:
     return len(layers) == 1 and layers[0] is last
 
 
-def _look(
+def _forward(
     model: nn.Module, images: torch.Tensor, layers: list[nn.Module], *, with_graph: bool = False
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """One forward pass: the logits, and what each layer gives, (B, C, h, w).

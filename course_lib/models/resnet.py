@@ -96,12 +96,13 @@ class ResNet(Classifier):
         # Where every shortcut is a convolution (C), norms make gradients grow from block to block
         # (Yang et al. 2019, arXiv:1902.08129), too large for 200 layers, unless they start shut.
         start_as_identity = zero_init_residual or shortcut == "C"
-        _check_sum(sum(counts), start_as_identity or shortcut == "none")
+        depth = sum(counts)  # in blocks
+        _check_depth(depth, start_as_identity or shortcut == "none")
 
         # The plain blocks take no options: whoever asks for one gets the general form.
         options = BlockOptions(width, shortcut, drop_rate, drop_path, se)
         general = start_as_identity or options != PLAIN or issubclass(block, GeneralBlock)
-        number, depth = 0, sum(counts)
+        number = 0  # of the block, from 1
         flow = channels  # channels between the blocks
 
         for stage, count in enumerate(counts):
@@ -132,8 +133,9 @@ class ResNet(Classifier):
         self._initialise(start_as_identity)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.relu(self.bn1(self.conv1(x)))  # (B, 64, H/2, W/2); small stem: (B, 64, H, W)
-        x = self.maxpool(x)  # (B, 64, H/4, W/4); small stem: (B, 64, H, W)
+        # C: the channels of the first stage; behind a small stem the map keeps H and W
+        x = self.relu(self.bn1(self.conv1(x)))  # (B, C, H/2, W/2)
+        x = self.maxpool(x)  # (B, C, H/4, W/4)
 
         for stage in self.stages.values():
             x = stage(x)  # from the second on: twice the channels, half the height and width
@@ -149,6 +151,7 @@ class ResNet(Classifier):
 
     @property
     def stages(self) -> dict[str, nn.Module]:
+        # the norm behind pre-activation blocks too: ``features`` ends in it
         return {
             name: module
             for name, module in self.named_children()
@@ -175,7 +178,7 @@ def _check(stem: str, **rates: float) -> None:
             raise ValueError(f"{name} is {rate}: expected a probability from 0 to below 1")
 
 
-def _check_sum(blocks: int, is_bounded: bool) -> None:
+def _check_depth(blocks: int, is_bounded: bool) -> None:
     if blocks > MOST_BLOCKS and not is_bounded:
         raise ValueError(
             f"{blocks} blocks need zero_init_residual=True: in eval mode, where fresh norms change "

@@ -170,7 +170,8 @@ class TrimmedConv3x3(nn.Conv2d):
 
         pixels = x.permute(0, 2, 3, 1)  # (B, H, W, C_in)
         kernel = self.weight.to(x.dtype).permute(0, 2, 3, 1)  # (C_out, 3, 3, C_in)
-        bias = None if self.bias is None else self.bias.to(x.dtype)  # of a norm fused into it
+        # there is one in a network without norms, and where a norm was fused into the convolution
+        bias = None if self.bias is None else self.bias.to(x.dtype)
 
         out = []
         for i in range(height):
@@ -180,9 +181,8 @@ class TrimmedConv3x3(nn.Conv2d):
                 out.append(F.linear(window.flatten(1), taps.flatten(1), bias))  # (B, C_out)
 
         y = torch.stack(out, dim=1)  # (B, H·W, C_out)
-        return y.view(batch, height, width, self.out_channels).permute(
-            0, 3, 1, 2
-        )  # (B, C_out, H, W)
+        y = y.view(batch, height, width, self.out_channels)
+        return y.permute(0, 3, 1, 2)  # (B, C_out, H, W)
 
 
 def _check(stem: str, residual_in: tuple[int, ...], block: str, zero_init_residual: bool) -> None:

@@ -63,6 +63,7 @@ class GeneralBlock(nn.Module):
         )
 
     def add(self, shortcut: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
+        """The sum, the branch weighed by squeeze and excitation and now and then left out."""
         return shortcut + self.drop_path(self.se(branch))
 
     def start_as_identity(self) -> None:
@@ -203,7 +204,7 @@ class PreActBottleneck(PreActBlock):
 
 
 def general_form(block: type[nn.Module]) -> type[GeneralBlock]:
-    """The block that takes options, of one of ``blocks`` or of itself."""
+    """The form that takes options of a block in ``blocks``; the blocks of this file do already."""
     return {BasicBlock: GeneralBasicBlock, Bottleneck: GeneralBottleneck}.get(block, block)
 
 

@@ -1,7 +1,8 @@
 """Weights of trained networks: a safetensors file, and beside it a card that describes it.
 
 ``data/weights/<model>_<data>.safetensors`` holds numbers and ``….json`` words: neither can run code
-when it is read, as a pickle (.pt, .pth) can. ``python -m course_lib.weights`` makes both.
+when it is read, as a pickle (.pt, .pth) can. ``fill`` holds the file against its card before it
+copies a weight. ``python -m course_lib.weights`` makes both.
 """
 
 import hashlib

@@ -22,6 +22,7 @@ from torch import fx, nn
 from torchvision.ops import SqueezeExcitation, StochasticDepth
 
 from course_lib.checks import check_whole
+from course_lib.files import first_line
 from course_lib.models import LambdaLayer, summary
 from course_lib.models.modes import in_eval_mode
 from course_lib.models.summary import Layer
@@ -550,10 +551,8 @@ def _check(block: nn.Module, shape: tuple[int, int, int]) -> None:
 
 
 def _no_diagram(block: nn.Module, shape: tuple[int, ...], error: Exception) -> Picture:
-    reason = str(error).strip().splitlines() or [type(error).__name__]
-    sentence = (
-        f"No diagram of {type(block).__name__} for a map of {_shape_words(shape)}: {reason[0]}"
-    )
+    what = f"{type(block).__name__} for a map of {_shape_words(shape)}"
+    sentence = f"No diagram of {what}: {first_line(error)}"
     return note(fill(cut(sentence, 200), 70))
 
 

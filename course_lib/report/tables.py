@@ -175,7 +175,7 @@ def sweep_table(*names: str) -> str:
         raise CourseError(f"table 'sweep' of {len(names)} sweeps: expected one")
 
     rows = [("peak rate", "training loss", "tune loss", "tune top-1", "")]
-    for record in _sweeps(*names)[:1]:
+    for record in _sweeps(*names)[:1]:  # of several seeds the first: a row is of one training
         best = best_rate(record)
         for trained in record["runs"]:
             rows.append((f"{trained['lr']:g}", *_reached(trained, best)))
@@ -201,7 +201,9 @@ def suggestions_table(*names: str) -> str:
                 f"{statistics.mean(costs):.1f} points",
                 f"{max(costs):.1f} points",
             ]
-        rows.append((*cells, *["–"] * (len(rows[0]) - len(cells))))
+        else:
+            cells += ["–"] * 3
+        rows.append(tuple(cells))
     return _markdown(rows)
 
 
@@ -308,14 +310,13 @@ def _localization(is_real: bool) -> str:
 
     parts = []
     for record in found:
-        parts += [f"**{localization.title(record)}** ({record['device']})"]
-        parts += [_markdown(localization.rows(record))]
+        parts.append(f"**{localization.title(record)}** ({record['device']})")
+        parts.append(_markdown(localization.rows(record)))
 
-        small, by_pixels = (
-            localization.rows_of_small_objects(record),
-            localization.rows_by_pixels(record),
-        )
-        parts += [_markdown(rows) for rows in (small, by_pixels) if len(rows) > 1]
+        more = localization.rows_of_small_objects(record), localization.rows_by_pixels(record)
+        for rows in more:
+            if len(rows) > 1:  # more than the head
+                parts.append(_markdown(rows))
     return "\n\n".join([*parts, localization.LEGEND])
 
 

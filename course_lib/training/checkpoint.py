@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
-from course_lib.files import CourseError, writable, written_whole
+from course_lib.files import CourseError, first_line, writable, written_whole
 from course_lib.training import processes
 from course_lib.training.history import EpochSoFar, History
 from course_lib.training.step import Trainer
 
 FORM = 3  # of what a checkpoint holds: one of another form is refused
+DELETE = "Delete it to train from the beginning."
 
 
 class CheckpointError(CourseError):
@@ -86,6 +87,7 @@ class Saver:
         self.identity = identity(sizes, loader, trainer, checkpoint.settings)
 
     def save(self, history: History, so_far: EpochSoFar | None = None) -> None:
+        """Write where the training stands; so_far: in an epoch that was stopped."""
         if self.path is None:
             return
 
@@ -121,7 +123,7 @@ class Saver:
         return history, so_far
 
     def _check_place(self) -> None:
-        """Whether a checkpoint can be saved there: known before the first step, not after hours."""
+        """CheckpointError where none could be saved: before the first step, not after hours."""
         if self.path is None or processes.rank():
             return
 
@@ -129,7 +131,7 @@ class Saver:
             raise CheckpointError(
                 f"cannot save {self.path}: the folder cannot be written. Choose another one"
             )
-        plain(self.trainer.state())
+        plain(self.trainer.state())  # for what it raises
 
     def _found(self, epochs: int, so_far: EpochSoFar | None) -> str:
         if epochs == self.epochs:
@@ -175,7 +177,7 @@ def _not_saved(path: Path, error: Exception) -> CheckpointError:
     if _disk_is_full(error):
         cause, cure = "the disk is full", "Free some space"
     else:
-        cause, cure = str(error).splitlines()[0], "See that the folder can be written"
+        cause, cure = first_line(error), "See that the folder can be written"
 
     kept = "the checkpoint of the epoch before is still there"
     if not path.exists():
@@ -210,20 +212,16 @@ def load(path: Path, identity: dict | None = None) -> dict | None:
 
 
 def _not_read(path: Path, error: Exception) -> CheckpointError:
-    if _passes(error):
+    if _is_passing(error):
         return CheckpointError(
             f"{path} cannot be read now ({error}): it was left as it is. Mend its rights or the "
             "connection, or make room in memory, and run again."
         )
-    cause = (str(error) or type(error).__name__).splitlines()[0]
-    return CheckpointError(f"{path} is not a readable checkpoint ({cause}). {_DELETE}")
+    return CheckpointError(f"{path} is not a readable checkpoint ({first_line(error)}). {DELETE}")
 
 
-_DELETE = "Delete it to train from the beginning."
-
-
-def _passes(error: Exception) -> bool:
-    """Whether it says nothing about the file: other OSErrors come from one that was cut short."""
+def _is_passing(error: Exception) -> bool:
+    """Whether the file may be whole: other OSErrors come from one that was cut short."""
     no_connection = getattr(error, "errno", None) in (errno.EIO, errno.ENOTCONN)
     no_memory = isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
     return no_connection or no_memory or isinstance(error, PermissionError)
@@ -257,7 +255,7 @@ def plain(value, name: str = ""):
 
 
 def _of_the_kind(value: dict, items: dict) -> dict:
-    """A state dict has attributes, too, and a Counter is no other dict."""
+    """``items`` as ``value`` holds them: a state dict has attributes, a schedule a Counter."""
     if type(value) not in (OrderedDict, Counter):
         return items
     found = copy.copy(value)
@@ -308,7 +306,7 @@ def _groups(optimizer: torch.optim.Optimizer) -> dict:
 
 
 def _settings(group: dict) -> dict:
-    """Of its rate, which moves, where it began: schedules note it."""
+    """What a group was made with. Its rate moves: of it, where it began, as schedules note it."""
     moves = {"lr"}
     if "max_momentum" in group:  # noted by a schedule that moves these, too
         moves |= {"momentum", "betas"}
@@ -316,7 +314,7 @@ def _settings(group: dict) -> dict:
     settings = {"initial_lr": float(group.get("initial_lr", group["lr"]))}
     for key, value in group.items():
         if key not in moves and isinstance(value, int | float | str | tuple | np.generic):
-            settings.setdefault(key, value)
+            settings.setdefault(key, value)  # initial_lr is there, as a float
     return settings
 
 
@@ -371,9 +369,10 @@ def _name(function: Callable) -> str:
 
 
 def _compare(path: Path, state: object, identity: dict) -> None:
+    """Raises CheckpointError for a file that is no checkpoint, and for another training's."""
     kept = state.get("identity") if isinstance(state, dict) else None
     if kept is None:
-        raise CheckpointError(f"{path} is not a checkpoint of a training. {_DELETE}")
+        raise CheckpointError(f"{path} is not a checkpoint of a training. {DELETE}")
 
     # called with more epochs than before it is the same training, prolonged
     before = len(kept.get("picture sizes", []))

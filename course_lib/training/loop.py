@@ -124,19 +124,22 @@ def train_one_epoch(
             totals.lr = trainer.lr
             loss, right = trainer.step(x, labels)
 
-            # summed on the device: a GPU has to wait for every number that is fetched
+            # summed on the device
             sums += torch.stack([loss.to(sums.dtype) * len(labels), right])
             seen += len(labels)
             totals.batches += 1
             bar.update()
 
-            # so a look at the loss comes only now and then, and behind the last batch
+            # the rest only now and then, and behind the last batch: for every number that is
+            # fetched a GPU has to wait
             is_last = totals.batches == len(loader)
-            if not (is_last or trainer.steps % look_every == 0):
+            if not is_last and trainer.steps % look_every:
                 continue
 
             value, asked = processes.agree(_nan_if_any_was(loss, sums), stop())
-            _check(value, trainer, totals.lr, f"{name}, batch {_since(totals.batches, look_every)}")
+            where = f"{name}, batch {_since(totals.batches, look_every)}"
+            _check_goes_on(value, trainer, totals.lr, where)
+
             if trainer.steps % 10 == 0:
                 history.steps.append([trainer.steps, totals.lr, value])
             top1 = sums[1].item() / seen
@@ -159,7 +162,8 @@ def _nan_if_any_was(loss: torch.Tensor, sums: torch.Tensor) -> torch.Tensor:
     return loss.to(sums.dtype) + 0 * sums[0]
 
 
-def _check(loss: float, trainer: Trainer, lr: float, where: str) -> None:
+def _check_goes_on(loss: float, trainer: Trainer, lr: float, where: str) -> None:
+    """Raises DivergedError for a loss that is no number, and where fp16 makes no step any more."""
     if not math.isfinite(loss):
         raise _not_finite(loss, where, lr)
     if trainer.stands_still:
@@ -270,7 +274,7 @@ def fit(
 
             first_batch = so_far.batches if so_far else 0
             with (
-                _memory(name, train_loader),
+                _out_of_memory_told(name, train_loader),
                 _standing_at(train_loader, saver.first_epoch + epoch, first_batch),
             ):
                 trained = train_one_epoch(
@@ -280,7 +284,7 @@ def fit(
                 _check_weights(trainer, name)
                 raise saver.stopped(name, history, trained)
 
-            with _memory(f"the evaluation after {name}", val_loader):
+            with _out_of_memory_told(f"the evaluation after {name}", val_loader):
                 row = _history_row(
                     trainer, val_loader, epoch, plan[epoch], trained, callbacks.measure
                 )
@@ -323,7 +327,7 @@ def _plan(epochs: int | None, sizes: Sequence | None, *loaders) -> list[int | No
 
 
 def _pixels(size: int | None) -> int | None:
-    """numpy's numbers, too."""
+    """A size as Python's number, also where it came as numpy's. Raises CourseError for others."""
     if size is None:
         return None
     expect("a picture size", size, size >= 1 and size == int(size), "whole pixels, from 1 on")
@@ -348,7 +352,7 @@ def _check_schedule(trainer: Trainer, steps: int) -> None:
 
 @contextlib.contextmanager
 def _standing_at(loader, epoch: int, batch: int) -> Iterator[None]:
-    """One pass begins at that batch, for a loader that can be told; the next at its first."""
+    """The pass inside begins at that batch, where a loader can be told; later ones at the first."""
     if not isinstance(loader, Resumable):
         yield
         return
@@ -444,12 +448,12 @@ def _stop_behind_the_end(ctrl_c: StopAfterBatch, saver: Saver, trainer: Trainer)
 
 
 @contextlib.contextmanager
-def _memory(name: str, loader) -> Iterator[None]:
-    """Out of memory, with the batch size to try."""
+def _out_of_memory_told(name: str, loader) -> Iterator[None]:
+    """Too little memory inside becomes a TrainingError, with the batch size to try."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not _is_out_of_memory(error):
             raise
         batch_size = getattr(loader, "batch_size", None)
         now = f" with {batch_size} pictures a batch" if batch_size else ""
@@ -457,7 +461,7 @@ def _memory(name: str, loader) -> Iterator[None]:
         raise TrainingError(f"out of memory in {name}{now}: try {cure}") from error
 
 
-def _out_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     """A GPU's error has a class of its own, a CPU's only a name in its text."""
     has_class = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return has_class or "DefaultCPUAllocator" in str(error)

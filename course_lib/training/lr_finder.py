@@ -97,7 +97,8 @@ def range_test(
     with random_state_kept(), _generators_kept(loader, val_loader):
         for x, labels in _batches(loader, steps):
             lr, scale = trainer.lr, trainer.scaler.get_scale()
-            batch_loss, _ = trainer.step(*to_device(precision.device, x, labels))
+            x, labels = to_device(precision.device, x, labels)
+            batch_loss, _ = trainer.step(x, labels)
 
             # of this batch as it was before the step, or of pictures held out as they are after it
             value = batch_loss.item()
@@ -185,7 +186,7 @@ def read(
     suggest nothing. Raises CourseError for too few of them (17 by default) and for a loss that does
     not fall.
     """
-    lrs, losses = _numbers(lrs, losses, skip_start, skip_end)
+    lrs, losses = _finite_points(lrs, losses, skip_start, skip_end)
     lowest = _lowest(losses, skip_start)
     steepest = _steepest(losses, skip_start, skip_end)
 
@@ -216,7 +217,7 @@ def suggestions(
     github.com/fastai/fastai, fastai/callback/schedule.py. Smoothed both ways: zero-phase filtering,
     as in scipy.signal.filtfilt (Gustafsson 1996).
     """
-    lrs, losses = _numbers(lrs, losses, skip_start, skip_end)
+    lrs, losses = _finite_points(lrs, losses, skip_start, skip_end)
     steepest = _steepest(losses, skip_start, skip_end)
     if steepest is None:
         return dict.fromkeys(METHODS, math.nan)
@@ -262,9 +263,10 @@ def _steepest(losses: list[float], skip_start: int, skip_end: int) -> int | None
 
 
 def _end_of_descent(losses: list[float], skip_start: int, skip_end: int) -> int:
-    """Behind the lowest point; two points tell a slope."""
-    lowest = _lowest(losses, skip_start)
-    return min(max(lowest + 1, skip_start + 2), len(losses) - skip_end)
+    """Where to stop looking: behind the lowest point, and before those that are left out."""
+    behind_lowest = _lowest(losses, skip_start) + 1
+    first_two = skip_start + 2  # fewer tell no slope
+    return min(max(behind_lowest, first_two), len(losses) - skip_end)
 
 
 def _smoothed_back(losses: list[float], share: float = SMOOTH) -> np.ndarray:
@@ -306,12 +308,12 @@ def _slide(losses: list[float], width: int = 15, alike: float = 0.005) -> float:
     return min(left + 1, first)  # the last place where they still differed
 
 
-def _numbers(
+def _finite_points(
     lrs: list[float], losses: list[float], skip_start: int, skip_end: int
 ) -> tuple[list[float], list[float]]:
-    """The points before the first loss that is none. Raises CourseError for too few of them."""
-    is_none = ~np.isfinite(losses)
-    end = int(is_none.argmax()) if is_none.any() else len(losses)
+    """The points before the first loss that is NaN or infinite. Raises CourseError for too few."""
+    is_finite = np.isfinite(losses)
+    end = len(losses) if is_finite.all() else int(is_finite.argmin())  # the first False
 
     needed = _needed(skip_start, skip_end)
     if end < needed:

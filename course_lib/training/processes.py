@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from course_lib.files import CourseError
+from course_lib.files import CourseError, first_line
 from course_lib.runtime import usable_gpu
 
 PATIENCE = timedelta(minutes=10)  # that one process has with another
@@ -126,7 +126,7 @@ class Compiled:
         except Exception as error:
             if self.call is self.model:
                 raise
-            cause = (str(error) or type(error).__name__).strip().splitlines()[0]
+            cause = first_line(error)
             self.report(f"torch.compile does not work here ({cause}): going on without it")
             self.call = self.model
             return self.model(x)  # where an error of the model's own comes again

@@ -97,8 +97,13 @@ def cosine(
     stay = ConstantLR(optimizer, 1.0)
     down = CosineAnnealingLR(optimizer, total - top, eta_min=floor)
 
-    begins = {0: up, rise: stay, top: down}  # a part of no length gives way to the next
-    return SequentialLR(optimizer, list(begins.values()), list(begins)[1:])
+    # by the step that each begins at: of two that begin together the first has no length, and goes
+    begins = {0: up}
+    begins[rise] = stay
+    begins[top] = down
+
+    _, *milestones = begins
+    return SequentialLR(optimizer, list(begins.values()), milestones)
 
 
 def steps(
@@ -108,7 +113,7 @@ def steps(
     warm_up: float = 0.0,
     factor: float = 0.1,
 ) -> ChainedScheduler:
-    """lr · ``factor`` after each of the epochs ``drops``; a tenth during the first ``warm_up``.
+    """lr · ``factor`` after each of the epochs ``drops``; lr / 10 in the first ``warm_up`` epochs.
 
     As in He et al. 2015, arXiv:1512.03385, §4.2.
     """
@@ -130,8 +135,9 @@ def on_plateau(
     expect("patience", patience, patience >= 0, "0 or more epochs")
     expect("factor", factor, 0 < factor < 1, "above 0 and below 1")
 
+    # noted, as torch's other schedules do: by it a checkpoint knows its training after a cut, too
     for group in optimizer.param_groups:
-        group.setdefault("initial_lr", group["lr"])  # torch's other schedules note it, too
+        group.setdefault("initial_lr", group["lr"])
     return ReduceLROnPlateau(optimizer, patience=patience, factor=factor)
 
 

@@ -17,7 +17,7 @@ from course_lib.runtime import Precision
 from course_lib.training.losses import CrossEntropy
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (logits, targets) → mean loss
-FP16_STANDSTILL = 2**-24  # the scaler has left out forty steps in a row by then
+FP16_STANDSTILL = 2**-24  # a scale that began at 2**16 was halved forty times by then
 
 
 @dataclass(frozen=True)

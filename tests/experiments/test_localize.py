@@ -218,8 +218,8 @@ def test_methods_of_the_last_stage_share_it_and_have_the_same_maps_as_alone(stud
 def test_methods_that_look_elsewhere_ask_the_whole_network_every_time(study):
     for key in ("layercam_earlier", "layercam_three", "fullgrad", "ablationcam", "chance"):
         for _ in range(2):
-            with study.last_stage.shared(key, 9) as is_known:
-                assert not is_known
+            with study.last_stage.shared(key, 9) as is_spared:
+                assert not is_spared
         assert not study.last_stage.given
 
 
@@ -239,7 +239,7 @@ def test_deletion_and_insertion_see_what_the_network_gets_right(study, monkeypat
 
     assert found["n"] == 2 and all(len(x) == 2 for x, _ in seen)
     assert all(each.tolist() == [labels[0]] * 2 for _, each in seen)
-    assert study.predicted[0] == pytest.approx(2 / 20)
+    assert study.predicted.top1 == pytest.approx(2 / 20)
 
 
 def test_what_takes_hours_is_graded_on_few_pictures_or_left_out(study):
