@@ -51,7 +51,7 @@ def machine(tmp_path, monkeypatch):
     for step in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
         subprocess.run([*git, *step], check=True)
 
-    monkeypatch.setattr(ways.Machine, "_take_away_what_is_fetched", lambda self: None)
+    monkeypatch.setattr(ways, "change_packages", lambda python, install: None)
     monkeypatch.setattr(drift, "REPO", checkout)
     published = ways.publish(tmp_path)
 

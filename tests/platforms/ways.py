@@ -147,14 +147,16 @@ class Machine:
     def begin(self) -> None:
         """An empty folder with the notebooks, and no package that the platform lacks.
 
-        A way that goes on finds what the one before it left.
+        A way that goes on finds what the one before it left. Whatever that was, the notebooks that
+        were online have fetched their packages.
         """
         self.printed.mkdir(parents=True, exist_ok=True)
         if not self.way.goes_on:
             shutil.rmtree(self.own, ignore_errors=True)
             for folder in ("working", "temporary", "root", "course"):
                 (self.own / folder).mkdir(parents=True)
-            self._take_away_what_is_fetched()
+        fetched = bool(self.way.goes_on) and WAYS[self.way.goes_on].online
+        change_packages(self.python, install=fetched)
 
         whole = f"git -C {shlex.quote(str(self.published))} archive {addresses.TAG}"
         course = shlex.quote(str(self.own / "course"))
@@ -176,28 +178,31 @@ class Machine:
         options = ["--profile", "smoke", "--notebook", notebook, "--out", self.printed]
         command = self.entered([self.python, "-c", runner, *options])
 
+        printed = self.printed / f"{notebook}.txt"
         start = time.monotonic()
-        done = subprocess.run(
-            command,
-            env=self.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-        )
+        with open(printed, "wb") as file:
+            done = subprocess.run(
+                command, env=self.environment(), stdout=file, stderr=subprocess.STDOUT
+            )
         seconds = round(time.monotonic() - start)
 
-        (self.printed / f"{notebook}.txt").write_text(done.stdout, encoding="utf-8")
         if not done.returncode:
             return seconds, ""
-        cell = FAILED.search(done.stdout)
-        last = (done.stdout.strip().splitlines() or ["nothing printed"])[-1]
+        text = printed.read_text(encoding="utf-8", errors="replace")
+        cell = FAILED.search(text)
+        last = (text.strip().splitlines() or ["nothing printed"])[-1]
         return seconds, cell[1] if cell else f"failed: {last}"
 
     def environment(self) -> dict[str, str]:
-        """Of the platform; the course's public address leads to the repository on the disk."""
+        """Of the platform; the course's public address leads to the repository on the disk.
+
+        Offline pip knows no mirror on the disk either.
+        """
         own = ("COURSE_", "KAGGLE_", "COLAB_", "GIT_", "PYTHON", "VIRTUAL_ENV", "MPLBACKEND")
+        own += () if self.way.online else ("PIP_",)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+        if not self.way.online:
+            kept["PIP_CONFIG_FILE"] = os.devnull
         return kept | {
             "GIT_CONFIG_COUNT": "1",
             "GIT_CONFIG_KEY_0": f"url.{self.published.as_uri()}.insteadOf",
@@ -229,7 +234,7 @@ class Machine:
         ]
         if not self.way.online:
             lines.append("ip link set lo up")  # the kernel is spoken to through it
-        if self.way.attached:
+        if self.platform == "kaggle":
             lines.append('mkdir "$root/kaggle/input"; mount -t tmpfs none "$root/kaggle/input"')
             for source, place in self.inputs():
                 source, target = shlex.quote(str(source)), f'"$root/kaggle/input/{place}"'
@@ -240,6 +245,8 @@ class Machine:
 
     def inputs(self):
         """(what is attached, where below /kaggle/input): the folder of a zip in that of a slug."""
+        if not self.way.attached:
+            return
         version = addresses.TAG.removeprefix("v")
         slug = self.way.attached.format(slug="vision-course")
         yield self.own / "course", f"{slug}/vision-course-{version}"
@@ -247,9 +254,12 @@ class Machine:
             slug = self.way.attached.format(slug=name.split("-")[0])
             yield self.data.resolve() / name, f"{slug}/{name}/{name}"
 
-    def _take_away_what_is_fetched(self) -> None:
-        names = [asked.split("==")[0] for asked in drift.FETCHED]
-        subprocess.run([self.python, "-m", "pip", "uninstall", "-qy", *names], check=True)
+
+def change_packages(python: Path, install: bool) -> None:
+    """Install what notebooks fetch, or take it away."""
+    names = [asked.split("==")[0] for asked in drift.FETCHED]
+    order = ["install", "--no-deps", *drift.FETCHED] if install else ["uninstall", "-y", *names]
+    subprocess.run([python, "-m", "pip", *order, "-q"], check=True, stderr=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":
