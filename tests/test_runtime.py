@@ -206,7 +206,7 @@ def test_a_torch_without_cuda_says_so_and_where_another_is(monkeypatch):
 )
 @pytest.mark.parametrize("cuda", ["12.8", None])
 def test_where_a_gpu_can_be_chosen_the_banner_says_how(monkeypatch, variable, menu, cuda):
-    """Whatever torch lies there: without a GPU it may be one without CUDA, and another is no cure."""
+    """Without a GPU a torch without CUDA may lie there, and another build is no cure."""
     monkeypatch.setattr(torch.version, "cuda", cuda)
     monkeypatch.setattr(torch.version, "hip", None)
     monkeypatch.setenv(variable, "x")
