@@ -88,7 +88,10 @@ def test_the_notebook_lies_alone_in_the_platforms_folder_and_can_fetch_the_cours
     assert seen == [folder, "01_one.ipynb", "course_lib", "notebooks"]
     assert not Path(folder).exists(), "nothing stays on this machine"
 
-    assert "course" in told(machine(platform, "again"), "ls"), "a restart finds what was fetched"
+    again = machine(platform, "again")
+    assert "course" in told(again, "ls"), "a restart finds what was fetched"
+    seen = told(again, f"rm -r course; {fetch} 2>&1 || ls")
+    assert "unable to access" in " ".join(seen) and "course" not in seen, "and can fetch nothing"
     assert "course" not in told(machine(platform, "cloned"), "ls"), "and a new session does not"
 
 

@@ -21,7 +21,7 @@ WAYS = {  # tests/platforms/ways.py
 
 def rows() -> list[tuple]:
     """The head, and a row for each platform that was verified: from a whole checkout."""
-    made = [("platform", "as shipped on", *VERSIONS.values(), "notebooks", "last verified")]
+    made = [("platform", "as shipped on", *VERSIONS.values(), "sessions", "last verified")]
 
     for name, seen in _recorded():
         versions = [seen["versions"][package] for package in VERSIONS]

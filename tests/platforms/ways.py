@@ -194,22 +194,23 @@ class Machine:
         return seconds, cell[1] if cell else f"failed: {last}"
 
     def environment(self) -> dict[str, str]:
-        """Of the platform; the course's public address leads to the repository on the disk.
+        """Of the platform. Online the course's public address leads to the repository on the disk.
 
-        Offline pip knows no mirror on the disk either.
+        Offline it leads nowhere, and pip knows no mirror on the disk either.
         """
         own = ("COURSE_", "KAGGLE_", "COLAB_", "GIT_", "PYTHON", "VIRTUAL_ENV", "MPLBACKEND")
         own += () if self.way.online else ("PIP_",)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
-        if not self.way.online:
-            kept["PIP_CONFIG_FILE"] = os.devnull
-        return kept | {
-            "GIT_CONFIG_COUNT": "1",
-            "GIT_CONFIG_KEY_0": f"url.{self.published.as_uri()}.insteadOf",
-            "GIT_CONFIG_VALUE_0": f"https://github.com/{FORK}",
-            "TMPDIR": str(self.own / "temporary"),
-            **VARIABLES[self.platform],
-        }
+        if self.way.online:
+            reached = {
+                "GIT_CONFIG_COUNT": "1",
+                "GIT_CONFIG_KEY_0": f"url.{self.published.as_uri()}.insteadOf",
+                "GIT_CONFIG_VALUE_0": f"https://github.com/{FORK}",
+            }
+        else:
+            reached = {"PIP_CONFIG_FILE": os.devnull}
+        temporary = {"TMPDIR": str(self.own / "temporary")}
+        return kept | reached | temporary | VARIABLES[self.platform]
 
     def entered(self, command: list) -> list[str]:
         """``command``, where the platform's folders are, the inputs read-only; offline if so."""
