@@ -205,7 +205,7 @@ class Machine:
             reached = {
                 "GIT_CONFIG_COUNT": "1",
                 "GIT_CONFIG_KEY_0": f"url.{self.published.as_uri()}.insteadOf",
-                "GIT_CONFIG_VALUE_0": f"https://github.com/{FORK}",
+                "GIT_CONFIG_VALUE_0": addresses.CLONE.replace(addresses.REPOSITORY, FORK),
             }
         else:
             reached = {"PIP_CONFIG_FILE": os.devnull}
