@@ -116,6 +116,14 @@ def test_its_variables_are_the_platforms(machine, monkeypatch):
     assert "KAGGLE_KERNEL_RUN_TYPE" in machine("colab", "old").environment(), "inputs are Kaggle's"
 
 
+@needs_name_spaces
+def test_data_that_cannot_be_attached_are_named_before_anything_runs(tmp_path, capsys):
+    (tmp_path / ways.SETS[0]).mkdir()
+    with pytest.raises(SystemExit):
+        ways.main(["kaggle", "--data", str(tmp_path)])
+    assert f"lacks {ways.SETS[1]}" in capsys.readouterr().err
+
+
 # --- what is remembered ---------------------------------------------------------------------------
 
 

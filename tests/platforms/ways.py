@@ -75,6 +75,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help=f"folder with {' and '.join(SETS)}, to attach")
     parser.add_argument("--home", type=Path, default=drift.REPO / "build" / "drift")
     args = parser.parse_args(arguments)
+    if not shutil.which("unshare"):
+        parser.error("this needs Linux and its unshare, to make a machine within this one")
+    if args.data and (lacking := [name for name in SETS if not (args.data / name).is_dir()]):
+        parser.error(f"{args.data} lacks {' and '.join(lacking)}")
 
     shipped = drift.HERE / f"{args.platform}.txt"
     about = drift.read_header(shipped)
