@@ -7,7 +7,8 @@
 #   make test PYTHON=python3.12   the interpreter that .venv is made with
 #
 # Now and then, with a network: make drift (what Colab and Kaggle ship; PLATFORM=colab for one of
-# them) and make links (are the archives of the data sets still there?).
+# them), make ways PLATFORM=colab DATA=folder (one notebook alone there, however it gets the course)
+# and make links (are the archives of the data sets still there?).
 
 PYTHON ?= python3
 VENV := .venv
@@ -21,7 +22,7 @@ CHECK := import pip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
 WHOLE := $(shell $(PY) -c '$(CHECK)' 2>/dev/null && echo yes)
 REQUIREMENTS := requirements.txt pyproject.toml $(if $(WHOLE),,environment)
 
-.PHONY: run test slow lab bench drift links lint unit nbval environment
+.PHONY: run test slow lab bench drift ways links lint unit nbval environment
 
 run: $(VENV)/run.stamp
 	$(PY) notebooks/run.py $(if $(PROFILE),--profile "$(PROFILE)") $(if $(NOTEBOOK),--notebook "$(NOTEBOOK)") $(if $(OUT),--out "$(OUT)")
@@ -51,6 +52,9 @@ bench: $(VENV)/test.stamp
 
 drift:
 	"$(PYTHON)" tests/platforms/drift.py $(PLATFORM)
+
+ways:
+	"$(PYTHON)" tests/platforms/ways.py $(PLATFORM) $(if $(DATA),--data "$(DATA)")
 
 links: $(VENV)/run.stamp
 	$(PY) -m course_lib.data.links

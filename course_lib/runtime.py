@@ -30,6 +30,11 @@ BUDGETS = {
 }
 PROFILES = tuple(BUDGETS)
 
+GPU_CHOSEN = {  # where a platform has one to give
+    "Kaggle": "choose the accelerator 'GPU T4 x2' under 'Session options'",
+    "Colab": "choose 'T4 GPU' under 'Runtime', 'Change runtime type'",
+}
+
 
 @dataclass(frozen=True)
 class Precision:
@@ -176,11 +181,12 @@ def usable_gpu() -> tuple[bool, str]:
     """
     if _cpu_is_asked_for():
         return False, "COURSE_DEVICE asks for the CPU"
-    if not (torch.version.cuda or torch.version.hip):
-        see = f"for an NVIDIA GPU see {addresses.GET_TORCH}"
-        return False, f"this build of torch knows no CUDA ({see})"
+    chosen = GPU_CHOSEN.get(detect_platform())
+    if not (torch.version.cuda or torch.version.hip):  # as on Colab and Kaggle without a GPU
+        see = chosen or f"see {addresses.GET_TORCH}"
+        return False, f"this build of torch knows no CUDA (for an NVIDIA GPU {see})"
     if not torch.cuda.is_available():
-        return False, "no CUDA GPU found"
+        return False, "no CUDA GPU found" + (f" (for one {chosen})" if chosen else "")
 
     try:
         name = torch.cuda.get_device_name(0)
@@ -190,10 +196,9 @@ def usable_gpu() -> tuple[bool, str]:
 
     built_for = torch.cuda.get_arch_list()
     if not _runs_on(major, minor, built_for):
-        kaggle = "; choose the accelerator 'GPU T4 x2'" if detect_platform() == "Kaggle" else ""
         return False, (
             f"{name} (sm_{major}{minor}) is not among the architectures of this torch build "
-            f"({' '.join(built_for)}){kaggle}"
+            f"({' '.join(built_for)}){f'; {chosen}' if chosen else ''}"
         )
 
     try:

@@ -331,6 +331,9 @@ def test_where_was_looked_is_said_in_words(tmp_path, data, monkeypatch):
     assert download.looked_in().startswith(f"{tmp_path} (COURSE_DATA), {data}")
     assert download.looked_in().endswith("2 folders deep below")
 
+    (tmp_path / "kaggle").mkdir()
+    assert download.looked_in().endswith(f"2 folders deep below ({tmp_path / 'kaggle'}: 5)")
+
 
 def test_a_link_to_nothing_in_the_place_of_the_set_is_named_before_anything_is_fetched(
     tmp_path, data, mirrors

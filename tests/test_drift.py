@@ -171,7 +171,7 @@ def test_the_table_tells_what_was_verified_when(machine, tmp_path, monkeypatch):
 
     watch(tmp_path)
     (row,) = [line for line in table("platforms").splitlines() if line.startswith("| Colab")]
-    assert "2026-08-19" in row and "| 2 |" in row
+    assert "2026-08-19" in row and "| 1, 2 |" in row
 
 
 def test_the_weekly_watch_runs_each_list_with_its_python():

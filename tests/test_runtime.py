@@ -200,6 +200,20 @@ def test_a_torch_without_cuda_says_so_and_where_another_is(monkeypatch):
     assert not usable and "this build of torch knows no CUDA" in why and "pytorch.org" in why
 
 
+@pytest.mark.parametrize(
+    "variable, menu",
+    [("KAGGLE_KERNEL_RUN_TYPE", "Session options"), ("COLAB_RELEASE_TAG", "Change runtime type")],
+)
+@pytest.mark.parametrize("cuda", ["12.8", None])
+def test_where_a_gpu_can_be_chosen_the_banner_says_how(monkeypatch, variable, menu, cuda):
+    """Without a GPU a torch without CUDA may lie there, and another build is no cure."""
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setenv(variable, "x")
+    said = runtime.setup().banner()
+    assert menu in said and "T4" in said and "pytorch.org" not in said
+
+
 def test_a_driver_that_does_not_answer_is_told(gpu, monkeypatch):
     gpu("Tesla T4", (7, 5))
     broken = Mock(side_effect=RuntimeError("CUDA unknown error\nmore"))

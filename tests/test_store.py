@@ -1135,6 +1135,7 @@ def test_without_data_and_network_toy_shapes_are_drawn_and_nobody_can_miss_it(
     assert left_behind(home) == []
 
     assert f"Looked in {home} (COURSE_DATA)" in said
+    assert ("cpu and gpu do" in said) is (profile == "smoke"), "the others have tried"
 
     assert load(split, profile=profile) == "toy"
     assert capsys.readouterr().out == "", "said once is enough"

@@ -116,6 +116,8 @@ def looked_in() -> str:
         roots[0] += " (COURSE_DATA)"
 
     deep = f"and {DEPTH} folders deep below"
+    if files.KAGGLE_INPUT.is_dir():
+        deep += f" ({files.KAGGLE_INPUT}: {KAGGLE_DEPTH})"
     return f"{', '.join(dict.fromkeys(roots))}, {deep}" if roots else "no folder: there is none"
 
 

@@ -16,6 +16,7 @@ from course_lib.files import CourseError, DataError, data_home, search_roots
 from course_lib.runtime import current_profile
 
 SPLITS = ("train", "tune", "val")
+NEVER_DOWNLOADED = "The profile smoke never downloads; the profiles cpu and gpu do.\n"
 Content = TypeVar("Content")
 
 
@@ -40,7 +41,7 @@ def load_or_draw(
     try:
         return load(smoke)
     except NoData:
-        _say_so(source)
+        _say_so(source, smoke)
         return stand_in(split, size)
 
 
@@ -82,7 +83,7 @@ def stand_in(split: str, size: int) -> ImageStore:
     return toy_shapes(split, size=size)
 
 
-def _say_so(source: Source) -> None:
+def _say_so(source: Source, smoke: bool) -> None:
     wanted = (source.folder, *search_roots())
     if wanted in _said:
         return
@@ -92,7 +93,7 @@ def _say_so(source: Source) -> None:
         f"\n*** NO {source.name.upper()} HERE: "
         "the pictures are TOY SHAPES, drawn by the course. ***\n"
         "*** Every number is about toy shapes. README says how to get the real data. ***\n"
-        f"Looked in {looked_in()}.\n"
+        f"Looked in {looked_in()}.\n{NEVER_DOWNLOADED if smoke else ''}"
     )
 
 

@@ -329,7 +329,15 @@ def _counts(groups: dict[int, list[dict]]) -> str:
 
 def platforms_table() -> str:
     """What Colab and Kaggle ship, and when the notebooks last ran on it."""
-    rows = platforms.rows()
+    return _verified(platforms.rows())
+
+
+def ways_table() -> str:
+    """Which notebooks reached their end, by how they get the course."""
+    return _verified(platforms.rows_of_ways())
+
+
+def _verified(rows: list[tuple]) -> str:
     return _markdown(rows) if len(rows) > 1 else "Not verified yet: `make drift`."
 
 
@@ -438,4 +446,5 @@ WHOLE: dict[str, Callable[[], str]] = {
     "localization": localization_table,
     "localization_toys": localization_toys_table,
     "platforms": platforms_table,
+    "ways": ways_table,
 }

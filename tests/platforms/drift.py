@@ -63,7 +63,7 @@ def watch(shipped: Path, home: Path) -> bool:
 
     good = None not in minutes.values()
     if good:
-        write_record(shipped.stem, about, installed(python), minutes)
+        write_record(shipped.stem, about, installed(python), minutes=minutes)
     return good
 
 
@@ -140,21 +140,30 @@ def run(python: Path, notebook: Path, home: Path) -> float | None:
     return round(minutes, 1) if done.returncode == 0 else None
 
 
-def write_record(
-    name: str, about: dict[str, str], versions: dict[str, str], minutes: dict[str, float]
-) -> None:
-    """Beside those of the other platforms."""
-    found = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
-    found[name] = {
-        "shipped": about["date"],
-        "source": about["source"],
-        "verified": datetime.date.today().isoformat(),
-        "versions": versions,
-        "minutes": minutes,
-    }
+# --- the record -----------------------------------------------------------------------------------
+
+
+def recorded(name: str, about: dict[str, str]) -> dict:
+    """What was seen on this list; nothing of an older one."""
+    found = _read_record().get(name, {})
+    return found if found.get("shipped") == about["date"] else {}
+
+
+def write_record(name: str, about: dict[str, str], versions: dict[str, str], **seen) -> None:
+    """``seen``, and the versions that it was seen on, beside what is known of this list."""
+    head = {"shipped": about["date"], "source": about["source"]}
+    if "minutes" in seen:
+        head["verified"] = datetime.date.today().isoformat()
+
+    found = _read_record()
+    found[name] = recorded(name, about) | head | {"versions": versions} | seen
     text = json.dumps(dict(sorted(found.items())), indent=1) + "\n"
     RECORD.write_text(text, encoding="utf-8", newline="\n")
     print(f"written: {RECORD}")
+
+
+def _read_record() -> dict:
+    return json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
 
 
 if __name__ == "__main__":
