@@ -6,7 +6,8 @@
 Beside this file a list for each platform names its Python and its packages, with date and source.
 They are installed into an environment of their own, then, without their dependencies, the packages
 that the notebooks fetch there, and the notebooks run in the profile smoke. Where all reach their
-end, ``figures/results/platforms.json`` says so. The environments take 6 GB each.
+end, ``figures/results/platforms.json`` says so. The environments take 6 GB each. ``ways.py`` runs
+each notebook alone in them, without this checkout.
 """
 
 import argparse
