@@ -23,8 +23,8 @@ those beyond the edge of the map. On a CPU memory traffic decides, so they come 
 
 The lambdas first, as a convolution, is the definition, and the road of the packages lambda-networks
 and timm. Measured, forward and backward, against lambda-networks (benchmarks/lambda.json, two
-cores): 7.7 times as fast on 4×4 and 8×8 (``whole``), 6.3 on 14×14, 4.3 on 16×16 (``rows``), 3.4 on
-32×32 and 2.2 on 56×56 (``stripes``). On a GPU the choice has not been measured; there the
+cores): 7.2 times as fast on 4×4 and 7.1 on 8×8 (``whole``), 4.2 on 14×14, 2.8 on 16×16 (``rows``),
+4.6 on 32×32 and 2.4 on 56×56 (``stripes``). On a GPU the choice has not been measured; there the
 definition runs, unless ``LambdaLayer.path`` forces another.
 """
 
