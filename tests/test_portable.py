@@ -110,7 +110,7 @@ def test_a_tick_is_printed_where_windows_has_none(monkeypatch):
     assert "✓" in written.getvalue().decode("utf-8")
 
 
-@pytest.mark.parametrize("module", ["train", "report", "weights", "data.links"])
+@pytest.mark.parametrize("module", ["train", "report", "publish", "data.links"])
 def test_every_command_asks_for_utf_8_before_its_first_word(module):
     name = f"course_lib/{module.replace('.', '/')}"
     path = ROOT / f"{name}.py"

@@ -28,7 +28,7 @@ FLOORS = [
     {"models"},
     {"data", "training", "explain"},
     {"experiments", "plots", "exercises"},
-    {"train", "weights", "localize", "report"},
+    {"train", "publish", "localize", "report"},
 ]
 BELOW = {
     room: set().union(*FLOORS[:number]) for number, rooms in enumerate(FLOORS) for room in rooms

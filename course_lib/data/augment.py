@@ -68,11 +68,11 @@ class Augment:
         """Change light and cover a square of each normalised picture (B, 3, S, S), in place."""
 
         def draw(reach: float) -> torch.Tensor:  # (B, 1, 1, 1)
-            return to_device(rng.uniform(-reach, reach).view(-1, 1, 1, 1), x.device)
+            return copy_to(rng.uniform(-reach, reach).view(-1, 1, 1, 1), x.device)
 
         if self.brightness or self.contrast:
             factor = 1 + draw(self.contrast)
-            scale = to_device(torch.tensor(std), x.device).view(3, 1, 1)
+            scale = copy_to(torch.tensor(std), x.device).view(3, 1, 1)
             shift = draw(self.brightness) / scale  # (B, 3, 1, 1), after normalising
 
             # mean + factor · (x - mean) + shift, in one go
@@ -81,7 +81,7 @@ class Augment:
 
         if self.cutout:
             squares = draw_squares(x.shape[-1], self.cutout, rng)
-            x.masked_fill_(to_device(squares, x.device), 0)  # 0: the mean colour
+            x.masked_fill_(copy_to(squares, x.device), 0)  # 0: the mean colour
         return x
 
 
@@ -243,10 +243,10 @@ def take(array: torch.Tensor, *index: torch.Tensor) -> torch.Tensor:
     if array.device.type == "cpu":
         return torch.from_numpy(array.numpy()[tuple(i.numpy() for i in index)])
 
-    return array[tuple(to_device(i, array.device) for i in index)]
+    return array[tuple(copy_to(i, array.device) for i in index)]
 
 
-def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+def copy_to(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """A GPU copies out of pinned memory while the CPU goes on; for other memory it would wait."""
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
@@ -281,12 +281,12 @@ def resize_boxes(
     columns: two matrix products for a batch in which every box differs.
     """
     height, width = images.shape[2:]
-    top, left, box_height, box_width = to_device(boxes, images.device)
+    top, left, box_height, box_width = copy_to(boxes, images.device)
 
     down = resampling(top, box_height, size, height)  # (B, size, H)
     across = resampling(left, box_width, size, width)  # (B, size, W)
 
-    flip = to_device(flip, images.device)[:, None, None]
+    flip = copy_to(flip, images.device)[:, None, None]
     across = torch.where(flip, across.flip(1), across)
 
     return down[:, None] @ images.float() @ across[:, None].mT

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from course_lib.checks import expect
-from course_lib.data.augment import IN_CACHE, Augment, BatchRandom, normalise, to_device
+from course_lib.data.augment import IN_CACHE, Augment, BatchRandom, copy_to, normalise
 from course_lib.data.store import ImageStore
 from course_lib.files import CourseError
 
@@ -151,7 +151,7 @@ class BatchLoader(StoreLoader):
     def __iter__(self) -> Iterator[Batch]:
         for number, rows in enumerate(self.batches(), start=self.first_batch):
             images = self._pictures(rows)  # uint8 (B, 3, H, W)
-            labels = to_device(torch.from_numpy(self.store.labels[rows]), self.device)
+            labels = copy_to(torch.from_numpy(self.store.labels[rows]), self.device)
 
             if self.augment:
                 yield self._augmented(images, rows, number), labels
@@ -177,9 +177,9 @@ class BatchLoader(StoreLoader):
     def _pictures(self, rows: np.ndarray) -> torch.Tensor:
         """uint8 (B, 3, H, W) on the device, channels_last as they are stored."""
         if self._resident is not None:
-            images = self._resident[to_device(torch.from_numpy(rows), self.device)]
+            images = self._resident[copy_to(torch.from_numpy(rows), self.device)]
         else:
-            images = to_device(torch.from_numpy(self.store.images[rows]), self.device)
+            images = copy_to(torch.from_numpy(self.store.images[rows]), self.device)
         return images.permute(0, 3, 1, 2)
 
     @cached_property

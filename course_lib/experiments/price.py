@@ -38,7 +38,7 @@ def reference_rate(rt: Runtime, rounds: int = 4) -> float:
     x = x.contiguous(memory_format=torch.channels_last)
     labels = torch.zeros(BATCH, dtype=torch.int64, device=rt.device)
 
-    steps = loop.LOOK_EVERY.get(rt.device.type, 10)
+    steps = loop.look_every(rt.device)
     seconds = []
 
     for _ in range(1 + rounds):

@@ -2,7 +2,7 @@
 
 ``data/weights/<model>_<data>.safetensors`` holds numbers and ``….json`` words: neither can run code
 when it is read, as a pickle (.pt, .pth) can. ``fill`` holds the file against its card before it
-copies a weight. ``python -m course_lib.weights`` makes both.
+copies a weight. ``python -m course_lib.publish`` makes both.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ NEEDED = {  # of a card, in order to load what it describes
 }
 
 AGAIN = "fetch both files again"
-MAKE = "or make both with python -m course_lib.weights"
+MAKE = "or make both with python -m course_lib.publish"
 
 Tensors = dict[str, torch.Tensor]
 

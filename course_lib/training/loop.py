@@ -21,9 +21,7 @@ from course_lib.training.checkpoint import Checkpoint, Resumable, Saver
 from course_lib.training.history import EpochSoFar, History
 from course_lib.training.interrupts import StopAfterBatch
 from course_lib.training.losses import CrossEntropy
-from course_lib.training.step import Extras, Loss, Trainer, fp32, to_device, train_mode
-
-LOOK_EVERY = {"cpu": 1}  # batches between two looks at the loss; a GPU has to wait for each
+from course_lib.training.step import Extras, Loss, Trainer, fp32, move_batch, train_mode
 
 
 class TrainingError(CourseError):
@@ -63,7 +61,7 @@ def evaluate(
 
     with in_eval_mode(model):
         for x, labels in loader:
-            x, labels = to_device(precision.device, x, labels)
+            x, labels = move_batch(x, labels, precision.device)
 
             with precision.autocast():
                 # halved before they are added: fp16 ends at 65,504
@@ -106,7 +104,7 @@ def train_one_epoch(
     """
     totals = so_far or EpochSoFar()
     device = trainer.precision.device
-    look_every = LOOK_EVERY.get(device.type, 10)
+    every = look_every(device)
     started = time.perf_counter()
     seen = 0  # pictures
 
@@ -120,7 +118,7 @@ def train_one_epoch(
         bar.update(totals.batches)
 
         for x, labels in loader:
-            x, labels = to_device(device, x, labels)
+            x, labels = move_batch(x, labels, device)
             totals.lr = trainer.lr
             loss, right = trainer.step(x, labels)
 
@@ -133,11 +131,11 @@ def train_one_epoch(
             # the rest only now and then, and behind the last batch: for every number that is
             # fetched a GPU has to wait
             is_last = totals.batches == len(loader)
-            if not is_last and trainer.steps % look_every:
+            if not is_last and trainer.steps % every:
                 continue
 
             value, asked = processes.agree(_nan_if_any_was(loss, sums), stop())
-            where = f"{name}, batch {_since(totals.batches, look_every)}"
+            where = f"{name}, batch {_since(totals.batches, every)}"
             _check_goes_on(value, trainer, totals.lr, where)
 
             if trainer.steps % 10 == 0:
@@ -157,6 +155,11 @@ def train_one_epoch(
     return totals
 
 
+def look_every(device: torch.device) -> int:
+    """Steps from one look at the loss to the next: a GPU has to wait for each."""
+    return 1 if device.type == "cpu" else 10
+
+
 def _nan_if_any_was(loss: torch.Tensor, sums: torch.Tensor) -> torch.Tensor:
     """The loss; NaN if one of those summed before it was, for 0 × NaN is NaN."""
     return loss.to(sums.dtype) + 0 * sums[0]
@@ -170,9 +173,9 @@ def _check_goes_on(loss: float, trainer: Trainer, lr: float, where: str) -> None
         raise _not_finite("a number, but its gradients are not", where, lr)
 
 
-def _since(last: int, look_every: int) -> str:
+def _since(last: int, every: int) -> str:
     """The batches since the last look."""
-    first = max(1, last - look_every + 1)
+    first = max(1, last - every + 1)
     return str(last) if first == last else f"{first} to {last}"
 
 

@@ -21,7 +21,7 @@ from course_lib.runtime import Precision
 from course_lib.training.checkpoint import random_state_kept
 from course_lib.training.loop import evaluate, mix_for
 from course_lib.training.losses import CrossEntropy
-from course_lib.training.step import Extras, Loss, Trainer, fp32, to_device, train_mode
+from course_lib.training.step import Extras, Loss, Trainer, fp32, move_batch, train_mode
 
 SMOOTH = 0.05  # the share that a new loss has in the smoothed one
 DIVERGED = 5  # times the lowest loss: the end
@@ -97,7 +97,7 @@ def range_test(
     with random_state_kept(), _generators_kept(loader, val_loader):
         for x, labels in _batches(loader, steps):
             lr, scale = trainer.lr, trainer.scaler.get_scale()
-            x, labels = to_device(precision.device, x, labels)
+            x, labels = move_batch(x, labels, precision.device)
             batch_loss, _ = trainer.step(x, labels)
 
             # of this batch as it was before the step, or of pictures held out as they are after it

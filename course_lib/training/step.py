@@ -205,9 +205,11 @@ def train_mode(model: nn.Module) -> nn.Module:
     return model if model.training else model.train()
 
 
-def to_device(device: torch.device, *batch: torch.Tensor) -> list[torch.Tensor]:
+def move_batch(
+    x: torch.Tensor, labels: torch.Tensor, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
     """A batch where the model is. What the course's own loaders yield is there already."""
-    return [part.to(device, non_blocking=True) for part in batch]
+    return x.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
 
 def _average(model: nn.Module, decay: float) -> AveragedModel | None:

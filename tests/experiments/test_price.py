@@ -45,7 +45,7 @@ def test_the_reference_rate_is_that_of_the_reference_network_on_its_batch(monkey
 
     # ten steps a round, where the device is waited for that often
     clock = iter([0, 1, 1, 21, 21, 61, 61, 141])
-    monkeypatch.setattr(price.loop, "LOOK_EVERY", {})
+    monkeypatch.setattr(price.loop, "look_every", lambda device: 10)
     assert price.reference_rate(SMOKE, rounds=3) == pytest.approx(64 / 4)
     assert len(batches) == 4 + 40
 

@@ -31,6 +31,16 @@ def test_set_up_is_the_same_in_every_session_but_for_the_packages_it_compares_wi
 
 
 @each_notebook
+def test_what_to_do_where_the_set_up_stops_is_the_same_in_every_session(notebook):
+    def cures(path):
+        return re.search(
+            r"<summary>If this cell stops.*?</details>", markdown(read(path)), re.DOTALL
+        )[0]
+
+    assert cures(notebook) == cures(NOTEBOOKS[0])
+
+
+@each_notebook
 def test_cells_that_compare_with_a_package_are_left_out_where_it_is_not_there(notebook):
     """Each says so in its first line, the set-up cell asks for the package."""
     names = {}  # what was imported from a package: the package

@@ -1,4 +1,4 @@
-"""Keep the weights of a finished run for ``create_model``: ``python -m course_lib.weights RECIPE``.
+"""Keep the weights of a finished run for ``create_model``: ``python -m course_lib.publish RECIPE``.
 
 They go to ``data/weights``, in half precision, with a card that says what is known of them.
 """
@@ -135,7 +135,7 @@ def _card(record: dict, tune: ImageStore) -> dict:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m course_lib.weights", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m course_lib.publish", description=__doc__)
     parser.add_argument("recipe", help="a recipe or a cell of the grid whose run is over")
     parser.add_argument("--seed", type=int, default=0, help="of the run (default: 0)")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""``python -m course_lib.weights``: a finished run becomes a file that create_model loads."""
+"""``python -m course_lib.publish``: a finished run becomes a file that create_model loads."""
 
 import json
 from dataclasses import replace
@@ -8,8 +8,8 @@ import pytest
 import torch
 from small import SMOKE, TINY
 
+from course_lib import publish as command
 from course_lib import runtime
-from course_lib import weights as command
 from course_lib.data import BatchLoader
 from course_lib.experiments import RECIPES, SWEEPS, find_recipe, recipe, run
 from course_lib.experiments.kept import Kept
