@@ -120,6 +120,21 @@ def not_normalised(keys, values):
     return keys.exp() @ values.mT
 
 
+@wrong("content_lambda", "sum over everything")
+def one_sum_of_all(keys, values):
+    e = torch.exp(keys)
+    return e / e.sum() @ values.mT
+
+
+@wrong("content_lambda", "over k and the positions together")
+def one_sum_a_picture(keys, values):
+    out = []
+    for key, value in zip(keys, values, strict=True):
+        e = torch.exp(key)
+        out.append(e / e.sum() @ value.T)
+    return torch.stack(out)
+
+
 @wrong("content_lambda", "all pictures")
 def summed_over_pictures(keys, values):
     return torch.einsum("bkm,bvm->kv", keys.softmax(-1), values)
@@ -169,6 +184,21 @@ def in_two_loops(embeddings, values):
     for i in range(b):
         for j in range(n):
             out[i, j] = embeddings[j].T @ values[i].T
+    return out
+
+
+@right("position_lambdas")
+def in_five_loops(embeddings, values):
+    """As the definition has it, one number after the other."""
+    n_places, n_positions, depth = embeddings.shape
+    batch, width, _ = values.shape
+    out = torch.zeros(batch, n_places, depth, width)
+    for b in range(batch):
+        for n in range(n_places):
+            for m in range(n_positions):
+                for i in range(depth):
+                    for j in range(width):
+                        out[b, n, i, j] += embeddings[n, m, i] * values[b, j, m]
     return out
 
 
@@ -267,6 +297,17 @@ def a_tuple(embeddings, values):
 def values_changed(embeddings, values):
     values *= 1.5
     return torch.einsum("nmk,bvm->bnkv", embeddings, values / 1.5)
+
+
+@wrong("position_lambdas", "last position m gave is kept alone")
+def written_over(embeddings, values):
+    n_places, n_positions, depth = embeddings.shape
+    out = torch.zeros(len(values), n_places, depth, values.shape[1])
+    for b in range(len(values)):
+        for n in range(n_places):
+            for m in range(n_positions):
+                out[b, n] = torch.outer(embeddings[n, m], values[b, :, m])
+    return out
 
 
 @wrong("position_lambdas", "last position is left out")
@@ -368,6 +409,10 @@ wrong_count("keys are left out", keys="0")
 wrong_count("3×3 ones are counted", q="9*d*k*h", keys="9*d*k*u", v="9*d*(o//h)*u")
 wrong_count("serves all heads", place="u*k*h*r*r + k*h")
 wrong_count("has dim_k numbers", place="u*k*r*r + u")
+wrong_count("has dim_k numbers", place="u*k*r*r + k*u")
+wrong_count("has dim_k numbers", place="u*k*r*r + 1")
+wrong_count("not two numbers in all", norms="2 + 2")
+wrong_count("not dim_in", norms="2*d + 2*d")
 wrong_count("2r − 1", place="u*k*(2*r-1)**2 + k")
 
 
@@ -986,6 +1031,19 @@ def before_the_first_rise(val_losses, patience):
         if val_losses[i] > val_losses[i - 1]:
             return i - 1
     return len(val_losses) - 1
+
+
+@wrong("keep_epoch", "epoch at which the training stops")
+def gives_where_it_stops(val_losses, patience):
+    best = bad = 0
+    for i in range(1, len(val_losses)):
+        if val_losses[i] < val_losses[best]:
+            best, bad = i, 0
+        else:
+            bad += 1
+            if bad == patience:
+                return i
+    return best
 
 
 @wrong("keep_epoch", "changes .*val_losses")
