@@ -206,6 +206,19 @@ def _(keys, values):
     return keys.softmax(dim=2) @ values.reshape(batch, positions, depth)
 
 
+@CONTENT.mistake(
+    "values is (B, v, M), and a product with (B, k, M) needs (B, M, v): turn its last two axes, "
+    "values.transpose(1, 2)"
+)
+def _(keys, values):
+    return keys.softmax(dim=2) @ values
+
+
+@CONTENT.mistake("values.T turns all three axes round; values.transpose(1, 2) turns the last two")
+def _(keys, values):
+    return keys.softmax(dim=2) @ values.permute(2, 1, 0)
+
+
 @CONTENT.mistake("only the first picture is looked at")
 def _(keys, values):
     return content_lambda(keys[:1], values[:1])
@@ -770,6 +783,7 @@ def _expect_rate(is_wrong: np.ndarray, rate: float, classes: int) -> None:
     causes = {  # the share of wrong labels that a usual mistake leads to
         rate * (1 - 1 / classes): _RIGHT_AGAIN,
         rate * (1 - 1 / max(2, classes - 1)): _RIGHT_AGAIN,  # of 0 to classes − 2
+        rate * (1 - 1 / classes**2): _RIGHT_AGAIN,  # and once more where it was the right one
         1 - math.exp(-rate): _CHOSEN_TWICE,
         rate / 100: "the rate is a share, 0 to 1, and not in percent",
     }
@@ -1311,6 +1325,44 @@ def _(val_losses, patience):
             best = epoch
         if epoch - best == patience:
             return epoch
+    return best
+
+
+@KEEP_EPOCH.mistake(
+    "where patience runs out it gives the epoch before; the best one lies further back"
+)
+def _(val_losses, patience):
+    best = 0
+    for epoch, loss in enumerate(val_losses):
+        if loss < val_losses[best]:
+            best = epoch
+        if epoch - best == patience:
+            return epoch - 1
+    return best
+
+
+@KEEP_EPOCH.mistake(
+    "where patience does not run out it gives the last epoch; the best one is kept then, too"
+)
+def _(val_losses, patience):
+    best = 0
+    for epoch, loss in enumerate(val_losses):
+        if loss < val_losses[best]:
+            best = epoch
+        if epoch - best == patience:
+            return best
+    return len(val_losses) - 1
+
+
+@KEEP_EPOCH.mistake("the first epoch is counted as a bad one; no other came before it")
+def _(val_losses, patience):
+    best, bad = 0, 0
+    for epoch, loss in enumerate(val_losses):
+        bad += 1
+        if loss < val_losses[best]:
+            best, bad = epoch, 0
+        if bad == patience:
+            break
     return best
 
 

@@ -157,9 +157,19 @@ def as_a_list(keys, values):
     return (keys.softmax(-1) @ values.mT).tolist()
 
 
-@wrong("content_lambda", "raises RuntimeError")
+@wrong("content_lambda", "turn its last two axes")
 def forgot_to_turn(keys, values):
     return keys.softmax(-1) @ values
+
+
+@wrong("content_lambda", "turns all three axes round")
+def turned_all_round(keys, values):
+    return keys.softmax(-1) @ values.permute(*reversed(range(values.ndim)))  # as values.T does
+
+
+@wrong("content_lambda", "raises RuntimeError")
+def joins_what_does_not_fit(keys, values):
+    return torch.cat([keys.softmax(-1), values.mT[..., None]])
 
 
 @wrong("content_lambda", "largest position alone")
@@ -512,6 +522,18 @@ def nothing_to_do_at_rate_0(labels, rate, classes, rng):
     if rate == 0:
         return labels
     return shifts_of_the_wrong_ones_only(labels, rate, classes, rng)
+
+
+@wrong("noisy_labels", "drawn as the right one again")
+def drawn_again_once(labels, rate, classes, rng):
+    noisy = labels.copy()
+    for i in range(len(labels)):
+        if rng.random() < rate:
+            new = rng.integers(0, classes)
+            if new == labels[i]:
+                new = rng.integers(0, classes)
+            noisy[i] = new
+    return noisy
 
 
 @wrong("noisy_labels", "right one again")
@@ -1043,6 +1065,45 @@ def gives_where_it_stops(val_losses, patience):
             bad += 1
             if bad == patience:
                 return i
+    return best
+
+
+@wrong("keep_epoch", "it gives the epoch before")
+def gives_the_one_before_the_stop(val_losses, patience):
+    best = bad = 0
+    for i in range(1, len(val_losses)):
+        if val_losses[i] < val_losses[best]:
+            best, bad = i, 0
+        else:
+            bad += 1
+        if bad == patience:
+            return i - 1
+    return best
+
+
+@wrong("keep_epoch", "does not run out it gives the last")
+def last_unless_stopped(val_losses, patience):
+    low, bad = math.inf, 0
+    for i, loss in enumerate(val_losses):
+        if loss < low:
+            low, bad = loss, 0
+        else:
+            bad += 1
+            if bad == patience:
+                return i - patience
+    return len(val_losses) - 1
+
+
+@wrong("keep_epoch", "first epoch is counted as a bad one")
+def counts_down_from_the_first(val_losses, patience):
+    best, left = 0, patience
+    for i, loss in enumerate(val_losses):
+        if loss < val_losses[best]:
+            best, left = i, patience
+        else:
+            left -= 1
+        if left == 0:
+            break
     return best
 
 
