@@ -157,6 +157,11 @@ _WRONG_CONTENTS = [
         {"weigh": lambda keys: keys.exp()},
     ),
     (
+        "exp is divided by the sum over everything; each key of each picture has a sum of its own, "
+        "over its positions",
+        {"weigh": lambda keys: keys.exp() / keys.exp().sum()},
+    ),
+    (
         "it sums over all pictures as well; each has a lambda of its own",
         {"sums": "bkm, bvm -> kv"},
     ),
@@ -201,6 +206,19 @@ def _(keys, values):
     return keys.softmax(dim=2) @ values.reshape(batch, positions, depth)
 
 
+@CONTENT.mistake(
+    "values is (B, v, M), and a product with (B, k, M) needs (B, M, v): turn its last two axes, "
+    "values.transpose(1, 2)"
+)
+def _(keys, values):
+    return keys.softmax(dim=2) @ values
+
+
+@CONTENT.mistake("values.T turns all three axes round; values.transpose(1, 2) turns the last two")
+def _(keys, values):
+    return keys.softmax(dim=2) @ values.permute(2, 1, 0)
+
+
 @CONTENT.mistake("only the first picture is looked at")
 def _(keys, values):
     return content_lambda(keys[:1], values[:1])
@@ -237,7 +255,8 @@ def _position_cases() -> list[tuple]:
         ("every axis is 2 long", _randn(2, 2, 2), _randn(2, 2, 2)),
         ("one place looks at three positions", _randn(1, 3, 1), _randn(1, 1, 3)),
         ("all axes differ in length", _randn(5, 3, 4), _randn(2, 6, 3)),
-        ("there are many numbers", _randn(16, 16, 8), _randn(3, 7, 16)),
+        # five loops one in the other run through it well within the checker's patience
+        ("there are many numbers", _randn(9, 9, 5), _randn(2, 6, 9)),
     ]
 
 
@@ -368,6 +387,11 @@ def _(embeddings, values):
     return torch.einsum("nmk, bmv -> bnkv", embeddings, values.reshape(batch, positions, depth))
 
 
+@POSITION.mistake("what the last position m gave is kept alone; in a loop add each up, with +=")
+def _(embeddings, values):
+    return position_lambdas(embeddings[:, -1:], values[..., -1:])
+
+
 @POSITION.mistake("the last position is left out")
 def _(embeddings, values):
     return position_lambdas(embeddings[:, :-1], values[..., :-1])
@@ -452,6 +476,16 @@ _MISCOUNTS = [
         "channels",
         lambda s, p: s.dim_u - p.bias,
     ),
+    (
+        "the bias of the positions' convolution has dim_k numbers, one for each of its output "
+        "channels",
+        lambda s, p: s.dim_k * s.dim_u - p.bias,
+    ),
+    (
+        "the bias of the positions' convolution has dim_k numbers, one for each of its output "
+        "channels",
+        lambda s, p: 1 - p.bias,
+    ),
     ("both norms are left out", lambda s, p: -p.norm_q - p.norm_v),
     ("the norm of the values is left out", lambda s, p: -p.norm_v),
     ("the norm of the queries is left out", lambda s, p: -p.norm_q),
@@ -462,6 +496,14 @@ _MISCOUNTS = [
     (
         "a norm learns two numbers for each channel, a factor and a shift",
         lambda s, p: -(p.norm_q + p.norm_v) // 2,
+    ),
+    (
+        "a norm learns a factor and a shift for each of its channels, not two numbers in all",
+        lambda s, p: 4 - p.norm_q - p.norm_v,
+    ),
+    (
+        "a norm has the channels of what it normalises, the queries or the values, not dim_in",
+        lambda s, p: 4 * s.dim_in - p.norm_q - p.norm_v,
     ),
     (
         "the running mean and variance of the norms are counted; they are measured, not learned",
@@ -741,6 +783,7 @@ def _expect_rate(is_wrong: np.ndarray, rate: float, classes: int) -> None:
     causes = {  # the share of wrong labels that a usual mistake leads to
         rate * (1 - 1 / classes): _RIGHT_AGAIN,
         rate * (1 - 1 / max(2, classes - 1)): _RIGHT_AGAIN,  # of 0 to classes − 2
+        rate * (1 - 1 / classes**2): _RIGHT_AGAIN,  # and once more where it was the right one
         1 - math.exp(-rate): _CHOSEN_TWICE,
         rate / 100: "the rate is a share, 0 to 1, and not in percent",
     }
@@ -1269,6 +1312,58 @@ _WRONG_STOPS = [
 
 for _cause, _difference in _WRONG_STOPS:
     KEEP_EPOCH.mistake(_cause)(partial(_wrong_stop, **_difference))
+
+
+@KEEP_EPOCH.mistake(
+    "where patience runs out it gives the epoch at which the training stops; the best one before "
+    "it is kept"
+)
+def _(val_losses, patience):
+    best = 0
+    for epoch, loss in enumerate(val_losses):
+        if loss < val_losses[best]:
+            best = epoch
+        if epoch - best == patience:
+            return epoch
+    return best
+
+
+@KEEP_EPOCH.mistake(
+    "where patience runs out it gives the epoch before; the best one lies further back"
+)
+def _(val_losses, patience):
+    best = 0
+    for epoch, loss in enumerate(val_losses):
+        if loss < val_losses[best]:
+            best = epoch
+        if epoch - best == patience:
+            return epoch - 1
+    return best
+
+
+@KEEP_EPOCH.mistake(
+    "where patience does not run out it gives the last epoch; the best one is kept then, too"
+)
+def _(val_losses, patience):
+    best = 0
+    for epoch, loss in enumerate(val_losses):
+        if loss < val_losses[best]:
+            best = epoch
+        if epoch - best == patience:
+            return best
+    return len(val_losses) - 1
+
+
+@KEEP_EPOCH.mistake("the first epoch is counted as a bad one; no other came before it")
+def _(val_losses, patience):
+    best, bad = 0, 0
+    for epoch, loss in enumerate(val_losses):
+        bad += 1
+        if loss < val_losses[best]:
+            best, bad = epoch, 0
+        if bad == patience:
+            break
+    return best
 
 
 @KEEP_EPOCH.mistake("it gives the last epoch of all")

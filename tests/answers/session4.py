@@ -120,6 +120,21 @@ def not_normalised(keys, values):
     return keys.exp() @ values.mT
 
 
+@wrong("content_lambda", "sum over everything")
+def one_sum_of_all(keys, values):
+    e = torch.exp(keys)
+    return e / e.sum() @ values.mT
+
+
+@wrong("content_lambda", "over k and the positions together")
+def one_sum_a_picture(keys, values):
+    out = []
+    for key, value in zip(keys, values, strict=True):
+        e = torch.exp(key)
+        out.append(e / e.sum() @ value.T)
+    return torch.stack(out)
+
+
 @wrong("content_lambda", "all pictures")
 def summed_over_pictures(keys, values):
     return torch.einsum("bkm,bvm->kv", keys.softmax(-1), values)
@@ -142,9 +157,19 @@ def as_a_list(keys, values):
     return (keys.softmax(-1) @ values.mT).tolist()
 
 
-@wrong("content_lambda", "raises RuntimeError")
+@wrong("content_lambda", "turn its last two axes")
 def forgot_to_turn(keys, values):
     return keys.softmax(-1) @ values
+
+
+@wrong("content_lambda", "turns all three axes round")
+def turned_all_round(keys, values):
+    return keys.softmax(-1) @ values.permute(*reversed(range(values.ndim)))  # as values.T does
+
+
+@wrong("content_lambda", "raises RuntimeError")
+def joins_what_does_not_fit(keys, values):
+    return torch.cat([keys.softmax(-1), values.mT[..., None]])
 
 
 @wrong("content_lambda", "largest position alone")
@@ -169,6 +194,21 @@ def in_two_loops(embeddings, values):
     for i in range(b):
         for j in range(n):
             out[i, j] = embeddings[j].T @ values[i].T
+    return out
+
+
+@right("position_lambdas")
+def in_five_loops(embeddings, values):
+    """As the definition has it, one number after the other."""
+    n_places, n_positions, depth = embeddings.shape
+    batch, width, _ = values.shape
+    out = torch.zeros(batch, n_places, depth, width)
+    for b in range(batch):
+        for n in range(n_places):
+            for m in range(n_positions):
+                for i in range(depth):
+                    for j in range(width):
+                        out[b, n, i, j] += embeddings[n, m, i] * values[b, j, m]
     return out
 
 
@@ -267,6 +307,17 @@ def a_tuple(embeddings, values):
 def values_changed(embeddings, values):
     values *= 1.5
     return torch.einsum("nmk,bvm->bnkv", embeddings, values / 1.5)
+
+
+@wrong("position_lambdas", "last position m gave is kept alone")
+def written_over(embeddings, values):
+    n_places, n_positions, depth = embeddings.shape
+    out = torch.zeros(len(values), n_places, depth, values.shape[1])
+    for b in range(len(values)):
+        for n in range(n_places):
+            for m in range(n_positions):
+                out[b, n] = torch.outer(embeddings[n, m], values[b, :, m])
+    return out
 
 
 @wrong("position_lambdas", "last position is left out")
@@ -368,6 +419,10 @@ wrong_count("keys are left out", keys="0")
 wrong_count("3×3 ones are counted", q="9*d*k*h", keys="9*d*k*u", v="9*d*(o//h)*u")
 wrong_count("serves all heads", place="u*k*h*r*r + k*h")
 wrong_count("has dim_k numbers", place="u*k*r*r + u")
+wrong_count("has dim_k numbers", place="u*k*r*r + k*u")
+wrong_count("has dim_k numbers", place="u*k*r*r + 1")
+wrong_count("not two numbers in all", norms="2 + 2")
+wrong_count("not dim_in", norms="2*d + 2*d")
 wrong_count("2r − 1", place="u*k*(2*r-1)**2 + k")
 
 
@@ -467,6 +522,18 @@ def nothing_to_do_at_rate_0(labels, rate, classes, rng):
     if rate == 0:
         return labels
     return shifts_of_the_wrong_ones_only(labels, rate, classes, rng)
+
+
+@wrong("noisy_labels", "drawn as the right one again")
+def drawn_again_once(labels, rate, classes, rng):
+    noisy = labels.copy()
+    for i in range(len(labels)):
+        if rng.random() < rate:
+            new = rng.integers(0, classes)
+            if new == labels[i]:
+                new = rng.integers(0, classes)
+            noisy[i] = new
+    return noisy
 
 
 @wrong("noisy_labels", "right one again")
@@ -986,6 +1053,58 @@ def before_the_first_rise(val_losses, patience):
         if val_losses[i] > val_losses[i - 1]:
             return i - 1
     return len(val_losses) - 1
+
+
+@wrong("keep_epoch", "epoch at which the training stops")
+def gives_where_it_stops(val_losses, patience):
+    best = bad = 0
+    for i in range(1, len(val_losses)):
+        if val_losses[i] < val_losses[best]:
+            best, bad = i, 0
+        else:
+            bad += 1
+            if bad == patience:
+                return i
+    return best
+
+
+@wrong("keep_epoch", "it gives the epoch before")
+def gives_the_one_before_the_stop(val_losses, patience):
+    best = bad = 0
+    for i in range(1, len(val_losses)):
+        if val_losses[i] < val_losses[best]:
+            best, bad = i, 0
+        else:
+            bad += 1
+        if bad == patience:
+            return i - 1
+    return best
+
+
+@wrong("keep_epoch", "does not run out it gives the last")
+def last_unless_stopped(val_losses, patience):
+    low, bad = math.inf, 0
+    for i, loss in enumerate(val_losses):
+        if loss < low:
+            low, bad = loss, 0
+        else:
+            bad += 1
+            if bad == patience:
+                return i - patience
+    return len(val_losses) - 1
+
+
+@wrong("keep_epoch", "first epoch is counted as a bad one")
+def counts_down_from_the_first(val_losses, patience):
+    best, left = 0, patience
+    for i, loss in enumerate(val_losses):
+        if loss < val_losses[best]:
+            best, left = i, patience
+        else:
+            left -= 1
+        if left == 0:
+            break
+    return best
 
 
 @wrong("keep_epoch", "changes .*val_losses")
