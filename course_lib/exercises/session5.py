@@ -252,6 +252,11 @@ def _(features, weights, target):
     return features.sum(1)
 
 
+@CAM.mistake("each channel writes over the one before, as = does in a loop; += adds them up")
+def _(features, weights, target):
+    return features[:, -1] * weights[target][:, -1, None, None]
+
+
 @CAM.mistake("the largest of the weighted channels is taken; they are to be summed")
 def _(features, weights, target):
     return (features * weights[target][:, :, None, None]).amax(1)
@@ -527,6 +532,10 @@ def _sum_and_relu(weighted: torch.Tensor) -> torch.Tensor:
     return weighted.sum(dim=1).relu()
 
 
+def _over_highest(maps: torch.Tensor) -> torch.Tensor:
+    return maps / maps.max().clamp_min(1e-12)
+
+
 def _wrong_grad_cam(
     features: torch.Tensor,
     gradients: torch.Tensor,
@@ -725,6 +734,10 @@ _WRONG_GRAD_CAMS = [
         {"end": lambda weighted: _over_maximum(_sum_and_relu(weighted))},
     ),
     (
+        "the maps are divided by the maximum of all pictures; they are not to be stretched",
+        {"end": lambda weighted: _over_highest(_sum_and_relu(weighted))},
+    ),
+    (
         "the map is stretched to 0..1; it is asked for as it is",
         {"end": lambda weighted: _over_map(_sum_and_relu(weighted))},
     ),
@@ -748,6 +761,11 @@ _WRONG_GRAD_CAMS = [
 
 for _cause, _difference in _WRONG_GRAD_CAMS:
     GRAD_CAM.mistake(_cause)(partial(_wrong_grad_cam, **_difference))
+
+
+@GRAD_CAM.mistake("each channel writes over the one before, as = does in a loop; += adds them up")
+def _(features, gradients):
+    return grad_cam_maps(features[:, -1:], gradients[:, -1:])
 
 
 @GRAD_CAM.mistake("features and gradients are exchanged: the gradients give the weights")
@@ -809,6 +827,7 @@ def _stretch_cases() -> list[tuple]:
         ("the lowest value is above 0", given([[[1.0, 2.0, 5.0]]])),
         ("the lowest value is below 0", given([[[-2.0, 0.0, 2.0]]])),
         ("there are two rows and three columns", given([[[1.0, 5.0, 2.0], [3.0, 7.0, 4.0]]])),
+        ("all values are below 0", given([[[-3.0, -2.0, -1.0]]])),
         ("one map is higher than the other", given([[[0.0, 1.0, 2.0]], [[0.0, 3.0, 8.0]]])),
         ("the values are small", given([[[0.0, 0.01, 0.02]]])),
         ("a map is zero everywhere", given([[[0.0, 0.0, 0.0]]])),
@@ -857,6 +876,10 @@ _OF_ALL_MAPS = (
     "dim=(1, 2)"
 )
 _TINY = "the small number against 0 / 0 is too large: it presses small maps; 1e-8 will do"
+_MAXIMUM_AFTERWARDS = (
+    "it is divided by the maximum after the lowest value was taken away; divide by high - low"
+)
+_LEAST = [10.0**-n for n in (12, 10, 9, 8, 7, 6, 5)]  # that answers take against 0 / 0
 _MAXIMUM_ALONE = "it is divided by the maximum alone; the lowest value has to become 0 first"
 
 _WRONG_STRETCHES = [
@@ -915,9 +938,20 @@ _WRONG_STRETCHES = [
         {"formula": lambda maps, low, high, width: maps / width},
     ),
     (
-        "it is divided by the maximum after the lowest value was taken away; divide by high - low",
+        _MAXIMUM_AFTERWARDS,
         {"formula": lambda maps, low, high, width: (maps - low) / (high + 1e-9)},
     ),
+    *[
+        (
+            _MAXIMUM_AFTERWARDS,
+            {
+                "formula": lambda maps, low, high, width, least=least: (
+                    (maps - low) / high.clamp_min(least)
+                )
+            },
+        )
+        for least in _LEAST
+    ],
     (
         "it is only shifted, so that it begins at 0; divide by high - low as well",
         {"formula": lambda maps, low, high, width: maps - low},
@@ -965,9 +999,11 @@ for _cause, _difference in _WRONG_STRETCHES:
     STRETCH.mistake(_cause)(partial(_wrong_stretch, **_difference))
 
 
-@STRETCH.mistake(_MAXIMUM_ALONE)
-def _(maps):
-    return maps / maps.amax((1, 2), keepdim=True).clamp_min(1e-12)
+for _least in _LEAST:
+
+    @STRETCH.mistake(_MAXIMUM_ALONE)
+    def _(maps, least=_least):
+        return maps / maps.amax((1, 2), keepdim=True).clamp_min(least)
 
 
 @STRETCH.mistake(_MAXIMUM_ALONE)
@@ -975,9 +1011,18 @@ def _(maps):
     return maps / (maps.amax((1, 2), keepdim=True) + 1e-9)
 
 
-@STRETCH.mistake("it is divided by the maximum of all maps; each is stretched by itself")
+_MAXIMUM_OF_ALL = "it is divided by the maximum of all maps; each is stretched by itself"
+
+for _least in _LEAST:
+
+    @STRETCH.mistake(_MAXIMUM_OF_ALL)
+    def _(maps, least=_least):
+        return maps / maps.max().clamp_min(least)
+
+
+@STRETCH.mistake(_MAXIMUM_OF_ALL)
 def _(maps):
-    return maps / maps.max().clamp_min(1e-12)
+    return maps / (maps.max() + 1e-9)
 
 
 @STRETCH.mistake("it is divided by the highest absolute value; the lowest value has to become 0")
@@ -1015,6 +1060,48 @@ def _(maps):
 def _(maps):
     mean, std = maps.mean((1, 2), keepdim=True), maps.std((1, 2), keepdim=True)
     return (maps - mean) / (std + 1e-9)
+
+
+_ADDS_UP_TO_ZERO = (
+    "a map whose values add up to 0 is taken for one of zeros; these are all 0, lowest and highest"
+)
+
+
+@STRETCH.mistake(_MAXIMUM_ALONE)
+def _(maps):
+    high = maps.amax((1, 2), keepdim=True)
+    return torch.where(high > 0, maps / high, maps)
+
+
+@STRETCH.mistake(_MAXIMUM_AFTERWARDS)
+def _(maps):
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    return torch.where(high > 0, (maps - low) / high, maps - low)
+
+
+@STRETCH.mistake(_ADDS_UP_TO_ZERO)
+def _(maps):
+    return torch.where(maps.sum((1, 2), keepdim=True) == 0, maps, stretch(maps))
+
+
+@STRETCH.mistake(_ADDS_UP_TO_ZERO)
+def _(maps):
+    return torch.where(maps.sum((1, 2), keepdim=True) == 0, 0.0, stretch(maps))
+
+
+_NOT_ABOVE_ZERO = (
+    "a map whose highest value is not above 0 is left out; only one of zeros has nothing to stretch"
+)
+
+
+@STRETCH.mistake(_NOT_ABOVE_ZERO)
+def _(maps):
+    return torch.where(maps.amax((1, 2), keepdim=True) > 0, stretch(maps), maps)
+
+
+@STRETCH.mistake(_NOT_ABOVE_ZERO)
+def _(maps):
+    return torch.where(maps.amax((1, 2), keepdim=True) > 0, stretch(maps), 0.0)
 
 
 @STRETCH.mistake("a map of zeros becomes ones; it stays zeros")
@@ -1118,6 +1205,12 @@ def _pointing_cases() -> list[tuple]:
         ("the highest point lies below the box", _peak(1, 2), _boxes([0, 1, 3, 1])),
         ("it lies in the first row and column of the box", _peak(1, 1), _boxes([1, 1, 3, 2])),
         ("it lies in the last row and column of the box", _peak(1, 1), _boxes([0, 0, 1, 1])),
+        (
+            "it lies in the first column, in the last row of the box",
+            _peak(0, 1),
+            _boxes([0, 0, 1, 1]),
+        ),
+        ("it lies in the first corner of the picture", _peak(0, 0), _boxes([0, 0, 1, 1])),
         ("it lies in a corner of the picture", _peak(3, 2), _boxes([2, 1, 3, 2])),
         ("the box is a single pixel", _peak(3, 0), _boxes([3, 0, 3, 0])),
         ("its row is not its column", _peak(3, 0), _boxes([0, 1, 0, 2])),
@@ -1186,6 +1279,12 @@ def _between(x, y, x0, y0, x1, y1) -> torch.Tensor:
     return (x0 <= x) & (x <= x1) & (y0 <= y) & (y <= y1)
 
 
+def _without_brackets(x, y, x0, y0, x1, y1) -> torch.Tensor:
+    """x0 <= x <= x1 & y0 <= y <= y1, as Python reads it."""
+    middle = x1 & y0
+    return (x0 <= x) & (x <= middle) & (middle <= y) & (y <= y1)
+
+
 def _no_zeros(hits: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
     return hits & (maps.amax((1, 2)) > 0)
 
@@ -1211,7 +1310,23 @@ _ROWS_ALONE = "only the rows are compared; the columns, x0 to x1, count as well"
 _TIES = "of equally high points the first counts, row by row; "
 _FIRST_BOX = "the first box is taken for all pictures; each has its own"
 
+_NO_BRACKETS = (
+    "& comes before <= in Python: put each comparison into brackets, (x0 <= x) & (x <= x1), or "
+    "write `and` between numbers"
+)
+
 _WRONG_POINTS = [
+    (_NO_BRACKETS, {"is_inside": _without_brackets}),
+    (_NO_BRACKETS, {"is_inside": _without_brackets, "end": lambda hits, maps: hits}),
+    (
+        "a highest point in the first corner, at place 0, is taken for a map of zeros; ask whether "
+        "the highest value is above 0",
+        {"end": lambda hits, maps: hits & (maps.flatten(1).argmax(1) > 0)},
+    ),
+    (
+        "the row is no whole number: // width gives it, / width a part of the next row as well",
+        {"where": lambda maps: (_highest(maps)[0], maps.flatten(1).argmax(1) / maps.shape[2])},
+    ),
     (
         "the last column of the box is left out; x1 is inside: <= x1",
         {"is_inside": lambda x, y, x0, y0, x1, y1: _between(x, y, x0, y0, x1 - 1, y1)},
@@ -1518,6 +1633,12 @@ def _with_width_and_height(less: int) -> Callable:
     return box
 
 
+def _rows_cut_twice(maps: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    """Of map_[y0 : y1 + 1][x0 : x1 + 1]."""
+    x0, y0, x1, y1 = boxes.T
+    return _mask(maps, x0, y0 + x0, x1, torch.minimum(y0 + x1, y1), columns=False)
+
+
 def _without_first_pixel(maps: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
     inside = _box(maps, boxes)
     inside[:, 0, 0] = False
@@ -1531,6 +1652,18 @@ _SLICES_END = (
 # Boxes that are read wrongly, for energy and IoU.
 _WRONG_BOXES = [
     (_SLICES_END, _grown(0, -1)),
+    (
+        "the last row of the box is left out; a slice leaves its end out: y0 : y1 + 1",
+        lambda maps, boxes: _box(maps, boxes - torch.tensor([0, 0, 0, 1])),
+    ),
+    (
+        "the last column of the box is left out; a slice leaves its end out: x0 : x1 + 1",
+        lambda maps, boxes: _box(maps, boxes - torch.tensor([0, 0, 1, 0])),
+    ),
+    (
+        "map_[rows][columns] cuts the rows twice; rows and columns go into one pair of brackets",
+        _rows_cut_twice,
+    ),
     (_START_OUT.replace(": x0 <= x", ""), _grown(1, 0)),
     ("the edge of the box is left out on all sides; it is inside", _grown(1, -1)),
     ("the box is a pixel too large at its end; x1 and y1 are the last inside", _grown(0, 1)),
@@ -1582,6 +1715,13 @@ _WRONG_ENERGIES = [
     (
         "it is divided by the sum outside; the whole map counts, inside and outside",
         {"whole": lambda maps, inside: (maps * ~inside).sum((1, 2))},
+    ),
+    (
+        "it is divided by the sum outside; the whole map counts, inside and outside",
+        {
+            "whole": lambda maps, inside: (maps * ~inside).sum((1, 2)),
+            "end": lambda shares: shares.nan_to_num(0.0, posinf=0.0),
+        },
     ),
     (
         "it is the share outside the box; that inside is asked for",
@@ -1794,6 +1934,13 @@ def _wrong_iou(
     return end(divide(bright(maps, threshold), box(maps, boxes)))
 
 
+def _with_short_sides(bright: torch.Tensor, box: torch.Tensor) -> torch.Tensor:
+    """With (x1 - x0) * (y1 - y0) for the area of the box."""
+    area = (box.any(2).sum(1) - 1) * (box.any(1).sum(1) - 1)
+    both = _count(bright & box)
+    return both / (_count(bright) + area - both)
+
+
 def _surrounding(bright: torch.Tensor) -> torch.Tensor:
     """The smallest box around what is bright, as a mask."""
     rows, columns = bright.any(2), bright.any(1)  # (B, H), (B, W)
@@ -1911,6 +2058,10 @@ _WRONG_IOUS = [
     (
         "in the sum of both areas the intersection is counted twice; the union is box | bright",
         {"divide": lambda bright, box: _count(bright & box) / (_count(bright) + _count(box))},
+    ),
+    (
+        "the sides of the box are x1 - x0 and y1 - y0; both ends are inside, so each is 1 longer",
+        {"divide": _with_short_sides},
     ),
     (
         "it is the Dice score, twice the intersection over the sum of both areas; the IoU divides "
@@ -2282,6 +2433,10 @@ _WRONG_DELETIONS = [
                 len(order) * max(step - 1, 0) // steps : len(order) * step // steps
             ]
         },
+    ),
+    (
+        "the same pixels go at every step, those of the first part; the next ones follow",
+        {"part": lambda order, step, steps: order[: len(order) // steps * min(step, 1)]},
     ),
     (
         "a part of `steps` pixels goes at each step; it is H · W / steps of them",

@@ -148,6 +148,15 @@ def as_numpy(features, weights, target):
     return np.einsum("bchw,bc->bhw", features.numpy(), weights[target].numpy())
 
 
+@wrong("class_activation_map", "writes over")
+def the_last_channel_wins(features, weights, target):
+    out = torch.zeros(len(features), *features.shape[2:])
+    for i, k in enumerate(target):
+        for c in range(features.shape[1]):
+            out[i] = weights[k, c] * features[i, c]
+    return out
+
+
 # --- channel_weights ----------------------------------------------------------------------------
 
 
@@ -405,6 +414,22 @@ def bare_sum(features, gradients):
     return features.sum(1).relu()
 
 
+@wrong("grad_cam_maps", "maximum of all pictures")
+def over_the_highest_of_all(features, gradients):
+    maps = (features * gradients.mean((2, 3), keepdim=True)).sum(1).relu()
+    return maps / maps.max()
+
+
+@wrong("grad_cam_maps", "writes over")
+def the_last_channel_alone(features, gradients):
+    maps = []
+    for a, g in zip(features, gradients, strict=True):
+        for channel in range(len(a)):
+            evidence = g[channel].mean() * a[channel]
+        maps.append(evidence.relu())
+    return torch.stack(maps)
+
+
 # --- stretch ------------------------------------------------------------------------------------
 
 
@@ -412,6 +437,16 @@ def bare_sum(features, gradients):
 def with_a_small_number_below(maps):
     low, high = maps.amin((1, 2), True), maps.amax((1, 2), True)
     return (maps - low) / (high - low + 1e-8)
+
+
+@right("stretch")
+def where_the_map_is_not_flat(maps):
+    found = []
+    for one in maps:
+        low, high = one.min(), one.max()
+        flat = bool(high == 0 and low == 0)
+        found.append(one if flat else (one - low) / (high - low))
+    return torch.stack(found)
 
 
 @right("stretch")
@@ -445,6 +480,54 @@ def in_double(maps):
 @wrong("stretch", "divided by the maximum alone")
 def maximum_alone(maps):
     return maps / maps.amax((1, 2), True).clamp_min(1e-8)
+
+
+@wrong("stretch", "add up to 0")
+def nothing_where_the_sum_is_zero(maps):
+    found = []
+    for one in maps:
+        if one.sum() == 0:
+            found.append(one)
+        else:
+            found.append((one - one.min()) / (one.max() - one.min()))
+    return torch.stack(found)
+
+
+@wrong("stretch", "highest value is not above 0")
+def only_maps_above_zero(maps):
+    out = maps.clone()
+    for i, one in enumerate(maps):
+        if one.max() > 0:
+            out[i] = (one - one.min()) / (one.max() - one.min())
+    return out
+
+
+@wrong("stretch", "highest value is not above 0")
+def zeros_unless_above_zero(maps):
+    out = torch.zeros_like(maps)
+    for i, one in enumerate(maps):
+        if one.max() > 0:
+            out[i] = (one - one.min()) / (one.max() - one.min())
+    return out
+
+
+@wrong("stretch", "divided by the maximum alone")
+def maximum_alone_map_by_map(maps):
+    return torch.stack([one / one.max() for one in maps])
+
+
+@wrong("stretch", "divided by the maximum after")
+def lowest_away_then_the_old_maximum(maps):
+    out = maps.clone()
+    for i in range(len(maps)):
+        out[i] -= out[i].min()
+        out[i] /= maps[i].max().clamp(min=1e-6)
+    return out
+
+
+@wrong("stretch", "maximum of all maps")
+def one_maximum_for_all(maps):
+    return maps / maps.max()
 
 
 @wrong("stretch", "of all maps")
@@ -557,6 +640,21 @@ def to_minus_one(maps):
 def zeros_become_ones(maps):
     low, high = maps.amin((1, 2), True), maps.amax((1, 2), True)
     return torch.where(high > low, (maps - low) / (high - low), 1.0)
+
+
+@wrong("stretch", "divided by the maximum after")
+def old_maximum_where_above_zero(maps):
+    out = maps.clone()
+    for i in range(len(maps)):
+        out[i] -= out[i].min()
+        if maps[i].max() > 0:
+            out[i] /= maps[i].max()
+    return out
+
+
+@wrong("stretch", "divided by the maximum alone")
+def maximum_where_above_zero(maps):
+    return torch.stack([one / one.max() if one.max() > 0 else one for one in maps])
 
 
 # --- pointing_game ------------------------------------------------------------------------------
@@ -755,6 +853,41 @@ def higher_inside_on_average(maps, boxes):
     return within > beyond
 
 
+@wrong("pointing_game", "no whole number: .* width")
+def row_by_true_division(maps, boxes):
+    hits = []
+    for map_, (x0, y0, x1, y1) in zip(maps, boxes.tolist(), strict=True):
+        at = map_.flatten().argmax().item()
+        x, y = at % map_.shape[1], at / map_.shape[1]
+        hits.append(bool(x0 <= x <= x1 and y0 <= y <= y1 and map_.max() > 0))
+    return torch.tensor(hits)
+
+
+@wrong("pointing_game", "& comes before <=")
+def no_brackets_between_numbers(maps, boxes):
+    hits = []
+    for map_, (x0, y0, x1, y1) in zip(maps, boxes.tolist(), strict=True):
+        y, x = divmod(map_.argmax().item(), map_.shape[1])
+        hits.append(bool(map_.max() > 0 and x0 <= x <= x1 & y0 <= y <= y1))
+    return torch.tensor(hits)
+
+
+@wrong("pointing_game", "& comes before <=")
+def no_brackets_between_tensors(maps, boxes):
+    at = maps.flatten(1).argmax(1)
+    x, y = at % maps.shape[2], at // maps.shape[2]
+    x0, y0, x1, y1 = boxes.T
+    return x0 <= x & x <= x1 & y0 <= y & y <= y1
+
+
+@wrong("pointing_game", "first corner, at place 0")
+def place_zero_is_nowhere(maps, boxes):
+    at = maps.flatten(1).argmax(1)
+    x, y = at % maps.shape[2], at // maps.shape[2]
+    x0, y0, x1, y1 = boxes.T
+    return (at > 0) & (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
+
+
 # --- energy_in_box ------------------------------------------------------------------------------
 
 
@@ -904,6 +1037,33 @@ def zeroed_outside(maps, boxes):
 @wrong("energy_in_box", "percent")
 def energy_in_percent(maps, boxes):
     return 100 * shares(maps, inside(maps, boxes))
+
+
+@wrong("energy_in_box", "sum outside")
+def inside_over_outside_where_there_is_any(maps, boxes):
+    shares = torch.zeros(len(maps))
+    for i, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
+        inside = maps[i, y0 : y1 + 1, x0 : x1 + 1].sum()
+        outside = maps[i].sum() - inside
+        if outside > 1e-7:
+            shares[i] = inside / outside
+    return shares
+
+
+@wrong("energy_in_box", "cuts the rows twice")
+def one_slice_after_the_other(maps, boxes):
+    shares = []
+    for one, (x0, y0, x1, y1) in zip(maps, boxes.tolist(), strict=True):
+        shares.append(one[y0 : y1 + 1][x0 : x1 + 1].sum() / one.sum().clamp(min=1e-12))
+    return torch.stack(shares)
+
+
+@wrong("energy_in_box", "last row of the box")
+def one_end_is_forgotten(maps, boxes):
+    shares = []
+    for one, (x0, y0, x1, y1) in zip(maps, boxes.tolist(), strict=True):
+        shares.append(one[y0:y1, x0 : x1 + 1].sum() / one.sum().clamp(min=1e-12))
+    return torch.stack(shares)
 
 
 # --- iou ----------------------------------------------------------------------------------------
@@ -1072,6 +1232,38 @@ def whole_division(maps, boxes, threshold=0.2):
 @wrong("iou", "all pixels of the picture")
 def over_the_picture(maps, boxes, threshold=0.2):
     return (bright(maps, threshold) & inside(maps, boxes)).float().mean((1, 2))
+
+
+@wrong("iou", "sides of the box are x1 - x0")
+def area_without_the_last_pixels(maps, boxes, threshold=0.2):
+    found = []
+    for one, (x0, y0, x1, y1) in zip(maps, boxes.tolist(), strict=True):
+        bright = (one >= threshold * one.max()) & (one > 0)
+        both = bright[y0 : y1 + 1, x0 : x1 + 1].sum()
+        found.append(both / (bright.sum() + (x1 - x0) * (y1 - y0) - both))
+    return torch.stack(found)
+
+
+@wrong("iou", "cuts the rows twice")
+def box_in_two_slices(maps, boxes, threshold=0.2):
+    found = []
+    for one, (x0, y0, x1, y1) in zip(maps, boxes.tolist(), strict=True):
+        bright = (one >= threshold * one.max()) & (one > 0)
+        box = torch.zeros_like(bright)
+        box[y0 : y1 + 1][x0 : x1 + 1] = True
+        found.append((bright & box).sum() / (bright | box).sum().clamp(min=1))
+    return torch.stack(found)
+
+
+@wrong("iou", "last column of the box")
+def last_column_is_forgotten(maps, boxes, threshold=0.2):
+    found = []
+    for one, (x0, y0, x1, y1) in zip(maps, boxes.tolist(), strict=True):
+        bright = (one >= threshold * one.max()) & (one > 0)
+        box = torch.zeros_like(bright)
+        box[y0 : y1 + 1, x0:x1] = True
+        found.append((bright & box).sum() / (bright | box).sum().clamp(min=1))
+    return torch.stack(found)
 
 
 # --- deletion -----------------------------------------------------------------------------------
@@ -1255,3 +1447,15 @@ def rows_by_the_height(predict, image, map_, steps):
 @wrong("deletion", "`steps` makes no difference")
 def four_steps(predict, image, map_, steps):
     return all_pictures_at_once(predict, image, map_, 4)
+
+
+@wrong("deletion", "same pixels go at every step")
+def the_same_topk_again(predict, image, map_, steps):
+    part = map_.numel() // steps
+    picture = image.clone()
+    found = [predict(picture[None]).item()]
+    for _ in range(steps):
+        places = map_.flatten().topk(part).indices
+        picture.flatten(1)[:, places] = 0
+        found.append(predict(picture[None]).item())
+    return sum(found) / len(found)
