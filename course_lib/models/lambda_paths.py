@@ -23,8 +23,8 @@ those beyond the edge of the map. On a CPU memory traffic decides, so they come 
 
 The lambdas first, as a convolution, is the definition, and the road of the packages lambda-networks
 and timm. Measured, forward and backward, against lambda-networks (benchmarks/lambda.json, two
-cores): 7.2 times as fast on 4×4 and 7.1 on 8×8 (``whole``), 4.2 on 14×14, 2.8 on 16×16 (``rows``),
-4.6 on 32×32 and 2.4 on 56×56 (``stripes``). On a GPU the choice has not been measured; there the
+cores): 6.4 times as fast on 4×4 and 6.7 on 8×8 (``whole``), 4.2 on 14×14, 4.3 on 16×16 (``rows``),
+4.9 on 32×32 and 2.5 on 56×56 (``stripes``). On a GPU the choice has not been measured; there the
 definition runs, unless ``LambdaLayer.path`` forces another.
 """
 
@@ -310,14 +310,16 @@ def _with_bias(x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
 
 
 class SafeBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm with plain strides, forward and backward.
+    """BatchNorm on maps whose rows lie together, forward and backward.
 
     On the CPU (torch 2.15) its backward is silently wrong for the gradient of a single picture
     whose strides look like channels last, as the permutations of a lambda layer leave it.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return _PlainGradient.apply(super().forward(x.contiguous()))
+        if x.stride(-1) != 1:  # a part of the channels, as the paths have it, needs no copy
+            x = x.contiguous()
+        return _PlainGradient.apply(super().forward(x))
 
 
 class _PlainGradient(torch.autograd.Function):
