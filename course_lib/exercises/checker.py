@@ -79,6 +79,9 @@ class Exercise:
     name: str = ""  # of the reference, unless given
     in_place: bool = False
 
+    # What reference and mistakes gave: the cases are the same in every check.
+    known: dict[tuple[Callable, int], "Outcome"] = field(default_factory=dict, repr=False)
+
     def __post_init__(self) -> None:
         self.name = self.name or self.reference.__name__
 
@@ -125,11 +128,11 @@ def check(task: Exercise, answer: Any) -> Verdict:
             cause = f"it takes {_arguments(answer)}, expected {_arguments(task.reference)}"
             return _wrong(task, cause)
 
-        answered = _outcomes(task, answer, cases)
+        answered = [_outcome(task, answer, args) for _, *args in cases]
         if answered[0].blank:
             return _not_attempted(task, answered[0].printed)
 
-        expected = _outcomes(task, task.reference, cases)
+        expected = [_known_outcome(task, task.reference, cases, n) for n in range(len(cases))]
         failing = _first_difference(expected, answered)
         if failing is None:
             return _right(task, answered[0].printed)
@@ -152,8 +155,12 @@ class Outcome:
     blank: bool = False
 
 
-def _outcomes(task: Exercise, function: Callable, cases: list[tuple]) -> list[Outcome]:
-    return [_outcome(task, function, args) for _, *args in cases]
+def _known_outcome(task: Exercise, function: Callable, cases: list[tuple], number: int) -> Outcome:
+    """Of the reference or a mistake, computed once."""
+    if (function, number) not in task.known:
+        _, *args = cases[number]
+        task.known[function, number] = _outcome(task, function, args)
+    return task.known[function, number]
 
 
 def _outcome(task: Exercise, function: Callable, args: list) -> Outcome:
@@ -364,8 +371,7 @@ def _known_mistake(attempt: Attempt) -> str:
 
 def _is_shown_by(attempt: Attempt, mistake: Callable) -> bool:
     def outcome(number: int) -> Outcome:
-        _, *args = attempt.cases[number]
-        return _outcome(attempt.task, mistake, args)
+        return _known_outcome(attempt.task, mistake, attempt.cases, number)
 
     # first the case that goes wrong: it rules most mistakes out
     failing = attempt.failing
