@@ -15,6 +15,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip
 UNIT := $(PY) -m pytest -n auto --dist worksteal --ignore=tests/benchmarks tests
+# JupyterLab serves what lies below its root: the pages link to figures and records beside them.
+LAB := --LabApp.default_url=/lab/tree/notebooks
 NBVAL := COURSE_PROFILE=smoke $(PY) -m pytest -n auto --dist loadscope --nbval --nbval-current-env notebooks
 
 # A missing, half-made or unfit environment is made again; a whole one is left alone.
@@ -28,7 +30,7 @@ run: $(VENV)/run.stamp
 	$(PY) notebooks/run.py $(if $(PROFILE),--profile "$(PROFILE)") $(if $(NOTEBOOK),--notebook "$(NOTEBOOK)") $(if $(OUT),--out "$(OUT)")
 
 lab: $(VENV)/run.stamp
-	$(PY) -m jupyterlab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)  # root: a container
+	$(PY) -m jupyterlab $(LAB) $(if $(filter 0,$(shell id -u)),--allow-root)  # root: a container
 
 # The tests wait now and then, for processes and the disk; the notebooks compute in the meantime.
 test: lint

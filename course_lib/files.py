@@ -3,6 +3,7 @@
 The lowest floor: everything may import it, and it knows nothing of the course but its errors.
 """
 
+import base64
 import glob
 import json
 import os
@@ -12,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from html import escape
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -137,6 +139,15 @@ def one_at_a_time(lock: Path) -> Iterator[None]:
 
 
 # --- the screen ---------------------------------------------------------------------------------
+
+
+def picture_tag(png: bytes, alt: str, width: int) -> str:
+    """HTML with the picture inside, so that it needs no file beside it. width: on the page."""
+    data = base64.b64encode(png).decode()
+    return (
+        f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}" '
+        f'width="{width}" style="max-width:100%;height:auto">'
+    )
 
 
 def speak_utf8() -> None:

@@ -1,6 +1,8 @@
 """What is drawn from records: tables, figures, numbers; and that the repository's is up to date."""
 
+import base64
 import errno
+import html
 import json
 import os
 import re
@@ -659,7 +661,38 @@ def test_several_recipes_share_a_table_of_ablations():
     assert "| of tiny_imagenet |" in filled and "| of tiny_imagenet_quick |" in filled
 
 
+def test_a_cell_that_shows_a_figure_has_it_inside(repository):
+    """Alone on Colab a notebook has no file beside it."""
+    cell = nbformat.v4.new_code_cell('recorded("noise")', execution_count=7, id="shown")
+    old = nbformat.writes(nbformat.v4.new_notebook(cells=[cell])) + "\n"
+
+    def output():
+        text = pages.fill_notebook(old)
+        notebook = nbformat.reads(text, as_version=4)
+        nbformat.validate(notebook)
+        assert text == nbformat.writes(notebook) + "\n" == pages.fill_notebook(text)
+        (output,) = notebook.cells[0].outputs
+        return output
+
+    assert list(output().data) == ["text/plain"] and "Not trained yet" in repr(output())
+
+    commit_cell("grid_session_noise50", 0.65)
+    figures.draw_figures()
+    path = repository / "figures" / "noise.png"
+    shown = output()
+    assert base64.b64encode(path.read_bytes()).decode() in shown.data["text/html"]
+    assert described(path) in html.unescape(shown.data["text/html"]) and shown.execution_count == 7
+    assert shown.data["text/html"] == figures.recorded("noise")._repr_html_()
+
+    commit_cell("grid_lambda_noise50", 0.7)
+    figures.draw_figures()
+    assert output() != shown
+
+
 def test_an_unknown_figure_is_named_with_those_there_are():
+    with pytest.raises(CourseError, match="unknown figure 'imagenette'.*tiny_imagenet"):
+        figures.recorded("imagenette")
+
     with pytest.raises(CourseError, match="unknown figure 'imagenette'.*tiny_imagenet"):
         pages.fill("<!-- figure: imagenette -->\n<!-- end -->\n")
 

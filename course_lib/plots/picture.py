@@ -1,8 +1,6 @@
 """What every drawing shares: the picture with its text, and the style."""
 
-import base64
 import io
-from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from course_lib.files import CourseError, written_whole
+from course_lib.files import CourseError, picture_tag, written_whole
 
 POINTS = 72  # an inch: a point of a figure is a pixel on the page
 DPI = 144  # twice as fine as shown: sharp on a dense screen
@@ -70,12 +68,8 @@ class Picture:
 
     def _repr_html_(self) -> str:
         """As a notebook shows it: HTML, since an image alone would have no alt text there."""
-        data = base64.b64encode(self.png).decode()
         width = round(self.figure.get_figwidth() * POINTS)
-        return (
-            f'<img alt="{escape(self.alt)}" src="data:image/png;base64,{data}" '
-            f'width="{width}" style="max-width:100%;height:auto">'
-        )
+        return picture_tag(self.png, self.alt, width)
 
     def save(self, path: str | Path, **texts: str) -> None:
         """As a PNG that carries ``texts`` and, under Description, what it shows.

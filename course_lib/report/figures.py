@@ -1,5 +1,8 @@
 """The figures of README and notebooks: ``<!-- figure: NAME -->`` shows ``figures/NAME.png``.
 
+Notebooks call ``recorded("NAME")`` instead: opened alone, on Colab or Kaggle, a page has no file
+beside it, and the output of a cell has the picture inside.
+
 A new one is a function that draws from the records in some folders, and a line in ``FIGURES`` at
 the end of this file.
 """
@@ -15,12 +18,13 @@ from PIL import Image
 
 from course_lib.experiments import SWEEPS, session1, session3, session4
 from course_lib.experiments.price import price
-from course_lib.files import REPO, CourseError
+from course_lib.files import REPO, CourseError, picture_tag
 from course_lib.report import grid
 from course_lib.report import localization as graded_maps
 from course_lib.report.numbers import by_machine, measured, untrained
 
 FOLDER = REPO / "figures"
+FINENESS = 2  # pixels of the file for one on the page
 
 
 class Figure(NamedTuple):
@@ -152,6 +156,30 @@ def figure(name: str, root: str = "") -> str:
 
     alt = _carried(name).get("Description", name)
     return f"![{alt}]({root}figures/{name}.png)"
+
+
+class Recorded:
+    """A figure as a notebook shows it; a sentence where there is no record yet."""
+
+    def __init__(self, name: str):
+        self.file = _file(name)
+        self.text = _carried(name).get("Description", figure(name))
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str | None:
+        try:
+            with Image.open(self.file) as image:
+                width = image.width // FINENESS
+        except OSError:  # not drawn yet
+            return None
+        return picture_tag(self.file.read_bytes(), self.text, width)
+
+
+def recorded(name: str) -> Recorded:
+    """``figures/NAME.png``, drawn from the records. Raises CourseError for an unknown name."""
+    return Recorded(name)
 
 
 def draw_figures() -> None:

@@ -14,7 +14,13 @@ from pathlib import Path
 
 from course_lib import addresses
 from course_lib.files import REPO, CourseError, written_whole
-from course_lib.report.figures import draw_figures, figure, stale_figures
+from course_lib.report.figures import (
+    Recorded,
+    draw_figures,
+    figure,
+    recorded,
+    stale_figures,
+)
 from course_lib.report.numbers import number
 from course_lib.report.tables import table
 
@@ -34,6 +40,7 @@ def _of_any_repository(link: str) -> re.Pattern:
 
 
 COLAB, KAGGLE = map(_of_any_repository, (addresses.COLAB, addresses.KAGGLE))
+RECORDED = re.compile(r'^recorded\("(\w+)"\)$')
 FETCHED = re.compile(r'^ADDRESS, TAG = ".*", ".*"$', re.MULTILINE)
 
 
@@ -109,7 +116,8 @@ def fill(text: str, root: str = "") -> str:
 
 
 def fill_notebook(text: str) -> str:
-    """The same for the markdown cells of a notebook file, and the address in its set-up cell.
+    """The same for the markdown cells of a notebook file, the address in its set-up cell, and the
+    figures that its cells show.
 
     Every other byte stays as it is.
     """
@@ -127,7 +135,20 @@ def fill_notebook(text: str) -> str:
         else:
             filled = FETCHED.sub(fetched, source)
         cell["source"] = filled.splitlines(keepends=True)
+        if shown := RECORDED.match(source):
+            cell["outputs"] = [_output(recorded(shown[1]), cell["execution_count"])]
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
+
+def _output(shown: Recorded, count: int | None) -> dict:
+    """What a cell that ends in ``shown`` leaves in the file."""
+    data = {"text/html": shown._repr_html_(), "text/plain": repr(shown)}
+    return {
+        "data": {kind: text.splitlines(keepends=True) for kind, text in data.items() if text},
+        "execution_count": count,
+        "metadata": {},
+        "output_type": "execute_result",
+    }
 
 
 def _read(page: Path) -> str:

@@ -41,6 +41,13 @@ def test_what_to_do_where_the_set_up_stops_is_the_same_in_every_session(notebook
 
 
 @each_notebook
+def test_no_picture_lies_in_a_file_beside_the_notebook(notebook):
+    """Alone on Colab there is none, and an executed copy has gone elsewhere."""
+    links = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", markdown(read(notebook)))
+    assert [link for link in links if not link.startswith("https://")] == []
+
+
+@each_notebook
 def test_cells_that_compare_with_a_package_are_left_out_where_it_is_not_there(notebook):
     """Each says so in its first line, the set-up cell asks for the package."""
     names = {}  # what was imported from a package: the package
