@@ -15,7 +15,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip
 UNIT := $(PY) -m pytest -n auto --dist worksteal --ignore=tests/benchmarks tests
-# JupyterLab serves what lies below its root: the pages link to figures and records beside them.
+# JupyterLab serves what lies below its root: the pages link to records and other pages.
 LAB := --LabApp.default_url=/lab/tree/notebooks
 NBVAL := COURSE_PROFILE=smoke $(PY) -m pytest -n auto --dist loadscope --nbval --nbval-current-env notebooks
 

@@ -47,6 +47,8 @@ def prepare(tag: str, *extras: str) -> None:
     Silent where all is well. Raises RuntimeError, with the cure, for another version, and for
     packages that the course cannot do without.
     """
+    sys.path[:] = dict.fromkeys(sys.path)  # the cell adds to it each time that it is run
+
     _hold_against(tag)
 
     if lacking := missing(LARGE):

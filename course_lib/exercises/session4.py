@@ -1314,44 +1314,40 @@ for _cause, _difference in _WRONG_STOPS:
     KEEP_EPOCH.mistake(_cause)(partial(_wrong_stop, **_difference))
 
 
+def _best_and_stop(losses: list[float], patience: int) -> tuple[int, int | None]:
+    """The best epoch, and the one at which patience runs out, None if it does not."""
+    best = 0
+    for epoch, loss in enumerate(losses):
+        if loss < losses[best]:
+            best = epoch
+        if epoch - best == patience:
+            return best, epoch
+    return best, None
+
+
 @KEEP_EPOCH.mistake(
     "where patience runs out it gives the epoch at which the training stops; the best one before "
     "it is kept"
 )
 def _(val_losses, patience):
-    best = 0
-    for epoch, loss in enumerate(val_losses):
-        if loss < val_losses[best]:
-            best = epoch
-        if epoch - best == patience:
-            return epoch
-    return best
+    best, stop = _best_and_stop(val_losses, patience)
+    return best if stop is None else stop
 
 
 @KEEP_EPOCH.mistake(
     "where patience runs out it gives the epoch before; the best one lies further back"
 )
 def _(val_losses, patience):
-    best = 0
-    for epoch, loss in enumerate(val_losses):
-        if loss < val_losses[best]:
-            best = epoch
-        if epoch - best == patience:
-            return epoch - 1
-    return best
+    best, stop = _best_and_stop(val_losses, patience)
+    return best if stop is None else stop - 1
 
 
 @KEEP_EPOCH.mistake(
     "where patience does not run out it gives the last epoch; the best one is kept then, too"
 )
 def _(val_losses, patience):
-    best = 0
-    for epoch, loss in enumerate(val_losses):
-        if loss < val_losses[best]:
-            best = epoch
-        if epoch - best == patience:
-            return best
-    return len(val_losses) - 1
+    best, stop = _best_and_stop(val_losses, patience)
+    return len(val_losses) - 1 if stop is None else best
 
 
 @KEEP_EPOCH.mistake("the first epoch is counted as a bad one; no other came before it")
