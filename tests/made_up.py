@@ -32,6 +32,7 @@ def record(top1=0.5, seconds=2000.0, rate=50.0, **changes):
         "train_images": 95_000,
         "val_images": 10_000,
         "device": "a laptop",
+        "precision": "bf16",
         "processes": 1,
         "versions": {},
         "epochs": 2,

@@ -387,6 +387,29 @@ def test_eleven_threads_stay_as_they_are():
     assert cells(runs_table("tiny_imagenet"), "`tiny_imagenet`")[-1] == "a laptop, 11 threads"
 
 
+def commit_pair(**changes):
+    """A cell of two seeds; the second differs in what is given."""
+    one = record(0.87, rate=None, recipe="grid_session")
+    commit_results("grid/grid_session", one, one | {"final": {"val_top1": 0.89}} | changes)
+
+
+def test_seeds_of_the_grid_belong_together_on_whatever_processors_and_all_are_named():
+    commit_pair(device="a desktop")
+
+    row = cells(grid_table(), "session ResNet | cross-entropy |")
+    assert row[2] == spread([87, 89], 1) + " %"
+    assert row[-2:] == ["2", "a desktop; a laptop"]
+
+
+@pytest.mark.parametrize("changes", [{"profile": "gpu"}, {"precision": "fp32"}])
+def test_another_profile_or_precision_has_a_row_of_its_own_in_the_grid(changes):
+    commit_pair(device="a desktop", **changes)
+
+    rows = [line for line in grid_table().splitlines() if line.startswith("| session")]
+    assert {row.split(" | ")[-1] for row in rows} == {"a laptop |", "a desktop |"}
+    assert "±" not in grid_table()
+
+
 def test_machines_are_not_mixed_in_the_grid():
     commit_cell("grid_session", 0.87)
     card = record(0.91, rate=None, recipe="grid_session", device="a card", profile="gpu")

@@ -76,8 +76,8 @@ def noise(runs: dict[str, list[dict]]):
     lines = {}
     for line in ON_NOISE:
         network, loss = grid.in_words(*line)
-        for machine, groups in _on_each_machine(runs, line).items():
-            lines[f"{network}{machine}", loss] = groups
+        for machines, groups in _by_level(runs, line).items():
+            lines[f"{network}{machines}", loss] = groups
     return plots.noise(lines) if lines else None
 
 
@@ -88,8 +88,8 @@ def memorised(runs: dict[str, list[dict]]):
     panels = {}
     for line in BY_HEART:
         network, loss = grid.in_words(*line)
-        for machine, groups in _on_each_machine(runs, line).items():
-            panels[f"{network}, {loss}{machine}"] = [each["history"] for each in groups[MOST]]
+        for machines, groups in _by_level(runs, line).items():
+            panels[f"{network}, {loss}{machines}"] = [each["history"] for each in groups[MOST]]
     return plots.memorised(panels) if panels else None
 
 
@@ -116,17 +116,13 @@ def localization(runs: dict[str, list[dict]]):
     return plots.localization(panels) if panels else None
 
 
-def _on_each_machine(runs: dict[str, list[dict]], line: tuple[str, str]) -> dict[str, dict]:
-    """Words for the machine, empty where all ran on one → level → records."""
-    everything = [record for records in runs.values() for record in records]
-    several = len(by_machine(everything)) > 1
+def _by_level(runs: dict[str, list[dict]], line: tuple[str, str]) -> dict[str, dict]:
+    """Words for the machines, empty where all runs are of one kind → level → records."""
+    groups = grid.by_level(*line, find=lambda folder: runs.get(folder, []))
 
-    found: dict[str, dict[int, list[dict]]] = {}
-    for level, name in grid.cells(*line).items():
-        for machine, group in by_machine(runs.get(f"grid/{name}", [])).items():
-            words = f", {machine}" if several else ""
-            found.setdefault(words, {})[level] = group
-    return found
+    everything = [record for records in runs.values() for record in records]
+    several = len({grid.kind(record) for record in everything}) > 1
+    return {f", {machines}" if several else "": levels for machines, levels in groups.items()}
 
 
 def price_and_top1(record: dict) -> list[tuple[float, float]]:

@@ -1,9 +1,12 @@
 """The grid of session 4 as rows and lines: network × loss, and in each a cell for every level."""
 
+from collections.abc import Callable
 from itertools import product
 
 from course_lib.experiments import session4
 from course_lib.report.numbers import by_machine, measured
+
+Find = Callable[[str], list[dict]]
 
 LEVELS = sorted({noise for noise, _ in session4.CELLS})  # percent of wrong labels
 
@@ -22,10 +25,25 @@ def in_words(network: str, remedy: str) -> tuple[str, str]:
 LINES = [(network, remedy) for remedy, network in product(session4.REMEDIES, session4.NETWORKS)]
 
 
-def by_level(network: str, remedy: str) -> dict[str, dict[int, list[dict]]]:
-    """Machine → level → records, of what was trained."""
-    found: dict[str, dict[int, list[dict]]] = {}
+def by_level(network: str, remedy: str, find: Find = measured) -> dict[str, dict[int, list[dict]]]:
+    """Machines → level → records of what was trained; ``find(folder)`` gives a folder's records.
+
+    Those of one ``kind`` belong together, wherever they ran: accuracies and losses have no clock,
+    and another processor changes them as another seed does, by the rounding of its sums.
+    """
+    kinds: dict[tuple, dict[int, list[dict]]] = {}
     for noise, name in cells(network, remedy).items():
-        for machine, group in by_machine(measured(f"grid/{name}")).items():
-            found.setdefault(machine, {})[noise] = group
-    return found
+        for record in find(f"grid/{name}"):
+            kinds.setdefault(kind(record), {}).setdefault(noise, []).append(record)
+
+    return {_machines(levels): levels for levels in kinds.values()}
+
+
+def kind(record: dict) -> tuple[str, str]:
+    """Profile and precision."""
+    return record["profile"], record["precision"]
+
+
+def _machines(levels: dict[int, list[dict]]) -> str:
+    everything = [record for records in levels.values() for record in records]
+    return "; ".join(sorted(by_machine(everything)))

@@ -213,11 +213,11 @@ def grid_table() -> str:
     rows = [("network", "loss", *levels, "n", "machine")]
 
     for line in grid.LINES:
-        for machine, groups in grid.by_level(*line).items():
+        for machines, groups in grid.by_level(*line).items():
             reached = [
                 mean(groups[level], "top1") if level in groups else "–" for level in grid.LEVELS
             ]
-            rows.append((*grid.in_words(*line), *reached, _counts(groups), machine))
+            rows.append((*grid.in_words(*line), *reached, _counts(groups), machines))
     return _markdown_or_how_to_train(rows, "grid_session")
 
 
@@ -236,10 +236,10 @@ def grid_losses_table() -> str:
 
     for network in session4.NETWORKS:
         words = session4.IN_WORDS[network]
-        for machine, groups in grid.by_level(network, "").items():
+        for machines, groups in grid.by_level(network, "").items():
             for level, group in groups.items():
                 reached = [mean(group, value) for value in values]
-                rows.append((words, f"{level} %", *reached, len(group), machine))
+                rows.append((words, f"{level} %", *reached, len(group), machines))
     return _markdown_or_how_to_train(rows, "grid_session")
 
 
