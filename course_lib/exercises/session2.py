@@ -4,7 +4,6 @@ For each: the solution, the inputs it is tried on, and the usual mistakes with t
 function takes and returns stands in its stub, in the notebook.
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -13,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from course_lib.exercises import shares
 from course_lib.exercises.checker import Exercise, Unreadable, read_number
 from course_lib.models.session_resnet import TrimmedConv3x3
 
@@ -232,25 +232,6 @@ ONE_CYCLE = Exercise(
 )
 
 
-# Shares of the way gone, after a share of the time: the right one first.
-
-
-def _line(part: float) -> float:
-    return part
-
-
-def _half_cosine(part: float) -> float:
-    return (1 - math.cos(math.pi * part)) / 2
-
-
-def _backwards(part: float) -> float:
-    return 1 - part
-
-
-def _squared(part: float) -> float:
-    return part**2
-
-
 def _wrong_cycle(
     step: int,
     total_steps: int,
@@ -258,8 +239,8 @@ def _wrong_cycle(
     warm_up: float = 0.2,
     start_div: float = 25,
     *,
-    up: Callable = _line,
-    down: Callable = _line,
+    up: Callable = shares.line,
+    down: Callable = shares.line,
     peak_late: int = 0,
     end_late: int = 0,
     rounded: Callable = float,
@@ -317,27 +298,27 @@ _WRONG_CYCLES = [
     (
         "the rate follows half a cosine on either way, as torch's does by default; here both ways "
         "are straight lines",
-        {"up": _half_cosine, "down": _half_cosine},
+        {"up": shares.half_cosine, "down": shares.half_cosine},
     ),
     (
         "the way up follows half a cosine; it is a straight line",
-        {"up": _half_cosine},
+        {"up": shares.half_cosine},
     ),
     (
         "the way down follows half a cosine; it is a straight line",
-        {"down": _half_cosine},
+        {"down": shares.half_cosine},
     ),
     (
         "the way up is run backwards, from the peak to the starting rate",
-        {"up": _backwards},
+        {"up": shares.backwards},
     ),
     (
         "the way down is run backwards, from the last rate up to the peak",
-        {"down": _backwards},
+        {"down": shares.backwards},
     ),
     (
         "the share of the way is squared; on a straight line every step goes equally far",
-        {"up": _squared, "down": _squared},
+        {"up": shares.squared, "down": shares.squared},
     ),
 ]
 

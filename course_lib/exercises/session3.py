@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from course_lib.exercises import shares
 from course_lib.exercises.checker import Exercise, Unreadable, read_number
 from course_lib.exercises.given import Given, expect_unchanged
 
@@ -1279,21 +1280,6 @@ CYCLE_MOMENTUM = Exercise(
 )
 
 
-# Shares of the way gone, after a share of the time: the right one first.
-
-
-def _line(part: float) -> float:
-    return part
-
-
-def _half_cosine(part: float) -> float:
-    return (1 - math.cos(math.pi * part)) / 2
-
-
-def _backwards(part: float) -> float:
-    return 1 - part
-
-
 def _wrong_momentum(
     step: int,
     total_steps: int,
@@ -1301,8 +1287,8 @@ def _wrong_momentum(
     highest: float = 0.95,
     lowest: float = 0.85,
     *,
-    down: Callable = _line,
-    up: Callable = _line,
+    down: Callable = shares.line,
+    up: Callable = shares.line,
     late: int = 0,
     end_late: int = 0,
     rounded: Callable = float,
@@ -1367,23 +1353,23 @@ _WRONG_MOMENTA = [
     (
         "it follows half a cosine on either way, as torch's does by default; here both ways are "
         "straight lines",
-        {"down": _half_cosine, "up": _half_cosine},
+        {"down": shares.half_cosine, "up": shares.half_cosine},
     ),
     (
         "the way down follows half a cosine; it is a straight line",
-        {"down": _half_cosine},
+        {"down": shares.half_cosine},
     ),
     (
         "the way up follows half a cosine; it is a straight line",
-        {"up": _half_cosine},
+        {"up": shares.half_cosine},
     ),
     (
         "the way down is run backwards, from the lowest to the highest",
-        {"down": _backwards},
+        {"down": shares.backwards},
     ),
     (
         "the way up is run backwards, from the highest to the lowest",
-        {"up": _backwards},
+        {"up": shares.backwards},
     ),
 ]
 
