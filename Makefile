@@ -2,7 +2,7 @@
 #
 #   make run                      every notebook in the profile smoke: minutes, no download
 #   make run NOTEBOOK=02          one notebook
-#   make run PROFILE=cpu          the whole data set: about an hour a notebook (or PROFILE=gpu)
+#   make run PROFILE=cpu          the whole data set: minutes to an hour and a half (or PROFILE=gpu)
 #   make run OUT=/tmp/executed    where the executed notebooks go, in place of build/notebooks
 #   make test PYTHON=python3.12   the interpreter that .venv is made with
 #

@@ -26,7 +26,7 @@ from course_lib.setup import detect_platform
 BUDGETS = {
     "smoke": "a slice of the data, seconds",
     "cpu": "the whole data set, an hour or more",
-    "gpu": "the whole data set, minutes",
+    "gpu": "the whole data set",
 }
 PROFILES = tuple(BUDGETS)
 

@@ -119,7 +119,10 @@ def check_before(paths: list[Path], folders: list[Path]) -> None:
             probe.touch()
             probe.unlink()
         except OSError as error:
-            sys.exit(f"cannot write to {folder} ({error.strerror}): choose another one with --out")
+            sys.exit(
+                f"cannot write to {folder} ({error.strerror}): choose another folder with --out "
+                "(make run OUT=…), and leave out --inplace"
+            )
 
 
 def read(path: Path) -> nbformat.NotebookNode:

@@ -410,6 +410,15 @@ def test_another_profile_or_precision_has_a_row_of_its_own_in_the_grid(changes):
     assert "±" not in grid_table()
 
 
+@pytest.mark.parametrize("changes", [{"profile": "gpu"}, {"precision": "fp32"}])
+def test_on_the_same_machine_too_and_the_row_says_how_it_was_trained(changes):
+    commit_pair(**changes)
+
+    rows = [line for line in grid_table().splitlines() if line.startswith("| session")]
+    way = ", ".join(({"profile": "cpu", "precision": "bf16"} | changes).values())
+    assert {row.split(" | ")[-1] for row in rows} == {"a laptop |", f"a laptop, {way} |"}
+
+
 def test_machines_are_not_mixed_in_the_grid():
     commit_cell("grid_session", 0.87)
     card = record(0.91, rate=None, recipe="grid_session", device="a card", profile="gpu")

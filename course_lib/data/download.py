@@ -44,7 +44,10 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 BAD_PICTURE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # Pillow's
 BAD_ARCHIVE = (shutil.ReadError, zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError)
 
-MEND = "Put back what is missing, or move this folder elsewhere and run again: it is fetched anew."
+MEND = (
+    "Put back what is missing, or move this folder elsewhere: the next run in the profile cpu or\n"
+    "gpu fetches it anew."
+)
 PROXY = (
     "Behind a proxy, set HTTP_PROXY and HTTPS_PROXY. For an SSL error, set the clock; on a Mac\n"
     "run Install Certificates.command in Python's folder; or set SSL_CERT_FILE to a file of\n"

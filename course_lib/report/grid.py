@@ -36,7 +36,13 @@ def by_level(network: str, remedy: str, find: Find = measured) -> dict[str, dict
         for record in find(f"grid/{name}"):
             kinds.setdefault(kind(record), {}).setdefault(noise, []).append(record)
 
-    return {_machines(levels): levels for levels in kinds.values()}
+    rows: dict[str, dict[int, list[dict]]] = {}
+    for (profile, precision), levels in kinds.items():
+        machines = _machines(levels)
+        if machines in rows:  # the same processors, trained another way
+            machines = f"{machines}, {profile}, {precision}"
+        rows[machines] = levels
+    return rows
 
 
 def kind(record: dict) -> tuple[str, str]:

@@ -39,7 +39,8 @@ def number(asked: str) -> str:
     if len(machines) != 1:
         raise CourseError(
             f"run: {asked}: expected runs on one machine in figures/results/{source}, found "
-            f"{', '.join(machines) or 'none'}; RECIPE/PROFILE names those of one profile"
+            f"{', '.join(machines) or 'none'}; RECIPE/PROFILE names those of one profile, "
+            "RECIPE/PROFILE-seedN a single one"
         )
     (runs,) = machines.values()
 

@@ -112,7 +112,7 @@ def interpreter(version: str) -> str:
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     for python in sorted(pyenv.glob(f"versions/{version}.*/bin/python"), reverse=True):
         return str(python)
-    sys.exit(f"no Python {version} here: install it, or run this with it")
+    sys.exit(f"no Python {version} here: install it, or name one with make PYTHON=…")
 
 
 def installed(python: Path) -> dict[str, str]:

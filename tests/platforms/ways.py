@@ -77,6 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if not shutil.which("unshare"):
         parser.error("this needs Linux and its unshare, to make a machine within this one")
+    if not args.data and any(WAYS[name].attached for name in args.way or WAYS):
+        parser.error("the ways old and new attach data: name its folder with --data (DATA=folder)")
     if args.data and (lacking := [name for name in SETS if not (args.data / name).is_dir()]):
         parser.error(f"{args.data} lacks {' and '.join(lacking)}")
 
