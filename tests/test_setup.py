@@ -183,6 +183,11 @@ def test_without_an_address_nobodys_code_is_fetched(machine):
     assert os.listdir(machine.here) == []
 
 
+def test_the_name_of_a_repository_may_have_an_underscore(machine):
+    machine.path = ""  # so it comes as far as git
+    assert "git" in machine.refuses(owner="someone/image_course")
+
+
 def test_a_missing_git_is_named(machine):
     machine.path = ""
     assert "git" in machine.refuses() and "Install git" in machine.cure()
