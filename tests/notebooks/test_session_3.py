@@ -162,6 +162,17 @@ def test_half_the_steepest_slope_is_within_a_factor_of_three_of_the_best_in_ever
         assert 1 / 3 <= rows["steepest slope"]["factor"] / 2 <= 3, name
 
 
+def test_half_the_steepest_slope_costs_less_at_worst_and_as_much_in_the_mean(graded):
+    whole, half = lost(graded, "steepest slope"), []
+    for name, rows in graded.items():
+        swept, top1 = reached(committed(name))
+        rate = rows["steepest slope"]["rate"] / 2
+        half.append(max(top1) - np.interp(math.log(rate), np.log(swept), top1))
+
+    assert (f"{100 * max(half):.1f}", f"{100 * max(whole):.1f}") == ("2.3", "3.0")
+    assert f"{100 * np.mean(half):.1f}" == f"{100 * np.mean(whole):.1f}" == "1.3"
+
+
 def test_the_two_that_lose_least_are_those_that_the_words_name(graded):
     methods = next(iter(graded.values()))
     mean = {method: np.mean(lost(graded, method)) for method in methods}
@@ -171,7 +182,7 @@ def test_the_two_that_lose_least_are_those_that_the_words_name(graded):
 
     late, early = ([rows[method]["factor"] for rows in graded.values()] for method in sorted(both))
     assert sum(factor > 3 for factor in late) == 1 and min(late) > 1 / 3
-    assert sum(factor < 1 / 3 for factor in early) == 1 and max(early) < 3
+    assert sum(factor < 1 / 3 for factor in early) == 1 and min(early) < 1 / 5 and max(early) < 3
 
 
 def test_the_whole_lag_is_too_much_in_all_sweeps_but_one(graded):

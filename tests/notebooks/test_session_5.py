@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 from collections import OrderedDict
 from dataclasses import replace
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 import torch
 from cells import definitions
 from PIL import Image
-from rules import ROOT, markdown, read
+from rules import ROOT, markdown, output_texts, read
 from torch import nn
 
 from course_lib.data import toy_shapes
@@ -177,6 +178,44 @@ def test_the_surest_picture_of_each_class_comes_first_and_once():
     )
     chosen = names["surest_of_each_class"](np.array([True, True, True, True, False]))
     assert chosen.tolist() == [1, 2]
+
+
+# --- what we saw ----------------------------------------------------------------------------------
+
+
+def printed(text):
+    """The committed output of the one cell that holds this text."""
+    (cell,) = [cell for cell in read(NOTEBOOK).cells if text in cell.source]
+    return "".join(output_texts(cell))
+
+
+def test_how_alike_the_maps_of_the_two_networks_are_stands_in_the_output():
+    said = printed("the two networks, rank correlation")
+    for word, alike, other in (("Grad-CAM", "0.76", "0.32"), ("FullGrad", "0.65", "0.23")):
+        found = re.search(
+            rf"{word}: the two networks, rank correlation (\S+) .*\n.* another picture (\S+) ", said
+        )
+        assert [f"{float(each):.2f}" for each in found.groups()] == [alike, other], word
+
+
+def test_what_we_saw_of_the_two_networks_by_pixels_stands_in_the_output():
+    said = printed("the two networks, rank correlation")
+    for network in ("ResNet", "LambdaResNet"):
+        rows = rf"^{network} +(\S+) +deletion ([\d.]+), insertion ([\d.]+)"
+        found = re.findall(rows, said, re.MULTILINE)
+        deletion = {name: float(value) for name, value, _ in found}
+        insertion = {name: float(value) for name, _, value in found}
+        assert sorted(deletion, key=deletion.get) == ["chance", "Grad-CAM", "FullGrad", "middle"]
+        assert sorted(insertion, key=insertion.get) == ["chance", "middle", "FullGrad", "Grad-CAM"]
+
+
+def test_what_we_saw_of_right_and_wrong_answers_stands_in_the_output():
+    said = printed("def told_apart(")
+    right, wrong = (int(share) for share in re.findall(r"the box (\d+)% of the picture", said))
+    assert wrong < right, "the objects that the network got wrong were smaller"
+    energy, confidence = (int(share) for share in re.findall(r"in (\d+)%", said))
+    assert 50 < energy < 60, "little more often than a coin"
+    assert confidence > 80, "far better"
 
 
 # --- traps that are laid --------------------------------------------------------------------------
