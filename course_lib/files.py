@@ -35,6 +35,10 @@ class DataError(CourseError):
     """A data set that is broken, or that cannot be had."""
 
 
+class DiskError(DataError):
+    """A disk that takes no decoded pictures: another copy of the data set would not help."""
+
+
 # --- whole or not at all ------------------------------------------------------------------------
 
 
