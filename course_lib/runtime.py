@@ -51,7 +51,7 @@ class Precision:
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
 
     @property
-    def sums(self) -> torch.dtype:
+    def sum_dtype(self) -> torch.dtype:
         """What sums over an epoch are kept in: float64, which Apple's GPUs do not know."""
         return torch.float32 if self.device.type == "mps" else torch.float64
 
@@ -315,6 +315,24 @@ def _cpuinfo(key: str) -> str:
         if line.startswith(key):
             return line.partition(":")[2].strip()
     return ""
+
+
+# --- memory -------------------------------------------------------------------------------------
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a GPU or the CPU had too little memory.
+
+    Not all such errors have a class of their own: Apple's GPUs, and sometimes CUDA, say it in a
+    plain RuntimeError, as torch does on a CPU.
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+
+    said = str(error)
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in said or "DefaultCPUAllocator" in said
+    )
 
 
 # --- a bar for what takes long ------------------------------------------------------------------

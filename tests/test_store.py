@@ -331,9 +331,7 @@ def test_a_part_is_spread_over_as_many_classes_as_the_store_has(
     monkeypatch, there, classes, expected
 ):
     names = [f"class {number}" for number in range(there)]
-    store = replace(
-        toy_shapes("val", count=there, size=16), labels=np.arange(there), classes=names
-    )
+    store = replace(toy_shapes("val", count=there, size=16), labels=np.arange(there), classes=names)
     monkeypatch.setattr(tiny, "CLASSES", 200)
     monkeypatch.setattr(tiny, "tiny_imagenet", lambda split, profile: store)
 
