@@ -4,6 +4,7 @@ Three variables of the course's own are read, here and in ``files``: ``COURSE_PR
 ``COURSE_DATA``, and ``COURSE_DEVICE``, which is ``cpu`` where a GPU shall not be used.
 """
 
+import argparse
 import os
 import platform as host
 import random
@@ -29,6 +30,7 @@ BUDGETS = {
     "gpu": "the whole data set",
 }
 PROFILES = tuple(BUDGETS)
+LARGEST_SEED = 2**63 - 1  # that torch takes
 
 GPU_CHOSEN = {  # where a platform has one to give
     "Kaggle": "choose the accelerator 'GPU T4 x2' under 'Session options'",
@@ -138,6 +140,13 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)  # numpy takes 32 bits
     torch.manual_seed(seed)
+
+
+def seed_argument(text: str) -> int:
+    """A seed as it is typed, for the commands' ``--seed``. Raises ArgumentTypeError."""
+    if not text.isdecimal() or int(text) > LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2^63 - 1")
+    return int(text)
 
 
 def pick_precision(device: torch.device) -> Precision:

@@ -292,6 +292,25 @@ def test_every_kth_picture_of_each_class_comes_with_its_labels_and_box(decoded):
         assert np.array_equal(getattr(part, name), getattr(found, name)[rows])
 
 
+@pytest.mark.parametrize("k", [1, 2, 7, 30])
+def test_of_each_class_comes_its_share_to_within_one_and_of_a_small_one_a_picture(k):
+    counts = [30, 1, 1, 40, 2, 1]
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(6), counts))
+    store = replace(toy_shapes("val", count=75, size=16), labels=labels)
+
+    part = store.every_of_each_class(k)
+    for there, taken in zip(counts, np.bincount(part.labels, minlength=6), strict=True):
+        assert taken >= 1 and abs(taken - there / k) <= 1
+
+
+def test_about_so_many_pictures_are_never_fewer_and_never_twice_as_many():
+    for there in range(1, 60):
+        store = toy_shapes("val", count=60, size=16).rows(slice(there))
+        for count in range(1, 60):
+            taken = len(store.about(count))
+            assert min(count, there) <= taken < 2 * count
+
+
 def test_some_classes_are_copied_with_labels_that_count_through_them(decoded):
     found = with_clean_labels(load("tune"))
     part = found.of_classes([4, 1])

@@ -196,8 +196,8 @@ def _diverged(what: str, lr: float) -> DivergedError:
 Measure = Callable[[nn.Module, int | None], dict]  # (network, picture size) → more columns
 
 
-def _nothing(_) -> None:
-    pass
+def do_nothing(_) -> None:
+    """As a callback: nobody is told."""
 
 
 def no_measure(model: nn.Module, size: int | None) -> dict:
@@ -209,9 +209,9 @@ def no_measure(model: nn.Module, size: int | None) -> dict:
 class Callbacks:
     """What ``fit`` calls on its way."""
 
-    before_epoch: Callable[[int], None] = _nothing  # with the epoch's number, from 0
+    before_epoch: Callable[[int], None] = do_nothing  # with the epoch's number, from 0
     measure: Measure = no_measure  # after an epoch, into its row, with the network that is judged
-    after_epoch: Callable[[History], None] = _nothing
+    after_epoch: Callable[[History], None] = do_nothing
     report: Callable[[str], None] = print  # with a line an epoch
 
 
