@@ -35,6 +35,10 @@ class DataError(CourseError):
     """A data set that is broken, or that cannot be had."""
 
 
+class DiskError(DataError):
+    """A disk that takes no decoded pictures: another copy of the data set would not help."""
+
+
 # --- whole or not at all ------------------------------------------------------------------------
 
 
@@ -101,15 +105,19 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Whole or not at all. Raises CourseError for a disk that is full or cannot be written."""
+def write_json(path: Path, content: dict, kept: str = "") -> None:
+    """Whole or not at all. Raises CourseError for a disk that is full or cannot be written.
+
+    kept: what is not lost then, in words for that error.
+    """
     try:
         with written_whole(path) as aside:
             aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
+        comfort = f": {kept}" if kept else ""
         raise CourseError(
             f"cannot write {path} ({error.strerror or error}). Make room, or see that the folder "
-            "can be written, and run again: the training itself is kept."
+            f"can be written, and run again{comfort}."
         ) from error
 
 
@@ -158,6 +166,13 @@ def speak_utf8() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")
+
+
+def show_each_line() -> None:
+    """A log shows each line when it is printed, though nobody looks at a screen."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True)
 
 
 # --- disks, in words ----------------------------------------------------------------------------

@@ -18,8 +18,8 @@ from course_lib.experiments.localize import (
     of_toy_shapes,
 )
 from course_lib.experiments.record import RESULTS
-from course_lib.files import CourseError, writable
-from course_lib.runtime import Runtime
+from course_lib.files import CourseError, show_each_line, speak_utf8, writable
+from course_lib.runtime import Runtime, seed_argument
 
 DATA = ("tiny_imagenet", "toy_shapes")
 FOLDER = RESULTS / "localization"
@@ -76,7 +76,10 @@ def _parser() -> argparse.ArgumentParser:
         help="its weights: a name, or the path of a .safetensors file (default: tinyimagenet)",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="of toy shapes and their network (default: 0)"
+        "--seed",
+        type=seed_argument,
+        default=0,
+        help="of toy shapes and their network (default: 0)",
     )
     parser.add_argument(
         "--profile", choices=runtime.PROFILES, help="default: COURSE_PROFILE, else by the machine"
@@ -98,8 +101,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    # Windows' pipes lack signs, and a log shows each method when it is graded
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace", line_buffering=True)
-
+    speak_utf8()
+    show_each_line()
     sys.exit(main())

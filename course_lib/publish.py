@@ -12,11 +12,11 @@ from torch import nn
 
 from course_lib import runtime
 from course_lib.data import BatchLoader, ImageStore
-from course_lib.experiments import DATASETS, Recipe, Sweep, find_recipe, load
+from course_lib.experiments import Recipe, Sweep, find_recipe, load
 from course_lib.experiments.kept import Kept
 from course_lib.files import CourseError, runs_home, speak_utf8, weights_home
 from course_lib.models.weights import in_half, pack, write_weights
-from course_lib.runtime import Runtime
+from course_lib.runtime import Runtime, seed_argument
 from course_lib.training import evaluate
 
 LARGEST_FILE = 15_000_000  # bytes: whoever clones the course fetches them all
@@ -32,6 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     except CourseError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
 
     print(
         f"{path}: {card['bytes'] / 1e6:.1f} MB; top-1 {card['official_top1']:.2%} on the official "
@@ -51,7 +54,7 @@ def keep_weights(recipe: Recipe | Sweep, rt: Runtime, folder: Path) -> tuple[Pat
     """
     checkpoint, record = _finished_run(recipe, rt)
     model = load(checkpoint).to(rt.device)
-    tune = DATASETS[recipe.dataset]("tune", profile=rt.profile, **recipe.data_options)
+    tune = recipe.load("tune", rt.profile)
     if not tune.is_real:
         raise CourseError(
             "these pictures are toy shapes, and what half precision costs is measured on real "
@@ -137,7 +140,7 @@ def _card(record: dict, tune: ImageStore) -> dict:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m course_lib.publish", description=__doc__)
     parser.add_argument("recipe", help="a recipe or a cell of the grid whose run is over")
-    parser.add_argument("--seed", type=int, default=0, help="of the run (default: 0)")
+    parser.add_argument("--seed", type=seed_argument, default=0, help="of the run (default: 0)")
     parser.add_argument(
         "--profile",
         choices=runtime.PROFILES,

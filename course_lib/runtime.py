@@ -4,6 +4,7 @@ Three variables of the course's own are read, here and in ``files``: ``COURSE_PR
 ``COURSE_DATA``, and ``COURSE_DEVICE``, which is ``cpu`` where a GPU shall not be used.
 """
 
+import argparse
 import os
 import platform as host
 import random
@@ -29,6 +30,7 @@ BUDGETS = {
     "gpu": "the whole data set",
 }
 PROFILES = tuple(BUDGETS)
+LARGEST_SEED = 2**63 - 1  # that torch takes
 
 GPU_CHOSEN = {  # where a platform has one to give
     "Kaggle": "choose the accelerator 'GPU T4 x2' under 'Session options'",
@@ -51,7 +53,7 @@ class Precision:
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
 
     @property
-    def sums(self) -> torch.dtype:
+    def sum_dtype(self) -> torch.dtype:
         """What sums over an epoch are kept in: float64, which Apple's GPUs do not know."""
         return torch.float32 if self.device.type == "mps" else torch.float64
 
@@ -138,6 +140,13 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)  # numpy takes 32 bits
     torch.manual_seed(seed)
+
+
+def seed_argument(text: str) -> int:
+    """A seed as it is typed, for the commands' ``--seed``. Raises ArgumentTypeError."""
+    if not text.isdecimal() or int(text) > LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2^63 - 1")
+    return int(text)
 
 
 def pick_precision(device: torch.device) -> Precision:
@@ -315,6 +324,24 @@ def _cpuinfo(key: str) -> str:
         if line.startswith(key):
             return line.partition(":")[2].strip()
     return ""
+
+
+# --- memory -------------------------------------------------------------------------------------
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a GPU or the CPU had too little memory.
+
+    Not all such errors have a class of their own: Apple's GPUs, and sometimes CUDA, say it in a
+    plain RuntimeError, as torch does on a CPU.
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+
+    said = str(error)
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in said or "DefaultCPUAllocator" in said
+    )
 
 
 # --- a bar for what takes long ------------------------------------------------------------------

@@ -19,8 +19,15 @@ from course_lib.experiments import (
     run_sweep,
 )
 from course_lib.experiments.record import as_of_today
-from course_lib.files import CourseError, read_json, speak_utf8, writable, write_json
-from course_lib.runtime import Runtime
+from course_lib.files import (
+    CourseError,
+    read_json,
+    show_each_line,
+    speak_utf8,
+    writable,
+    write_json,
+)
+from course_lib.runtime import Runtime, seed_argument
 from course_lib.training import processes
 
 SEVERAL = (
@@ -28,8 +35,6 @@ SEVERAL = (
     "torchrun --nproc-per-node N -m course_lib.train RECIPE. "
     "Each batch is shared out; the first process writes."
 )
-
-LARGEST_SEED = 2**63 - 1  # that torch takes
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -135,7 +140,8 @@ def _write(record: dict, path: Path) -> None:
             "may lie among results. README says how to get the real data."
         )
 
-    write_json(path, record)
+    is_kept = record["profile"] != "smoke"
+    write_json(path, record, "the training itself is kept" if is_kept else "")
 
 
 # --- what one can ask for -------------------------------------------------------------------------
@@ -150,7 +156,10 @@ def _parser() -> argparse.ArgumentParser:
         "--profile", choices=runtime.PROFILES, help="default: COURSE_PROFILE, else by the machine"
     )
     parser.add_argument(
-        "--seed", type=_seed, default=0, help="of weights, order and augmentation (default: 0)"
+        "--seed",
+        type=seed_argument,
+        default=0,
+        help="of weights, order and augmentation (default: 0)",
     )
     parser.add_argument(
         "--out",
@@ -177,12 +186,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) > LARGEST_SEED:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2^63 - 1")
-    return int(text)
-
-
 def _list_of_recipes() -> str:
     recipes = RECIPES | TRIALS | STUDIES | GRID | SWEEPS
     width = max(map(len, recipes)) + 2
@@ -191,7 +194,5 @@ def _list_of_recipes() -> str:
 
 if __name__ == "__main__":
     speak_utf8()
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # a log shows each epoch when it is over
-
+    show_each_line()
     sys.exit(main())

@@ -508,6 +508,10 @@ def test_a_file_that_is_no_checkpoint_is_named_with_a_cure_and_runs_no_code(path
     [
         PermissionError(errno.EACCES, "Permission denied"),
         OSError(errno.EIO, "Input/output error"),
+        OSError(errno.EMFILE, "Too many open files"),
+        OSError(errno.ENFILE, "Too many open files in system"),
+        OSError(errno.ESTALE, "Stale file handle"),
+        OSError(errno.ETIMEDOUT, "Connection timed out"),
         MemoryError("full"),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried …"),
     ],
@@ -640,6 +644,25 @@ def test_random_states_travel_through_a_file(path):
     seed_everything(6)
     checkpoint.set_random_state(checkpoint.load(path))
     assert [draw(), draw()] == expected
+
+
+def test_the_random_numbers_of_apples_gpu_travel_too(path, monkeypatch):
+    """A stand-in for the GPU, whose generator stands at a number."""
+    here = {"state": torch.tensor([7], dtype=torch.uint8)}
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: here["state"])
+    monkeypatch.setattr(torch.mps, "set_rng_state", lambda state: here.update(state=state))
+
+    checkpoint.save(path, checkpoint.random_state())
+    here["state"] = torch.tensor([9], dtype=torch.uint8)
+    checkpoint.set_random_state(checkpoint.load(path))
+    assert here["state"].tolist() == [7]
+
+    older = checkpoint.random_state()
+    del older["mps"]
+    here["state"] = torch.tensor([9], dtype=torch.uint8)
+    checkpoint.set_random_state(older)
+    assert here["state"].tolist() == [9], "a checkpoint of older code tells nothing of it"
 
 
 def test_a_history_travels_through_json_and_names_its_columns():

@@ -82,6 +82,16 @@ def test_a_disk_that_refuses_is_an_error_that_names_the_file(tmp_path):
         files.write_json(path, {})
 
 
+@pytest.mark.parametrize(
+    "kept, end", [("", "run again."), ("the rest is kept", "the rest is kept.")]
+)
+def test_a_disk_that_refuses_tells_what_is_kept_where_something_is(tmp_path, kept, end):
+    (tmp_path / "file").touch()
+    with pytest.raises(CourseError) as caught:
+        files.write_json(tmp_path / "file" / "record.json", {}, kept)
+    assert str(caught.value).endswith(end)
+
+
 # --- disks --------------------------------------------------------------------------------------
 
 

@@ -412,6 +412,13 @@ def test_toys_have_as_many_wrong_labels_as_are_asked_for(nothing, toys, noise):
     assert np.array_equal(again.labels, train.labels), "drawn once and for all"
 
 
+def test_noise_and_size_may_be_whole_numbers_of_any_kind(nothing):
+    found = imagenette("train", noise=25.0, size=np.float64(16), profile="smoke")
+    expected = imagenette("train", noise=25, size=16, profile="smoke")
+    assert np.array_equal(found.labels, expected.labels)
+    assert np.array_equal(found.images, expected.images)
+
+
 def test_wrong_labels_of_toys_hit_all_classes_and_are_drawn_for_each_level(nothing):
     half, quarter = (
         imagenette("train", noise=noise, size=16, profile="smoke") for noise in (50, 25)

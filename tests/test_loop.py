@@ -58,6 +58,7 @@ from course_lib.training import (
     schedules,
     train_one_epoch,
 )
+from course_lib.training.interrupts import StopAfterBatch
 
 pytestmark = pytest.mark.usefixtures("same_start")
 
@@ -548,6 +549,7 @@ def test_sizes_ask_for_a_loader_that_can_change_them_and_epochs_do_not():
     [
         ({}, "give epochs, or sizes"),
         ({"epochs": 3, "sizes": [16, 16]}, "3 epochs, but 2 sizes"),
+        ({"sizes": ()}, "sizes is empty: give the picture size of each epoch"),
     ],
 )
 def test_a_training_of_no_clear_length_is_an_error(how, cause):
@@ -697,9 +699,10 @@ def test_in_fp16_gradients_that_are_never_numbers_stop_the_training(path, monkey
         model[0].weight.register_hook(lambda gradient: gradient * float("nan"))
         return model
 
-    with pytest.raises(
-        TrainingError, match="gradients are not in epoch 1/3, batch 3, at learning rate"
-    ):
+    said = (
+        "^the loss in epoch 1/3, batch 3 is a number, but its gradients are not, at learning rate"
+    )
+    with pytest.raises(TrainingError, match=said):
         train(path, make_model=make_model, precision=Precision(CPU, torch.float16))
     assert not path.exists()
 
@@ -717,7 +720,8 @@ def test_ctrl_c_behind_a_step_that_broke_the_weights_keeps_the_last_good_checkpo
         return found
 
     monkeypatch.setattr(Trainer, "step", breaks)
-    with pytest.raises(TrainingError, match="weights are not.*epoch 2/3.*checkpoint is untouched"):
+    said = "^the loss in epoch 2/3 is a number, but weights are not, at .*checkpoint is untouched"
+    with pytest.raises(TrainingError, match=said):
         train(path)
     assert checkpoint.load(path)["so_far"] is None
 
@@ -776,6 +780,8 @@ FULL = [
     torch.OutOfMemoryError("CUDA out of memory. Tried …"),
     MemoryError(),
     RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: not enough memory: …"),
+    RuntimeError("CUDA error: out of memory"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GiB, …)"),
 ]
 
 
@@ -793,6 +799,13 @@ def test_running_out_of_memory_with_batches_of_unknown_size_asks_for_smaller_one
     model, batches = no_norm(), list(student_loader())
     with pytest.raises(TrainingError, match="out of memory in epoch 1/1: try smaller batches"):
         fit(model, batches, batches, optimizer=optim.sgd(model, 0.1), epochs=1)
+
+
+def test_running_out_of_memory_with_one_picture_a_batch_asks_for_another_cure(monkeypatch):
+    monkeypatch.setattr(Trainer, "step", Mock(side_effect=FULL[0]))
+    said = "in epoch 1/3 with 1 picture a batch: try smaller pictures or a smaller network"
+    with pytest.raises(TrainingError, match=said):
+        train(batch_size=1)
 
 
 def test_running_out_of_memory_while_evaluating_names_the_batch_size_of_that_loader(monkeypatch):
@@ -866,6 +879,34 @@ def test_a_loader_begins_at_its_first_batch_again_after_a_resumed_epoch_failed(p
     with pytest.raises(TrainingError, match="epoch 1/3, batch 5"):
         train(path, make_loader=lambda *_: loader, make_model=lambda: Breaks(at=2))
     assert loader.first_batch == 0 and len(list(loader)) == BATCHES
+
+
+@pytest.mark.parametrize("stop", ["Ctrl-C", "an error"])
+def test_a_training_that_broke_off_and_starts_over_sees_the_same_batches_again(path, stop):
+    """With the same loader, as in a notebook; it began at the loader's third epoch."""
+    loader = batch_loader(toys().train, 20, 0)
+    loader.epoch = 2
+    found = orders(loader)
+
+    if stop == "Ctrl-C":
+        press_ctrl_c(loader, BATCHES + 2)
+        with pytest.raises(KeyboardInterrupt):
+            train(path, make_loader=lambda *_: loader)
+    else:
+        with pytest.raises(TrainingError):
+            train(path, make_loader=lambda *_: loader, make_model=lambda: Breaks(at=BATCHES + 2))
+
+    train(path, make_loader=lambda *_: loader, resume=False)
+    first, second, *again = found
+    assert again[:2] == [first, second] and len(again) == EPOCHS
+
+
+def test_a_ctrl_c_that_was_not_set_from_python_is_put_back_as_the_system_has_it(monkeypatch):
+    put = Mock(return_value=None)  # as signal.signal answers there
+    monkeypatch.setattr(signal, "signal", put)
+    with StopAfterBatch(enabled=True):
+        pass
+    assert put.call_args.args == (signal.SIGINT, signal.SIG_DFL)
 
 
 def test_ctrl_c_in_the_last_batch_finishes_the_training_and_stops_what_comes_after(path):

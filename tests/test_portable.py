@@ -110,7 +110,7 @@ def test_a_tick_is_printed_where_windows_has_none(monkeypatch):
     assert "✓" in written.getvalue().decode("utf-8")
 
 
-@pytest.mark.parametrize("module", ["train", "report", "publish", "data.links"])
+@pytest.mark.parametrize("module", ["train", "report", "publish", "localize", "data.links"])
 def test_every_command_asks_for_utf_8_before_its_first_word(module):
     name = f"course_lib/{module.replace('.', '/')}"
     path = ROOT / f"{name}.py"
@@ -137,6 +137,14 @@ def test_streams_that_take_every_sign_are_left_alone(monkeypatch):
     files.speak_utf8()
     print("✓")
     assert stream.getvalue() == "✓\n"
+
+
+def test_each_line_is_shown_when_it_is_printed_also_in_a_pipe(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="utf-8"))
+    files.show_each_line()
+    print("epoch 1")
+    assert written.getvalue() == b"epoch 1" + os.linesep.encode()
 
 
 # --- links, processes -----------------------------------------------------------------------------

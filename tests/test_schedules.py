@@ -322,6 +322,11 @@ def test_steps_fall_to_a_tenth_after_the_epochs_that_were_named(warm_up):
     np.testing.assert_allclose(rates, [by_hand(step) for step in range(80)], rtol=1e-6)
 
 
+def test_a_plateau_has_no_trace():
+    with pytest.raises(CourseError, match="falls with the validation loss.*history"):
+        schedules.trace(schedules.on_plateau, 0.3, 20)
+
+
 @pytest.mark.parametrize(
     "make",
     [

@@ -1,11 +1,14 @@
 """What a step may do besides: a batch in parts, clipping, averages, mixed pictures, compiling."""
 
 import copy
+import errno
 import functools
 import math
 import sys
+import time
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -21,6 +24,7 @@ from course_lib.training import (
     Checkpoint,
     CheckpointError,
     Extras,
+    History,
     Trainer,
     curves,
     evaluate,
@@ -56,12 +60,14 @@ def network(norm=False, seed=0):
 
 def trainer(model, lr=0.1, dtype=None, **extras):
     optimizer = torch.optim.SGD(model.parameters(), lr)
+    asked = Extras(**extras)
     return Trainer(
         model,
         optimizer,
         schedules.constant(optimizer),
         Precision(CPU, dtype),
-        extras=Extras(**extras),
+        extras=asked,
+        mix=asked.mix(10),
     )
 
 
@@ -127,10 +133,23 @@ def test_an_extra_that_is_out_of_range_is_refused_when_it_is_made(setting, value
     "extras", [{"accumulate": 2.0}, {"mixup": 1}, {"cutmix": 1}, {"clip_norm": math.inf}]
 )
 def test_an_extra_within_its_range_makes_a_step_whatever_kind_of_number_it_is(extras):
-    one = trainer(network(), **extras)
-    one.mix = one.extras.mix(10)
-    loss, _ = one.step(*batch())
+    loss, _ = trainer(network(), **extras).step(*batch())
     assert loss.isfinite()
+
+
+@pytest.mark.parametrize("extras", [{"mixup": 0.2}, {"cutmix": 1.0}])
+def test_a_trainer_that_shall_mix_asks_for_what_mixes(extras):
+    """Left alone it would train on pictures as they are, without a word."""
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with pytest.raises(CourseError, match=r"mix is not given: add mix=extras\.mix\(classes\)"):
+        Trainer(
+            model,
+            optimizer,
+            schedules.constant(optimizer),
+            Precision(CPU),
+            extras=Extras(**extras),
+        )
 
 
 # --- parts of a batch -----------------------------------------------------------------------------
@@ -343,6 +362,22 @@ def test_an_error_of_the_network_itself_is_not_taken_for_one_of_the_compiler(toy
         run(toys, nn.Sequential(nn.Flatten(), nn.Linear(7, 10)), Extras(compile=True))
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried …"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried …"),
+    ],
+)
+def test_too_little_memory_is_no_fault_of_the_compiler(toys, monkeypatch, error):
+    """Without the compiler the training would go on, for there is memory enough for it."""
+    monkeypatch.setattr(torch, "compile", lambda model: Mock(side_effect=error))
+    with pytest.raises(CourseError, match="out of memory in epoch 1/2"):
+        run(toys, network(), Extras(compile=True))
+
+
 # --- around a step --------------------------------------------------------------------------------
 
 
@@ -355,15 +390,18 @@ def test_other_extras_are_another_training(toys, tmp_path, change):
         run(toys, network(), Extras(**change), checkpoint=tmp_path / "training.pt")
 
 
+def put_in_place_of_tensorboard(monkeypatch, writer):
+    package = SimpleNamespace(SummaryWriter=lambda folder, purge_step: writer)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", package)
+
+
 def test_curves_reach_tensorboard(toys, tmp_path, monkeypatch):
     """A stand-in for the package, which takes what the real writer takes."""
     shown = []
     writer = SimpleNamespace(
         add_scalar=lambda name, value, step: shown.append((name, value, step)), flush=lambda: None
     )
-    monkeypatch.setitem(
-        sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=lambda folder: writer)
-    )
+    put_in_place_of_tensorboard(monkeypatch, writer)
     history = run(toys, network(), after_epoch=curves(tmp_path)).history
     assert {("val_loss", row["val_loss"], row["epoch"]) for row in history.rows} <= set(shown)
     assert [step for name, _, step in shown if name == "lr"] == [1, 2]
@@ -386,6 +424,28 @@ def test_tensorboard_itself_reads_the_curves(toys, tmp_path):
         assert [event.value for event in written.Scalars(name)] == pytest.approx(
             history.column(name), rel=1e-6
         )
+
+
+def test_tensorboard_shows_the_epochs_of_a_training_that_went_on_once(toys, tmp_path):
+    """Each process writes a file of its own, with all epochs."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    history = run(toys, network()).history
+    for _ in range(2):
+        curves(tmp_path)(history)
+        time.sleep(1.1)  # files are named by the second, and read in that order
+
+    written = EventAccumulator(str(tmp_path)).Reload()
+    assert [event.step for event in written.Scalars("lr")] == [1, 2]
+
+
+def test_curves_that_were_refused_before_end_in_the_same_sentence(tmp_path, monkeypatch):
+    """TensorBoard writes in a thread, and raises what went wrong there at the next value."""
+    full = OSError(errno.ENOSPC, "No space left on device")
+    writer = SimpleNamespace(add_scalar=Mock(side_effect=full), flush=lambda: None)
+    put_in_place_of_tensorboard(monkeypatch, writer)
+    with pytest.raises(CourseError, match=r"cannot write TensorBoard's curves.*No space left"):
+        curves(tmp_path)(History([{"epoch": 1, "lr": 0.1}]))
 
 
 def test_without_tensorboard_there_is_a_clear_error_and_without_a_folder_nothing_is_imported(

@@ -247,6 +247,10 @@ def test_another_number_of_held_out_pictures_is_refused(held_out):
         load("tune", held_out=held_out)
 
 
+def test_a_whole_number_of_held_out_pictures_may_come_as_a_float(decoded):
+    assert len(load("tune", held_out=5.0)) == CLASSES * 5
+
+
 def test_tune_is_the_same_in_every_run_whatever_the_order_of_the_files(own, home):
     first = np.array(load("tune").images)
     shutil.rmtree(home / "stores")
@@ -288,6 +292,25 @@ def test_every_kth_picture_of_each_class_comes_with_its_labels_and_box(decoded):
         assert np.array_equal(getattr(part, name), getattr(found, name)[rows])
 
 
+@pytest.mark.parametrize("k", [1, 2, 7, 30])
+def test_of_each_class_comes_its_share_to_within_one_and_of_a_small_one_a_picture(k):
+    counts = [30, 1, 1, 40, 2, 1]
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(6), counts))
+    store = replace(toy_shapes("val", count=75, size=16), labels=labels)
+
+    part = store.every_of_each_class(k)
+    for there, taken in zip(counts, np.bincount(part.labels, minlength=6), strict=True):
+        assert taken >= 1 and abs(taken - there / k) <= 1
+
+
+def test_about_so_many_pictures_are_never_fewer_and_never_twice_as_many():
+    for there in range(1, 60):
+        store = toy_shapes("val", count=60, size=16).rows(slice(there))
+        for count in range(1, 60):
+            taken = len(store.about(count))
+            assert min(count, there) <= taken < 2 * count
+
+
 def test_some_classes_are_copied_with_labels_that_count_through_them(decoded):
     found = with_clean_labels(load("tune"))
     part = found.of_classes([4, 1])
@@ -307,12 +330,32 @@ def test_some_classes_are_copied_with_labels_that_count_through_them(decoded):
 def test_a_part_of_tiny_imagenet_is_spread_over_its_classes(decoded, monkeypatch):
     monkeypatch.setattr(tiny, "CLASSES", CLASSES)
     assert tiny.tiny_imagenet_part("val", classes=3).classes == load("val").classes[::2]
-    assert tiny.tiny_imagenet_part("val", classes=4).classes == load("val").classes[:4]
-    assert tiny.tiny_imagenet_part("val", classes=6).classes == load("val").classes
+    there = load("val").classes
+    spread = [there[number] for number in (0, 1, 3, 4)]  # every one and a half
+    assert tiny.tiny_imagenet_part("val", classes=4).classes == spread
+    assert tiny.tiny_imagenet_part("val", classes=3.0).classes == there[::2]
+    assert tiny.tiny_imagenet_part("val", classes=6).classes == there
 
     for classes in (0, CLASSES + 1, 2.5):
         with pytest.raises(CourseError, match=f"classes is {classes}: expected 1 to {CLASSES}"):
             tiny.tiny_imagenet_part("val", classes=classes)
+
+
+@pytest.mark.parametrize(
+    "there, classes, expected",
+    [(200, 25, range(0, 200, 8)), (200, 10, range(0, 200, 20)), (10, 5, range(0, 10, 2))],
+    ids=["the part", "ten of it", "of a smoke run's ten"],
+)
+def test_a_part_is_spread_over_as_many_classes_as_the_store_has(
+    monkeypatch, there, classes, expected
+):
+    names = [f"class {number}" for number in range(there)]
+    store = replace(toy_shapes("val", count=there, size=16), labels=np.arange(there), classes=names)
+    monkeypatch.setattr(tiny, "CLASSES", 200)
+    monkeypatch.setattr(tiny, "tiny_imagenet", lambda split, profile: store)
+
+    part = tiny.tiny_imagenet_part("val", classes=classes)
+    assert part.classes == [names[number] for number in expected]
 
 
 @pytest.mark.parametrize("steps", [[], [7], [3, 2]], ids=str)
@@ -357,6 +400,12 @@ def test_the_smoke_profile_takes_few_pictures_of_the_same_classes_and_never_down
 def test_an_unknown_split_is_named_with_those_there_are(split):
     with pytest.raises(CourseError, match=f"unknown split '{split}'.*train, tune, val"):
         load(split)
+
+
+def test_a_misspelt_profile_is_named_and_downloads_nothing(home, monkeypatch):
+    monkeypatch.setattr(splits, "locate", forbidden())
+    with pytest.raises(CourseError, match="unknown profile 'smok'.*smoke, cpu, gpu"):
+        load("val", profile="smok")
 
 
 # --- lists of labels ------------------------------------------------------------------------------
@@ -1053,6 +1102,31 @@ def test_a_full_disk_is_told_in_megabytes_with_the_folder_and_leaves_nothing(
         assert part in str(caught.value)
     assert left_behind(home) == []
     assert len(load("train")) == CLASSES * (PER_CLASS - TUNE), "with room again, it succeeds"
+
+
+def test_on_a_full_disk_no_further_copy_is_decoded(own, elsewhere, home, monkeypatch):
+    roots, listing = [], tiny._listing
+
+    def noted(root, *what):
+        roots.append(root)
+        return listing(root, *what)
+
+    monkeypatch.setattr(tiny, "_listing", noted)
+    monkeypatch.setattr(decode, "_check_room", Mock(side_effect=FULL))
+    with pytest.raises(DataError, match="disk is full"):
+        load("val")
+    assert roots == [own]
+
+    damage(own / "wnids.txt")  # the first copy is broken, the disk is full when it is the second's
+    with pytest.raises(DataError, match="disk is full"):
+        load("val")
+
+
+def test_a_list_without_a_picture_is_an_error_that_names_the_store(home):
+    empty = decode.Listing([], np.zeros(0, np.int64), ["only"])
+    with pytest.raises(DataError, match="val: the list of pictures is empty"):
+        decode.decode_once(built(home, "val"), lambda: empty, (64, 64))
+    assert left_behind(home) == []
 
 
 def make_read_only(monkeypatch, folder):

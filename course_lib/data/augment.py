@@ -170,6 +170,8 @@ def crop(
 ) -> torch.Tensor:
     """The windows alone: uint8 (B, 3, H, W) → (B, 3, side, side).
 
+    top, left, flip: as in ``pad_crop_normalise``.
+
     In a strip that holds a padded picture and its mirror image every crop, flipped or not, is a
     window, so that nothing is turned and only the windows that are drawn get copied, as uint8.
     """

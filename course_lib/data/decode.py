@@ -28,6 +28,7 @@ from PIL import Image
 from course_lib.data.download import BAD_PICTURE, NO_ROOM, cure_for, places
 from course_lib.files import (
     DataError,
+    DiskError,
     flush,
     full_disk,
     move_into_place,
@@ -86,8 +87,9 @@ def decode_once(
 
     size: (height, width) that every picture must have, or is given by ``fit(image, size)``.
     pictures: as many as a store must hold. Safe with two processes starting at once: one builds,
-    the other waits. Raises DataError for corrupt pictures (all of them counted), a full disk or a
-    folder that cannot be written; nothing half-done is left behind.
+    the other waits. Raises DataError for corrupt pictures (all of them counted) and a list without
+    one, DiskError for a full disk or a folder that cannot be written; nothing half-done is left
+    behind.
     """
     if found := open_store(folder, pictures):
         return found
@@ -104,7 +106,7 @@ def decode_once(
                 _build(folder, make_listing, size, fit)
     except OSError as error:
         needed = _bytes((pictures or 0, *size, 3))
-        raise DataError(_disk_message(error, folder, needed)) from error
+        raise DiskError(_disk_message(error, folder, needed)) from error
 
     return found or open_store(folder)
 
@@ -180,6 +182,8 @@ def _build(
     """Decode aside, then move into place. The caller holds the lock."""
     started = time.perf_counter()
     listing = make_listing()
+    if not listing.paths:
+        raise DataError(f"{folder}: the list of pictures is empty, so there is nothing to decode")
     shape = (len(listing.paths), *size, 3)
 
     try:
@@ -204,7 +208,7 @@ def _build(
                 flush(path)  # on the disk before the store takes its name
             move_into_place(aside, folder)
     except OSError as error:
-        raise DataError(_disk_message(error, folder, _bytes(shape))) from error
+        raise DiskError(_disk_message(error, folder, _bytes(shape))) from error
 
 
 @contextmanager
@@ -379,8 +383,8 @@ def _disk_message(error: OSError, folder: Path, needed: int) -> str:
 def _broken_message(broken: list[str], paths: list[str]) -> str:
     cure = cure_for(
         Path(paths[0]).parent,
-        "Replace these files, or move the data set elsewhere: the next run in the profile cpu or gpu "
-        "fetches it anew.",
+        "Replace these files, or move the data set elsewhere: the next run in the profile cpu or "
+        "gpu fetches it anew.",
     )
     named = [f"  {fault}" for fault in sorted(broken)[:5]]
     more = ["  …"] if len(broken) > 5 else []

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from course_lib import addresses
-from course_lib.checks import expect
+from course_lib.checks import expect, whole
 from course_lib.data.decode import Listing
 from course_lib.data.download import AS_TAKEN, Source, find, shorter_sides
 from course_lib.data.lists import check_rows, fault, read_lines
@@ -156,7 +156,7 @@ def imagenette(
 
 def load(subset: Subset, split: str, noise: int, size: int, profile: str | None) -> ImageStore:
     """A split of a subset, or toys in its place; everything as ``imagenette`` says."""
-    _check(subset, noise, size)
+    noise, size = _checked(subset, noise, size)
     source = subset.archives[min(side for side in subset.archives if side >= size)]
 
     def read(smoke: bool) -> ImageStore:
@@ -190,13 +190,14 @@ def load(subset: Subset, split: str, noise: int, size: int, profile: str | None)
     return store if store.is_real else _mislabelled(store, noise)
 
 
-def _check(subset: Subset, noise: int, size: int) -> None:
+def _checked(subset: Subset, noise: int, size: int) -> tuple[int, int]:
+    """Both as Python's numbers. Raises CourseError for what there is not."""
     known = ", ".join(map(str, NOISE))
     expect("noise", noise, noise in NOISE, f"one of {known} percent")
 
     largest = max(subset.archives)
-    is_there = SMALLEST <= size <= largest and size == int(size)
-    expect("size", size, is_there, f"whole pixels, {SMALLEST} to {largest}")
+    pixels = f"whole pixels, {SMALLEST} to {largest}"
+    return int(noise), whole("size", size, SMALLEST, largest, pixels)
 
 
 def _tell_of_another_size(subset: Subset, source: Source, size: int) -> None:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from course_lib.checks import expect
+from course_lib.checks import whole
 from course_lib.data.augment import IN_CACHE, Augment, BatchRandom, copy_to, normalise
 from course_lib.data.store import ImageStore
 from course_lib.files import CourseError
@@ -44,11 +44,8 @@ class StoreLoader:
         device: torch.device | str,
         seed: int,
     ) -> None:
-        is_whole = batch_size >= 1 and batch_size == int(batch_size)
-        expect("batch_size", batch_size, is_whole, "a whole number from 1 on")
-
         self.store = store
-        self.batch_size = int(batch_size)
+        self.batch_size = whole("batch_size", batch_size)
         self.shuffle = shuffle
         self.device = torch.device(device)
         self.seed = seed
@@ -141,7 +138,9 @@ class BatchLoader(StoreLoader):
         shuffle = bool(augment) if shuffle is None else shuffle
         super().__init__(store, batch_size, shuffle=shuffle, device=device, seed=seed)
 
-        self.augment = Augment() if augment is True else augment or None
+        if augment is True:
+            augment = Augment()
+        self.augment = augment or None
         self._check_pad()
 
         # For "alternating" flips. The fourth number keeps it apart from the batches' generators.

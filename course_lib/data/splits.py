@@ -1,7 +1,6 @@
 """What the published data sets share: three splits, decoding, and toys where there is nothing."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -12,8 +11,8 @@ from course_lib.data.decode import Decoded, Listing, decode_once, find_store
 from course_lib.data.download import Source, copies, locate, looked_in
 from course_lib.data.store import ImageStore
 from course_lib.data.toy_shapes import toy_shapes
-from course_lib.files import CourseError, DataError, data_home, search_roots
-from course_lib.runtime import current_profile
+from course_lib.files import CourseError, DataError, DiskError, data_home, search_roots
+from course_lib.runtime import PROFILES, current_profile
 
 SPLITS = ("train", "tune", "val")
 NEVER_DOWNLOADED = "The profile smoke never downloads; the profiles cpu and gpu do.\n"
@@ -32,10 +31,12 @@ def load_or_draw(
 ) -> ImageStore:
     """``load(smoke)``, or, where there are neither data nor a network, toys and loud words.
 
-    size: of the toy shapes, in pixels a side. Raises CourseError for an unknown split.
+    size: of the toy shapes, in pixels a side. Raises CourseError for an unknown split or profile.
     """
     if split not in SPLITS:
         raise CourseError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")
+    if profile not in (None, *PROFILES):
+        raise CourseError(f"unknown profile {profile!r}: expected one of {', '.join(PROFILES)}")
 
     smoke = (profile or current_profile()) == "smoke"
     try:
@@ -64,16 +65,23 @@ def first_that_reads(source: Source, smoke: bool, read: Callable[[Path], Content
     """``read(root)`` of the first copy of the set that is as published.
 
     A copy has all its files; a list that was cut or a damaged picture shows only when it is read.
-    Where no other copy is better, the first one's fault is raised. Raises as ``root_of`` does.
+    Where no other copy is better, the first one's fault is raised; a disk that is full at once.
+    Raises as ``root_of`` does.
     """
     root = root_of(source, smoke)
     try:
         return read(root)
+    except DiskError:
+        raise  # of another copy there would be as much to write
     except DataError:
         others = (copy for copy in copies(source) if copy != root)
         for other in others:
-            with suppress(DataError):
+            try:
                 return read(other)
+            except DiskError:
+                raise
+            except DataError:
+                continue  # broken, too
         raise
 
 

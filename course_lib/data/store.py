@@ -42,26 +42,35 @@ class ImageStore:
     def every(self, k: int) -> "ImageStore":
         """Every ``k``-th picture, as views.
 
-        Where the pictures are sorted by class, that is a ``k``-th of each class.
+        Where the pictures are sorted by class, that is a ``k``-th of each class, to within one.
         """
-        return self._part(slice(None, None, k))
+        return self.rows(slice(None, None, k))
 
     def every_of_each_class(self, k: int) -> "ImageStore":
-        """Every ``k``-th picture of each class, copied, in whatever order they lie.
+        """A ``k``-th of each class, to within one picture, in whatever order they lie; copied.
 
-        Where the classes take turns, as in tune, ``every`` can miss some of them altogether.
+        No class is missed, however small. Where the classes take turns, as in tune, ``every`` can
+        miss some of them altogether.
         """
         by_class = np.argsort(self.labels, kind="stable")
+        chosen = by_class[::k]
 
-        return self._part(np.sort(by_class[::k]))
+        # a class of fewer than k pictures may lie between two that are chosen
+        classes, first = np.unique(self.labels, return_index=True)
+        missed = first[~np.isin(classes, self.labels[chosen])]
+
+        return self.rows(np.sort(np.concatenate([chosen, missed])))
 
     def about(self, count: int) -> "ImageStore":
-        """``count`` pictures or a few more, evenly spread; all where there are fewer."""
+        """At least ``count`` pictures, fewer than twice as many, evenly spread.
+
+        All where there are fewer.
+        """
         return self.every(max(1, len(self) // max(1, count)))
 
     def of_classes(self, chosen: Sequence[int]) -> "ImageStore":
         """The pictures of these classes alone, copied; the labels count through ``chosen``."""
-        part = self._part(np.flatnonzero(np.isin(self.labels, list(chosen))))
+        part = self.rows(np.flatnonzero(np.isin(self.labels, list(chosen))))
 
         number = np.full(len(self.classes), -1)  # -1: a true class that is not among them
         number[list(chosen)] = np.arange(len(chosen))
@@ -74,7 +83,7 @@ class ImageStore:
             classes=[self.classes[each] for each in chosen],
         )
 
-    def _part(self, rows: slice | np.ndarray) -> "ImageStore":
+    def rows(self, rows: slice | np.ndarray) -> "ImageStore":
         """These pictures with all that belongs to them: views for a slice, copies for an array."""
         arrays = {name: getattr(self, name) for name in PER_PICTURE}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from course_lib import addresses
-from course_lib.checks import expect
+from course_lib.checks import whole
 from course_lib.data.decode import Listing
 from course_lib.data.download import Source
 from course_lib.data.lists import check_rows, fault, read_lines, read_table
@@ -53,8 +53,8 @@ def tiny_imagenet(
     downloads. Without data and network it draws toy shapes of 64 px and says so. Raises CourseError
     for an unknown split or another ``held_out``, DataError for a broken data set or a full disk.
     """
-    is_in_range = 1 <= held_out <= TUNE_PER_CLASS and held_out == int(held_out)
-    expect("held_out", held_out, is_in_range, f"1 to {TUNE_PER_CLASS} pictures of each class")
+    most = TUNE_PER_CLASS
+    held_out = whole("held_out", held_out, 1, most, f"1 to {most} pictures of each class")
 
     def load(smoke: bool) -> ImageStore:
         size = (SIDE, SIDE)
@@ -86,13 +86,15 @@ def tiny_imagenet_part(split: str, *, classes: int = 25, profile: str | None = N
     toy shapes. Raises CourseError for an unknown split or number of classes, and as
     ``tiny_imagenet`` does.
     """
-    is_in_range = 1 <= classes <= CLASSES and classes == int(classes)
-    expect("classes", classes, is_in_range, f"1 to {CLASSES}")
+    classes = whole("classes", classes, 1, CLASSES, f"1 to {CLASSES}")
 
-    whole = tiny_imagenet(split, profile=profile)
-    if classes >= len(whole.classes):
-        return whole
-    return whole.of_classes(range(0, CLASSES, CLASSES // classes)[:classes])
+    store = tiny_imagenet(split, profile=profile)
+    there = len(store.classes)
+    if classes >= there:
+        return store
+
+    spread = [number * there // classes for number in range(classes)]
+    return store.of_classes(spread)
 
 
 def _pictures_of(smoke: bool) -> dict[str, int]:
@@ -106,7 +108,7 @@ def _pictures_of(smoke: bool) -> dict[str, int]:
 def _listing(root: Path, part: str, smoke: bool) -> Listing:
     wnids = _read_wnids(root)
     if smoke:
-        wnids = wnids[:: len(wnids) // SMOKE_CLASSES]
+        wnids = wnids[:: len(wnids) // SMOKE_CLASSES]  # evenly spread over the list
 
     if part == "train":
         rows = _train_rows(root, wnids)
@@ -144,7 +146,8 @@ def _train_rows(root: Path, wnids: list[str]) -> list[tuple]:
 
         file = folder / f"{wnid}_boxes.txt"
         boxes = sorted(read_table(file, columns=5))
-        check_rows(file, [name for name, *_ in boxes], [wnid] * len(boxes), {wnid: TRAIN_PER_CLASS})
+        names = [name for name, *_ in boxes]
+        check_rows(file, names, [wnid] * len(boxes), {wnid: TRAIN_PER_CLASS})
 
         for name, *box in boxes:
             rows.append((_path(file, name, path_of), wnid, _box(file, name, box)))
@@ -157,8 +160,10 @@ def _val_rows(root: Path) -> list[tuple]:
 
     file = root / "val" / "val_annotations.txt"
     table = read_table(file, columns=6)
-    published = dict.fromkeys(_read_wnids(root), VAL_PER_CLASS)
-    check_rows(file, [name for name, *_ in table], [wnid for _, wnid, *_ in table], published)
+
+    names = [name for name, *_ in table]
+    wnids = [wnid for _, wnid, *_ in table]
+    check_rows(file, names, wnids, dict.fromkeys(_read_wnids(root), VAL_PER_CLASS))
 
     rows = []
     for name, wnid, *box in table:

@@ -48,7 +48,7 @@ class Kept:
     def alone(self) -> Iterator[None]:
         """Two processes on one checkpoint would overwrite each other's epochs.
 
-        Raises CourseError where another one trains already, and for a folder that is not there.
+        Raises CourseError where another one trains already, and for a folder that cannot be made.
         Of the processes of one training the first holds the lock for all.
         """
         if processes.rank():
@@ -89,7 +89,7 @@ class Kept:
 
     def write_record(self, record: dict) -> None:
         if processes.rank() == 0:
-            write_json(self.record, record)
+            write_json(self.record, record, "the training itself is kept")
 
     def rate_at_the_start(self, rt: Runtime, report: Report) -> float | None:
         """Timed when a run begins, and kept: one that goes on does not begin again.

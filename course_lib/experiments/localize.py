@@ -229,7 +229,7 @@ def localize(
             record["top1"] = study.predicted.top1
 
         record["maps"][key] = graded(study, key)
-        write_json(path, record)
+        write_json(path, record, "the methods that were graded before are kept")
         report(in_words(key, record["maps"][key]))
 
     return record

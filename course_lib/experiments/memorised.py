@@ -1,7 +1,5 @@
 """What a network remembers of wrong labels, counted on its own training pictures."""
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from torch import nn
@@ -44,16 +42,7 @@ class Memorised:
 def some_of(store: ImageStore, rows: np.ndarray, count: int) -> ImageStore:
     """``count`` of these rows, always the same; all where there are fewer. Copied."""
     chosen = np.random.default_rng(0).permutation(rows)[:count]
-    chosen.sort()
-
-    return replace(
-        store,
-        images=store.images[chosen],
-        labels=store.labels[chosen],
-        clean_labels=store.clean_labels[chosen],
-        boxes=None,
-        masks=None,
-    )
+    return store.rows(np.sort(chosen))
 
 
 @torch.inference_mode()

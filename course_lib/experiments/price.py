@@ -53,7 +53,7 @@ def reference_rate(rt: Runtime, rounds: int = 4) -> float:
 
 def rate_of_all(rt: Runtime) -> float:
     """The reference rate; of several processes, all that they do at the same time."""
-    rate = torch.tensor(reference_rate(rt), dtype=rt.precision.sums, device=rt.device)
+    rate = torch.tensor(reference_rate(rt), dtype=rt.precision.sum_dtype, device=rt.device)
     return processes.total(rate).item()
 
 

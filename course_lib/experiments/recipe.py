@@ -1,6 +1,7 @@
 """A recipe: all that a training depends on, but for the machine and the seed.
 
-The recipes themselves stand in ``tiny_imagenet``, ``imagenette`` and ``cifar``, by data set.
+The recipes themselves stand in ``tiny_imagenet``, ``imagenette`` and ``cifar``, by data set, and
+those that a session compares in ``session1``, ``session3`` and ``session4``.
 """
 
 import inspect
@@ -80,6 +81,10 @@ class Recipe:
     def is_trial(self) -> bool:
         """Tried in order to choose or to compare, and so judged on the tune split alone."""
         return "." in self.name
+
+    def load(self, split: str, profile: str) -> ImageStore:
+        """One split of its data set. Raises CourseError, as the data sets do."""
+        return DATASETS[self.dataset](split, profile=profile, **self.data_options)
 
     def build_model(self, num_classes: int, device: torch.device) -> nn.Module:
         model = create_model(self.model, num_classes, **self.model_options)

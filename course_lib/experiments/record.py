@@ -144,6 +144,9 @@ def as_of_today(found: dict) -> dict:
 
 def commit() -> str | None:
     """The revision of the code, with a + where it was changed since; None outside git."""
+    if not (REPO / ".git").exists():
+        return None  # installed: git would tell of whatever project it lies in
+
     command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
     try:
         found = subprocess.run(command, cwd=REPO, capture_output=True, check=True, encoding="utf-8")

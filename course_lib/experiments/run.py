@@ -13,7 +13,7 @@ from course_lib.experiments import price
 from course_lib.experiments import record as records
 from course_lib.experiments.catalogue import find_recipe
 from course_lib.experiments.kept import Kept, KeptNowhere
-from course_lib.experiments.recipe import DATASETS, Recipe, Sweep
+from course_lib.experiments.recipe import Recipe, Sweep
 from course_lib.files import CourseError, runs_home
 from course_lib.models import whiten_stem
 from course_lib.runtime import Runtime
@@ -26,6 +26,7 @@ from course_lib.training import (
     fit,
     processes,
 )
+from course_lib.training.loop import do_nothing
 
 
 @dataclass
@@ -69,14 +70,15 @@ def run(
     callbacks = _callbacks(f"{recipe.name}-seed{rt.seed}", tensorboard, quiet)
 
     # all before the training: what is missing is told before the hour, not after it
-    train, tune = _load(recipe, "train", rt), _load(recipe, "tune", rt)
-    val = None if recipe.is_trial else _load(recipe, "val", rt)
+    train, tune = recipe.load("train", rt.profile), recipe.load("tune", rt.profile)
+    val = None if recipe.is_trial else recipe.load("val", rt.profile)
 
     # an hour on toy shapes would teach nothing more than half a minute
     if rt.profile == "smoke" or not train.is_real:
         recipe, kept = recipe.for_smoke(), KeptNowhere()
         train, tune = _about(500, train), _about(100, tune)
-        val = val and _about(100, val)
+        if val is not None:
+            val = _about(100, val)
     else:
         kept = Kept(Path(folder or runs_home()), recipe, rt)
 
@@ -93,9 +95,7 @@ def run(
         elif kept.checkpoint and not record:
             callbacks.report(price.took(recipe.name, rt.profile))
 
-        runtime.seed_everything(rt.seed)  # after the timing, which draws numbers
-        model = recipe.build_model(len(train.classes), rt.device)
-        history = _train(recipe, rt, model, train, tune, kept.checkpoint, callbacks)
+        model, history = _train(recipe, rt, train, tune, kept.checkpoint, callbacks)
         callbacks.after_epoch(history)  # a run that was reused has curves, too
 
         if not record:
@@ -125,31 +125,40 @@ def _one_training(recipe: Recipe | str) -> Recipe:
     return found
 
 
-def _load(recipe: Recipe, split: str, rt: Runtime) -> ImageStore:
-    return DATASETS[recipe.dataset](split, profile=rt.profile, **recipe.data_options)
-
-
 def _about(count: int, store: ImageStore) -> ImageStore:
-    """Nearly as many pictures, or a few more, the same share of each class."""
+    """At least ``count`` pictures, fewer than twice as many, the same share of each class.
+
+    All where there are fewer.
+    """
     return store.every_of_each_class(max(1, len(store) // count))
+
+
+def beginning(recipe: Recipe, rt: Runtime, train: ImageStore) -> tuple[nn.Module, BatchLoader]:
+    """The network and the batches that every training of a recipe begins with.
+
+    They follow from the seed, whatever was drawn before: the timing draws numbers, too.
+    """
+    runtime.seed_everything(rt.seed)
+    model = recipe.build_model(len(train.classes), rt.device)
+
+    if recipe.whiten:
+        pictures = sample(train, recipe.whiten_pictures, recipe.sizes[0], rt.device, rt.seed)
+        whiten_stem(model, pictures, recipe.whiten_floor)
+
+    return model, recipe.build_loader(train, rt.device, rt.seed)
 
 
 def _train(
     recipe: Recipe,
     rt: Runtime,
-    model: nn.Module,
     train: ImageStore,
     tune: ImageStore,
     checkpoint: Checkpoint | None,
     callbacks: Callbacks,
-) -> History:
+) -> tuple[nn.Module, History]:
     """Every epoch of the recipe, judged on tune; from the checkpoint where there is one."""
-    train_loader = recipe.build_loader(train, rt.device, rt.seed)
+    model, train_loader = beginning(recipe, rt, train)
     val_loader = BatchLoader(tune, 500, augment=False, device=rt.device)
-
-    if recipe.whiten:
-        pictures = sample(train, recipe.whiten_pictures, recipe.sizes[0], rt.device, rt.seed)
-        whiten_stem(model, pictures, recipe.whiten_floor)
 
     optimizer = recipe.build_optimizer(model)
     scheduler = recipe.build_schedule(optimizer, len(train_loader))
@@ -158,7 +167,7 @@ def _train(
     if processes.rank():
         runtime.seed_everything(rt.seed + 1_000_000 * processes.rank())
 
-    return fit(
+    history = fit(
         model,
         _shared(train_loader),
         _shared(val_loader),
@@ -171,6 +180,7 @@ def _train(
         checkpoint=checkpoint,
         callbacks=replace(callbacks, measure=recipe.build_measure(train, rt.precision)),
     )
+    return model, history
 
 
 def _look_once(rt: Runtime, model: nn.Module, val: ImageStore, size: int) -> tuple[dict, float]:
@@ -226,10 +236,6 @@ def _callbacks(name: str, tensorboard: Path | str | None, quiet: bool) -> Callba
     """Who hears a line, and who draws an epoch: of several processes the first one alone."""
     is_first = processes.rank() == 0
 
-    report = print if is_first and not quiet else _say_nothing
+    report = print if is_first and not quiet else do_nothing
     folder = Path(tensorboard, name) if tensorboard and is_first else None
     return Callbacks(after_epoch=curves(folder), report=report)
-
-
-def _say_nothing(line: str) -> None:
-    pass

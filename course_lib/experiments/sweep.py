@@ -3,14 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
-from course_lib import runtime
-from course_lib.data import BatchLoader, ImageStore
+from course_lib.data import ImageStore
 from course_lib.experiments import record as records
-from course_lib.experiments.recipe import DATASETS, Sweep
-from course_lib.experiments.run import run
+from course_lib.experiments.recipe import Sweep
+from course_lib.experiments.run import beginning, run
 from course_lib.files import CourseError
 from course_lib.runtime import Runtime
-from course_lib.training import CrossEntropy, DivergedError, processes
+from course_lib.training import DivergedError, processes
 from course_lib.training.grades import best_rate, grade, reached
 from course_lib.training.lr_finder import LRRange, range_test
 
@@ -34,7 +33,7 @@ def run_sweep(
     tensorboard, quiet, and what is raised: as in ``run``.
     """
     commit = records.commit()
-    train = _train_split(sweep, rt)
+    train = sweep.recipe.load("train", rt.profile)
     test = range_test_of(sweep, rt, train)
 
     trained = []
@@ -77,16 +76,13 @@ def range_test_of(
 ) -> LRRange:
     """The range test, from the weights, batches and settings that the trainings begin with."""
     recipe = sweep.recipe
-    train = train or _train_split(sweep, rt)
-    loader = BatchLoader(
-        train, recipe.batch_size, augment=recipe.augment, device=rt.device, seed=rt.seed
-    )
+    if train is None:
+        train = recipe.load("train", rt.profile)
+
+    model, loader = beginning(recipe, rt, train)
     loader.picture_size = recipe.sizes[0]
 
-    runtime.seed_everything(rt.seed)
-    model = recipe.build_model(len(train.classes), rt.device)
     gentle = replace(recipe, lr=sweep.start)
-
     return range_test(
         model,
         loader,
@@ -94,14 +90,9 @@ def range_test_of(
         end_lr=sweep.end,
         steps=steps,
         precision=rt.precision,
-        loss=CrossEntropy(recipe.label_smoothing),
+        loss=recipe.build_loss(),
         extras=recipe.extras,
     )
-
-
-def _train_split(sweep: Sweep, rt: Runtime) -> ImageStore:
-    recipe = sweep.recipe
-    return DATASETS[recipe.dataset]("train", profile=rt.profile, **recipe.data_options)
 
 
 # --- reading one ----------------------------------------------------------------------------------

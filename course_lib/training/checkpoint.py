@@ -17,12 +17,22 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 from course_lib.files import CourseError, first_line, writable, written_whole
+from course_lib.runtime import is_out_of_memory
 from course_lib.training import processes
 from course_lib.training.history import EpochSoFar, History
 from course_lib.training.step import Trainer
 
 FORM = 3  # of what a checkpoint holds: one of another form is refused
 DELETE = "Delete it to train from the beginning."
+
+PASSING = {  # what a whole file may answer with
+    errno.EIO,  # a disk or a connection that is gone
+    errno.ENOTCONN,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.EMFILE,  # too many open files
+    errno.ENFILE,
+}
 
 
 class CheckpointError(CourseError):
@@ -215,16 +225,15 @@ def _not_read(path: Path, error: Exception) -> CheckpointError:
     if _is_passing(error):
         return CheckpointError(
             f"{path} cannot be read now ({error}): it was left as it is. Mend its rights or the "
-            "connection, or make room in memory, and run again."
+            "connection, make room in memory, or close other programs, and run again."
         )
     return CheckpointError(f"{path} is not a readable checkpoint ({first_line(error)}). {DELETE}")
 
 
 def _is_passing(error: Exception) -> bool:
     """Whether the file may be whole: other OSErrors come from one that was cut short."""
-    no_connection = getattr(error, "errno", None) in (errno.EIO, errno.ENOTCONN)
-    no_memory = isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
-    return no_connection or no_memory or isinstance(error, PermissionError)
+    is_refused = isinstance(error, PermissionError)
+    return is_refused or is_out_of_memory(error) or getattr(error, "errno", None) in PASSING
 
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype, torch.device)
@@ -413,6 +422,7 @@ def random_state() -> dict:
         "numpy": [kind, keys.tolist(), int(position), int(has_gauss), float(gauss)],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+        "mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
     }
 
 
@@ -426,6 +436,10 @@ def set_random_state(state: dict) -> None:
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and state["cuda"] is not None:
         torch.cuda.set_rng_state(state["cuda"])
+
+    mps = state.get("mps")  # older checkpoints have none
+    if torch.backends.mps.is_available() and mps is not None:
+        torch.mps.set_rng_state(mps)
 
 
 @contextmanager

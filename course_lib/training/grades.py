@@ -30,7 +30,7 @@ def best_rate(record: dict) -> float:
 
 
 def reached(record: dict) -> tuple[list[float], list[float]]:
-    """(peak rates, tune top-1 behind each), rates rising. A training that ended reached 0."""
+    """(peak rates, tune top-1 after each), rates rising. One that diverged counts as 0."""
     runs = sorted(record["runs"], key=lambda each: each["lr"])
     rates = [each["lr"] for each in runs]
     top1 = [each["history"][-1]["val_top1"] if each["history"] else 0.0 for each in runs]

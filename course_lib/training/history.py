@@ -15,7 +15,7 @@ COLUMNS = (
     "val_top1",
     "lr",  # of the epoch's last step
     "seconds",  # of training
-    "eval_seconds",  # of looking at the held-out pictures
+    "eval_seconds",  # of looking at the held-out pictures, and of ``Callbacks.measure``
 )
 
 
@@ -80,23 +80,25 @@ def curves(folder: Path | None) -> Callable[[History], None]:
 
     if not writable(folder):
         raise CourseError(f"cannot write TensorBoard's curves to {folder}: choose another folder")
-    writer = SummaryWriter(folder)
+    # What an earlier process wrote there is passed over, for a training that goes on shows its
+    # first epochs, too.
+    writer = SummaryWriter(folder, purge_step=1)
     shown = 0
 
     def write(history: History) -> None:
         nonlocal shown
-        for row in history.rows[shown:]:  # more than one, where a training goes on
-            for name, value in row.items():
-                if value is not None:
-                    writer.add_scalar(name, value, row["epoch"])
-        shown = len(history.rows)
-
         try:
+            for row in history.rows[shown:]:  # more than one, where a training goes on
+                for name, value in row.items():
+                    if value is not None:
+                        writer.add_scalar(name, value, row["epoch"])
             writer.flush()
-        except OSError as error:
+        except OSError as error:  # also one of the write before, raised at the next
             raise CourseError(
                 f"cannot write TensorBoard's curves to {folder} ({error.strerror or error}). Make "
                 "room, or leave them out, and run again: what was trained is kept."
             ) from error
+
+        shown = len(history.rows)
 
     return write

@@ -5,10 +5,11 @@ import threading
 
 
 class StopAfterBatch:
-    """While inside, the first Ctrl-C asks the loop to stop after its batch; a second is at once.
+    """While inside, the first Ctrl-C asks the loop to stop after a batch; a second is at once.
 
     Between batches the state is whole: weights, optimizer and schedule have made the same steps.
-    Called, it says whether anybody asked.
+    Called, it says whether anybody asked: on a GPU the loop does so only when it looks at the loss,
+    so that a stop may wait for ten batches.
     """
 
     def __init__(self, enabled: bool) -> None:
@@ -26,7 +27,9 @@ class StopAfterBatch:
 
     def __exit__(self, *exception) -> None:
         if self.enabled:
-            signal.signal(signal.SIGINT, self.before)
+            # None: one that was not set from Python, and cannot be put back from there
+            before = signal.SIG_DFL if self.before is None else self.before
+            signal.signal(signal.SIGINT, before)
 
     def _ask(self, number, frame) -> None:
         if self.asked:

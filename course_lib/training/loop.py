@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from course_lib.checks import expect
+from course_lib.checks import whole
 from course_lib.files import CourseError
 from course_lib.models.modes import in_eval_mode
-from course_lib.runtime import Precision, progress_bar
+from course_lib.runtime import Precision, is_out_of_memory, progress_bar
 from course_lib.training import processes, schedules
 from course_lib.training.checkpoint import Checkpoint, Resumable, Saver
 from course_lib.training.history import EpochSoFar, History
@@ -56,7 +56,8 @@ def evaluate(
     than five classes top-5 is 1. Raises CourseError for a loader without a picture.
     """
     precision = precision or fp32(model)
-    sums = torch.zeros(3, dtype=precision.sums, device=precision.device)  # loss, top-1, top-5
+    # loss, top-1, top-5
+    sums = torch.zeros(3, dtype=precision.sum_dtype, device=precision.device)
     images = 0
 
     with in_eval_mode(model):
@@ -97,10 +98,12 @@ def train_one_epoch(
     so_far: EpochSoFar | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> EpochSoFar:
-    """Every batch of ``loader`` once.
+    """Every batch of ``loader`` once: the sums over the epoch, of all processes.
 
-    so_far: an epoch that was stopped, and goes on. stop: whether to, asked after every batch.
-    Raises TrainingError when the loss is no number any more.
+    loader: yields ``(x, labels)`` and has a length. history: its ``steps`` grow. so_far: an epoch
+    that was stopped, and goes on. stop: whether to, asked whenever the loss is looked at, which
+    ``look_every`` tells, and after the last batch. Raises TrainingError when the loss is no number
+    any more.
     """
     totals = so_far or EpochSoFar()
     device = trainer.precision.device
@@ -109,7 +112,7 @@ def train_one_epoch(
     seen = 0  # pictures
 
     # loss, right: in float64 an epoch sums to the same number wherever it was stopped
-    sums = torch.zeros(2, dtype=trainer.precision.sums, device=device)
+    sums = torch.zeros(2, dtype=trainer.precision.sum_dtype, device=device)
     asked = False
 
     train_mode(trainer.model)
@@ -128,7 +131,7 @@ def train_one_epoch(
             totals.batches += 1
             bar.update()
 
-            # the rest only now and then, and behind the last batch: for every number that is
+            # the rest only now and then, and after the last batch: for every number that is
             # fetched a GPU has to wait
             is_last = totals.batches == len(loader)
             if not is_last and trainer.steps % every:
@@ -168,9 +171,9 @@ def _nan_if_any_was(loss: torch.Tensor, sums: torch.Tensor) -> torch.Tensor:
 def _check_goes_on(loss: float, trainer: Trainer, lr: float, where: str) -> None:
     """Raises DivergedError for a loss that is no number, and where fp16 makes no step any more."""
     if not math.isfinite(loss):
-        raise _not_finite(loss, where, lr)
-    if trainer.stands_still:
-        raise _not_finite("a number, but its gradients are not", where, lr)
+        raise _diverged(f"the loss is {loss} in {where}", lr)
+    if trainer.scale_collapsed:
+        raise _diverged(f"the loss in {where} is a number, but its gradients are not", lr)
 
 
 def _since(last: int, every: int) -> str:
@@ -179,11 +182,11 @@ def _since(last: int, every: int) -> str:
     return str(last) if first == last else f"{first} to {last}"
 
 
-def _not_finite(value: float | str, where: str, lr: float) -> DivergedError:
+def _diverged(what: str, lr: float) -> DivergedError:
     return DivergedError(
-        f"the loss is {value} in {where}, at learning rate {lr:.3g}. Choose a lower learning "
-        "rate (a range test shows where the loss turns up), a longer warm-up, or fp32. The last "
-        "good checkpoint is untouched."
+        f"{what}, at learning rate {lr:.3g}. Choose a lower learning rate (a range test shows "
+        "where the loss turns up), a longer warm-up, or fp32. The last good checkpoint is "
+        "untouched."
     )
 
 
@@ -193,8 +196,8 @@ def _not_finite(value: float | str, where: str, lr: float) -> DivergedError:
 Measure = Callable[[nn.Module, int | None], dict]  # (network, picture size) → more columns
 
 
-def _nothing(_) -> None:
-    pass
+def do_nothing(_) -> None:
+    """As a callback: nobody is told."""
 
 
 def no_measure(model: nn.Module, size: int | None) -> dict:
@@ -206,9 +209,9 @@ def no_measure(model: nn.Module, size: int | None) -> dict:
 class Callbacks:
     """What ``fit`` calls on its way."""
 
-    before_epoch: Callable[[int], None] = _nothing  # with the epoch's number, from 0
+    before_epoch: Callable[[int], None] = do_nothing  # with the epoch's number, from 0
     measure: Measure = no_measure  # after an epoch, into its row, with the network that is judged
-    after_epoch: Callable[[History], None] = _nothing
+    after_epoch: Callable[[History], None] = do_nothing
     report: Callable[[str], None] = print  # with a line an epoch
 
 
@@ -237,7 +240,8 @@ def fit(
     such as a frozen norm, stay so.
 
     A second call goes on: with the weights as they are, and with the batches of the loader's next
-    epochs (``loader.epoch = 0`` begins with the first one's again).
+    epochs (``loader.epoch = 0`` begins with the first one's again). After one that broke off the
+    loader stands where it stood before.
 
     With a checkpoint the training can be interrupted (Ctrl-C) and goes on when called again, at the
     very batch where the loader is ``Resumable``, else after its last whole epoch; one that has
@@ -245,9 +249,9 @@ def fit(
     depend on their number. Averaged weights are evaluated in place of the others, and in ``model``
     at the end.
 
-    Raises CourseError for a schedule that ends before the training, TrainingError for a loss that
-    is no number or too little memory, CheckpointError for a checkpoint of another training or a
-    place that cannot be written, KeyboardInterrupt after saving.
+    Raises CourseError for a training of no epoch and a schedule that ends too early, TrainingError
+    for a loss that is no number or too little memory, CheckpointError for a checkpoint of another
+    training or a place that cannot be written, KeyboardInterrupt after saving.
     """
     plan = _plan(epochs, sizes, train_loader, val_loader)
     trainer = Trainer(
@@ -268,7 +272,10 @@ def fit(
         callbacks.report(_line(row, len(plan)))
     _check_schedule(trainer, len(plan) * len(train_loader))
 
-    with StopAfterBatch(enabled=checkpoint is not None) as ctrl_c:
+    with (
+        StopAfterBatch(enabled=checkpoint is not None) as ctrl_c,
+        _put_back_if_broken_off(train_loader, saver.first_epoch),
+    ):
         for epoch in range(len(history), len(plan)):
             name = f"epoch {epoch + 1}/{len(plan)}"
             callbacks.before_epoch(epoch)
@@ -299,7 +306,7 @@ def fit(
             callbacks.report(_line(row, len(plan)))
             callbacks.after_epoch(history)
 
-        _stop_behind_the_end(ctrl_c, saver, trainer)
+        _stop_after_the_end(ctrl_c, saver, trainer)
 
     _go_to_epoch(train_loader, saver.first_epoch + len(plan))  # the next that a second call needs
     if trainer.average:
@@ -315,9 +322,10 @@ def _plan(epochs: int | None, sizes: Sequence | None, *loaders) -> list[int | No
     if sizes is None:
         if epochs is None:
             raise CourseError("fit: give epochs, or sizes with a picture size for each epoch")
-        expect("epochs", epochs, epochs >= 1 and epochs == int(epochs), "a whole number from 1 on")
-        return [getattr(loaders[0], "picture_size", None)] * int(epochs)
+        return [getattr(loaders[0], "picture_size", None)] * whole("epochs", epochs)
 
+    if not len(sizes):
+        raise CourseError("fit: sizes is empty: give the picture size of each epoch")
     if epochs not in (None, len(sizes)):
         raise CourseError(f"fit: {epochs} epochs, but {len(sizes)} sizes: leave epochs out")
     for loader in loaders:
@@ -333,8 +341,7 @@ def _pixels(size: int | None) -> int | None:
     """A size as Python's number, also where it came as numpy's. Raises CourseError for others."""
     if size is None:
         return None
-    expect("a picture size", size, size >= 1 and size == int(size), "whole pixels, from 1 on")
-    return int(size)
+    return whole("a picture size", size, expected="whole pixels, from 1 on")
 
 
 def _show_at(size: int | None, *loaders) -> None:
@@ -365,6 +372,16 @@ def _standing_at(loader, epoch: int, batch: int) -> Iterator[None]:
         yield
     finally:
         loader.first_batch = 0
+
+
+@contextlib.contextmanager
+def _put_back_if_broken_off(loader, epoch: int) -> Iterator[None]:
+    """After an error or Ctrl-C the loader is at ``epoch``: who starts over has the same batches."""
+    try:
+        yield
+    except BaseException:
+        _go_to_epoch(loader, epoch)
+        raise
 
 
 def _go_to_epoch(loader, epoch: int) -> None:
@@ -403,7 +420,8 @@ def _history_row(
     processes.same_statistics(trainer.model_to_evaluate)
     val = evaluate(trainer.model_to_evaluate, loader, precision=trainer.precision)
     if not math.isfinite(val.loss):
-        raise _not_finite(val.loss, f"the evaluation after epoch {epoch + 1}", trained.lr)
+        what = f"the loss is {val.loss} in the evaluation after epoch {epoch + 1}"
+        raise _diverged(what, trained.lr)
 
     if isinstance(trainer.scheduler, ReduceLROnPlateau):
         rises = trainer.scheduler.mode == "max"
@@ -440,10 +458,10 @@ def _line(row: dict, epochs: int) -> str:
 def _check_weights(trainer: Trainer, name: str) -> None:
     """A step's loss is computed before its update: the last update has not been seen yet."""
     if not all(p.isfinite().all() for p in trainer.model.parameters()):
-        raise _not_finite("a number, but weights are not", name, trainer.lr)
+        raise _diverged(f"the loss in {name} is a number, but weights are not", trainer.lr)
 
 
-def _stop_behind_the_end(ctrl_c: StopAfterBatch, saver: Saver, trainer: Trainer) -> None:
+def _stop_after_the_end(ctrl_c: StopAfterBatch, saver: Saver, trainer: Trainer) -> None:
     """Ctrl-C in the last batch: what comes after the training was not wanted either."""
     _, asked = processes.agree(torch.zeros((), device=trainer.precision.device), ctrl_c())
     if asked:
@@ -456,15 +474,16 @@ def _out_of_memory_told(name: str, loader) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
-        batch_size = getattr(loader, "batch_size", None)
-        now = f" with {batch_size} pictures a batch" if batch_size else ""
-        cure = f"batch_size={max(1, batch_size // 2)}" if batch_size else "smaller batches"
-        raise TrainingError(f"out of memory in {name}{now}: try {cure}") from error
+        raise TrainingError(f"out of memory in {name}{_smaller(loader)}") from error
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """A GPU's error has a class of its own, a CPU's only a name in its text."""
-    has_class = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return has_class or "DefaultCPUAllocator" in str(error)
+def _smaller(loader) -> str:
+    """How many pictures a batch has now, and what to try."""
+    batch_size = getattr(loader, "batch_size", None)
+    if not batch_size:
+        return ": try smaller batches"
+    if batch_size == 1:
+        return " with 1 picture a batch: try smaller pictures or a smaller network"
+    return f" with {batch_size} pictures a batch: try batch_size={batch_size // 2}"

@@ -13,7 +13,8 @@ def parameter_groups(
 
     Shrinking a filter before a BatchNorm changes no output, only the effective step size; shrinking
     the norm's own scale or a bias changes the function (He et al. 2018, arXiv:1812.01187, §3.1).
-    bias_lr: how many times faster biases learn (Page 2019, "How to train your ResNet 8").
+    bias_lr: how many times faster biases learn (Page 2019, "How to train your ResNet 8"). Raises
+    CourseError for a weight_decay or bias_lr below 0.
     """
     expect("weight_decay", weight_decay, weight_decay >= 0, "0 or more")
     expect("bias_lr", bias_lr, bias_lr >= 0, "0 or more")
@@ -47,7 +48,10 @@ def sgd(
     bias_lr: float = 1.0,
     nesterov: bool = True,
 ) -> torch.optim.SGD:
-    """SGD with Nesterov momentum (Sutskever et al. 2013); conv and linear weights decay."""
+    """SGD with Nesterov momentum (Sutskever et al. 2013); conv and linear weights decay.
+
+    Raises CourseError for a momentum that is not from 0 to below 1, and as ``parameter_groups``.
+    """
     expect("momentum", momentum, 0 <= momentum < 1, "from 0 to below 1")
 
     groups = parameter_groups(model, lr, weight_decay, bias_lr)

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from course_lib.files import CourseError, first_line
-from course_lib.runtime import usable_gpu
+from course_lib.runtime import is_out_of_memory, usable_gpu
 
 PATIENCE = timedelta(minutes=10)  # that one process has with another
 
@@ -121,11 +121,9 @@ class Compiled:
         try:
             self.call = self.call or torch.compile(self.model)
             return self.call(x)
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:
-            if self.call is self.model:
-                raise
+            if self.call is self.model or is_out_of_memory(error):
+                raise  # the network's own error, or the machine's
             cause = first_line(error)
             self.report(f"torch.compile does not work here ({cause}): going on without it")
             self.call = self.model

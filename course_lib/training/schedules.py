@@ -1,6 +1,7 @@
 """How the learning rate moves. Each is stepped after every batch, ``on_plateau`` after every epoch.
 
-Every parameter group keeps its ratio to the others. ``trace`` gives the rate of any step.
+Every parameter group keeps its ratio to the others. ``trace`` gives the rate of any step. Each
+raises CourseError for a setting that is out of range.
 """
 
 import math
@@ -38,7 +39,8 @@ def one_cycle(
     From peak / 25 to the peak to peak / 250,000 (Smith & Topin 2017, arXiv:1708.07120), along half
     a cosine each or, with anneal="linear", straight. momentum: (highest, lowest) of its own cycle,
     the other way round: lowest where the rate is highest; Adam's is its beta1. None: it stays as it
-    is. ends_at: the last rate, as a share of the peak.
+    is. ends_at: the last rate, as a share of the peak. Raises CourseError for fewer than 3 steps,
+    too.
     """
     expect("peak_lr", peak_lr, peak_lr > 0, "a rate above 0")
     expect("warm_up", warm_up, 0 <= warm_up < 1, "a share of the training, from 0 to below 1")
@@ -77,7 +79,8 @@ def cosine(
     """lr · (1 + cos πt) / 2 for t from 0 to 1 (Loshchilov & Hutter 2016, arXiv:1608.03983).
 
     Before it come ``warm_up`` epochs of a straight rise from lr / 25 and ``flat`` epochs at lr.
-    floor: the rate that every group ends at, instead of zero.
+    floor: the rate that every group ends at, instead of zero. Raises CourseError where nothing is
+    left of the epochs for the descent, too.
     """
     lowest = min(group["lr"] for group in optimizer.param_groups)
     expect("warm_up", warm_up, warm_up >= 0, "0 or more epochs")
@@ -149,7 +152,7 @@ def constant(optimizer: torch.optim.Optimizer) -> LRScheduler:
 def steps_left(scheduler: LRScheduler) -> float:
     """How many more steps a schedule is meant for; inf where it has no end.
 
-    Behind its end a cosine climbs again, and one cycle raises.
+    After its end a cosine climbs again, and one cycle raises.
     """
     if isinstance(scheduler, ChainedScheduler):
         return min(steps_left(part) for part in scheduler._schedulers)
@@ -172,9 +175,18 @@ def _length(scheduler: LRScheduler) -> float:
 def trace(
     make: Callable[[torch.optim.Optimizer], LRScheduler], lr: float, steps: int
 ) -> list[float]:
-    """The rate of each of ``steps`` steps, under the schedule that ``make`` gives an optimizer."""
+    """The rate of each of ``steps`` steps, under the schedule that ``make`` gives an optimizer.
+
+    Raises CourseError for ``on_plateau``, whose rates follow from a training.
+    """
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr)
     scheduler = make(optimizer)
+
+    if isinstance(scheduler, ReduceLROnPlateau):
+        raise CourseError(
+            "trace: a schedule on a plateau falls with the validation loss, which only a training "
+            'has: take the "lr" of its history instead'
+        )
 
     rates = []
     for _ in range(steps):

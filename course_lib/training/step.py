@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.transforms import v2
 
-from course_lib.checks import expect
+from course_lib.checks import expect, whole
 from course_lib.files import CourseError
 from course_lib.runtime import Precision
 from course_lib.training.losses import CrossEntropy
@@ -29,12 +29,12 @@ class Extras:
     averaging: float = 0.0  # decay per step of averaged weights: 0.999 looks back 1,000 steps
     mixup: float = 0.0  # alpha of Beta(alpha, alpha), as in Zhang et al. 2017, arXiv:1710.09412
     cutmix: float = 0.0  # alpha of Beta(alpha, alpha), as in Yun et al. 2019, arXiv:1905.04899
-    compile: bool = False
+    compile: bool = False  # by torch.compile, where it works
 
     def __post_init__(self) -> None:
-        clip, parts = self.clip_norm, self.accumulate
+        clip = self.clip_norm
         expect("clip_norm", clip, clip is None or clip > 0, "None or a length above 0")
-        expect("accumulate", parts, parts >= 1 and parts == int(parts), "a whole number from 1 on")
+        whole("accumulate", self.accumulate)
         expect("averaging", self.averaging, 0 <= self.averaging < 1, "from 0 to below 1")
         expect("mixup", self.mixup, self.mixup >= 0, "0 or more")
         expect("cutmix", self.cutmix, self.cutmix >= 0, "0 or more")
@@ -64,7 +64,8 @@ class Trainer:
     """What one training consists of, and how it makes a step.
 
     scheduler: stepped after every batch, but ReduceLROnPlateau after every epoch, by ``fit``.
-    loss: ``(logits, targets) → mean``. mix: as ``Extras.mix`` makes it.
+    loss: ``(logits, targets) → mean``. mix: as ``Extras.mix`` makes it. Raises CourseError for
+    extras that mix without it.
     """
 
     model: nn.Module
@@ -76,6 +77,12 @@ class Trainer:
     mix: Callable | None = None
 
     def __post_init__(self) -> None:
+        if self.extras.mixes and self.mix is None:
+            raise CourseError(
+                "Trainer: the extras ask for MixUp or CutMix, but mix is not given: add "
+                "mix=extras.mix(classes)"
+            )
+
         # What is called: the model, which fit may compile or spread over processes. The weights are
         # the same, and stay the model's: those are clipped, averaged and saved.
         self.network = self.model
@@ -157,7 +164,7 @@ class Trainer:
         return self.average.module if self.average else self.model
 
     @property
-    def stands_still(self) -> bool:
+    def scale_collapsed(self) -> bool:
         """Whether fp16 makes no step any more.
 
         Now and then gradients overflow: that costs a step and halves the scale. A scale as small as

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from dataclasses import replace
 from unittest.mock import Mock
 
@@ -288,3 +289,21 @@ def test_a_folder_whose_drive_is_not_there_is_not_made_in_its_place(real, tmp_pa
     ):
         run(TINY, real.rt, folder=tmp_path / "no drive" / "runs")
     assert not (tmp_path / "no drive").exists()
+
+
+# --- the revision ---------------------------------------------------------------------------------
+
+
+def test_installed_in_somebody_elses_project_the_course_tells_no_revision(tmp_path, monkeypatch):
+    """As in a virtual environment inside it: git looks in the folders above, too."""
+    git = ["git", "-c", "user.name=somebody", "-c", "user.email=s@example.org"]
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "theirs"]):
+        subprocess.run([*git, *command], cwd=tmp_path, check=True)
+
+    monkeypatch.setattr(records, "REPO", tmp_path)
+    assert re.fullmatch("[0-9a-f]{12}", records.commit())
+
+    installed = tmp_path / "env" / "site-packages"
+    installed.mkdir(parents=True)
+    monkeypatch.setattr(records, "REPO", installed)
+    assert records.commit() is None

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -116,6 +117,12 @@ def test_in_the_profile_smoke_nothing_was_kept(here):
 def test_what_never_saw_the_official_pictures_is_refused(here, asked):
     with pytest.raises(CourseError, match=f"{asked.name} never looks at the official split"):
         command.keep_weights(asked, here.rt, here.folder)
+
+
+def test_ctrl_c_ends_with_a_word_and_no_traceback(here, monkeypatch, capsys):
+    monkeypatch.setattr(command, "keep_weights", Mock(side_effect=KeyboardInterrupt))
+    assert command.main(["named"]) == 130
+    assert capsys.readouterr().err.strip() == "stopped"
 
 
 def test_an_unknown_recipe_is_told_with_the_nearest(here, capsys):

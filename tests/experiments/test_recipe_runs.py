@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from small import CPU, SMOKE, TINY, check_record, running
 
 from course_lib.data import Augment, toy_shapes
-from course_lib.experiments import Recipe, price, run
+from course_lib.experiments import DATASETS, Recipe, price, run
 from course_lib.experiments.recipe import trial
 from course_lib.training import CrossEntropy, Extras
 
@@ -89,7 +89,7 @@ def smoke_run(drawn):
     """A recipe of the course in its smoke form, which times nothing and is kept nowhere."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(
-            running.DATASETS, "tiny_imagenet", lambda split, *, profile, held_out=25: drawn[split]
+            DATASETS, "tiny_imagenet", lambda split, *, profile, held_out=25: drawn[split]
         )
         for owner, name in ((price, "reference_rate"), (running, "Kept"), (running, "runs_home")):
             patch.setattr(owner, name, Mock(side_effect=AssertionError(f"{name} was called")))
@@ -161,9 +161,7 @@ def test_noise_is_the_level_asked_for_and_wrong_labels_the_share_that_was_counte
     labels[:wrong] = (labels[:wrong] + 1) % 10
     found = real.stores | {"train": replace(train, labels=labels, clean_labels=train.labels)}
 
-    monkeypatch.setitem(
-        running.DATASETS, "imagenette", lambda split, noise=0, *, profile: found[split]
-    )
+    monkeypatch.setitem(DATASETS, "imagenette", lambda split, noise=0, *, profile: found[split])
     options = {"noise": asked} if asked else {}
     record = run(replace(TINY, dataset="imagenette", data_options=options), real.rt).record
     assert record["noise"] == asked and record["wrong_labels"] == wrong / 128
@@ -184,7 +182,7 @@ def test_a_trial_never_loads_the_official_split_and_is_not_billed_for_it(real, m
         assert split != "val", "the official split was decoded"
         return real.stores[split]
 
-    monkeypatch.setitem(running.DATASETS, "tiny_imagenet", load)
+    monkeypatch.setitem(DATASETS, "tiny_imagenet", load)
     found = run(SLOW, real.rt).record
     assert found["final"] is None and found["val_images"] is None
 
@@ -197,7 +195,7 @@ def test_a_smoke_run_of_a_trial_does_not_load_it_either(small, drawn, monkeypatc
         assert split != "val", "the official split was decoded"
         return drawn[split]
 
-    monkeypatch.setitem(running.DATASETS, "tiny_imagenet", load)
+    monkeypatch.setitem(DATASETS, "tiny_imagenet", load)
     assert run(SLOW, SMOKE, quiet=True).record["final"] is None
 
 

@@ -1,19 +1,27 @@
 """One training at several rates: what is trained, what is kept, what the record says."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from made_up import commit_results
 from made_up import sweep as made_up
-from small import SMOKE, TINY, check_sweep, count_steps
+from small import SMOKE, TINY, check_sweep, count_steps, running
 from torch import nn
 
 from course_lib.data import BatchLoader
-from course_lib.experiments import SWEEPS, Sweep, run, run_sweep, sweep
+from course_lib.experiments import SWEEPS, Recipe, Sweep, run, run_sweep, sweep
 from course_lib.files import CourseError
+from course_lib.models import whiten_stem
 from course_lib.runtime import seed_everything
-from course_lib.training import CrossEntropy, DivergedError, Trainer, TrainingError, lr_finder
+from course_lib.training import (
+    CrossEntropy,
+    DivergedError,
+    GeneralizedCrossEntropy,
+    Trainer,
+    TrainingError,
+    lr_finder,
+)
 
 RATES = (0.02, 0.1)
 SWEEP = Sweep(replace(TINY, name="sweeps.tiny"), RATES, 1e-3, 1.0)
@@ -51,6 +59,42 @@ def test_its_range_test_begins_with_the_weights_batches_and_settings_of_the_trai
         steps=20,
         precision=real.rt.precision,
         loss=CrossEntropy(recipe.label_smoothing),
+    )
+
+
+@dataclass(frozen=True)
+class Own(Recipe):
+    """A recipe with a loss and an order of its own."""
+
+    def build_loss(self):
+        return GeneralizedCrossEntropy(0.5)
+
+    def build_loader(self, train, device, seed):
+        return BatchLoader(
+            train, self.batch_size, augment=self.augment, shuffle=False, device=device, seed=seed
+        )
+
+
+def test_its_range_test_takes_loss_order_and_whitened_stem_from_the_recipe_too(real):
+    recipe = Own(**{**vars(TINY), "whiten": True, "whiten_pictures": 30})
+    found = sweep.range_test_of(Sweep(recipe, RATES, 1e-3, 1.0), real.rt, steps=20)
+
+    train = real.stores["train"]
+    seed_everything(0)
+    model = recipe.build_model(10, real.rt.device)
+    pictures = running.sample(train, 30, 16, real.rt.device)
+    whiten_stem(model, pictures, recipe.whiten_floor)
+    loader = BatchLoader(train, recipe.batch_size, augment=recipe.augment, shuffle=False)
+    loader.picture_size = 16
+
+    assert found == lr_finder.range_test(
+        model,
+        loader,
+        replace(recipe, lr=1e-3).build_optimizer,
+        end_lr=1.0,
+        steps=20,
+        precision=real.rt.precision,
+        loss=GeneralizedCrossEntropy(0.5),
     )
 
 

@@ -17,11 +17,15 @@ from course_lib import train as command
 from course_lib.experiments import GRID, RECIPES, STUDIES, SWEEPS, TRIALS, Recipe, Run, Sweep
 from course_lib.experiments.recipe import trial
 from course_lib.files import CourseError
+from course_lib.localize import main as localize
+from course_lib.publish import main as publish
 from course_lib.report.pages import main as report
 from course_lib.runtime import Runtime
 from course_lib.training import Trainer
 
 pytestmark = pytest.mark.usefixtures("world")
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.fixture
@@ -63,10 +67,19 @@ def test_a_wrong_wish_ends_with_code_1_and_one_line(capsys, arguments, said):
     assert error.startswith("error: ") and said in error and error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "main, order",
+    [
+        (command.main, ["tiny_imagenet"]),
+        (publish, ["tiny_imagenet"]),
+        (localize, ["--only", "toy_shapes"]),
+    ],
+    ids=["train", "publish", "localize"],
+)
 @pytest.mark.parametrize("seed", ["-1", "1.5", "x", "", "9223372036854775808"])
-def test_a_seed_that_is_none_is_refused_with_the_range(capsys, seed):
+def test_a_seed_that_is_none_is_refused_with_the_range(capsys, main, order, seed):
     with pytest.raises(SystemExit):
-        command.main(["tiny_imagenet", "--seed", seed])
+        main([*order, "--seed", seed])
     assert f"'{seed}' is not a whole number from 0 to 2^63 - 1" in capsys.readouterr().err
 
 
@@ -242,9 +255,8 @@ def test_curves_for_which_the_disk_has_no_room_end_in_a_sentence_and_the_trainin
     here, tmp_path, capsys, monkeypatch
 ):
     pytest.importorskip("torch.utils.tensorboard")
-    full = OSError(errno.ENOSPC, "No space left on device")
     with monkeypatch.context() as context:
-        context.setattr("torch.utils.tensorboard.SummaryWriter.flush", Mock(side_effect=full))
+        context.setattr("torch.utils.tensorboard.SummaryWriter.flush", Mock(side_effect=FULL))
         assert command.main(["tiny", "--tensorboard", str(tmp_path / "curves")]) == 1
     assert "tiny-seed0 (No space left on device). Make room" in capsys.readouterr().err
 
@@ -278,15 +290,29 @@ def test_a_record_of_this_machine_under_its_older_name_is_written_anew(here, tmp
     assert json.loads(path.read_text())["device"] == "a laptop, 1 thread"
 
 
+def test_for_a_record_that_cannot_be_written_the_training_is_kept_and_that_is_said(
+    here, tmp_path, capsys, monkeypatch
+):
+    write = command.write_json
+
+    def refused(path, *content):
+        monkeypatch.setattr(files.os, "replace", Mock(side_effect=FULL))
+        write(path, *content)
+
+    with monkeypatch.context() as context:
+        context.setattr(command, "write_json", refused)
+        assert command.main(["tiny", "--out", str(tmp_path / "out")]) == 1
+    assert "run again: the training itself is kept." in capsys.readouterr().err
+
+
 def test_a_record_that_cannot_be_written_is_an_error_that_leaves_the_older_one(
     tmp_path, monkeypatch
 ):
     path = tmp_path / "results" / "tiny" / "cpu-seed0.json"
     files.write_json(path, {"seed": 1})
 
-    full = OSError(errno.ENOSPC, "No space left on device")
     with monkeypatch.context() as context:
-        context.setattr(files.os, "replace", Mock(side_effect=full))
+        context.setattr(files.os, "replace", Mock(side_effect=FULL))
         with pytest.raises(CourseError, match="No space left on device") as caught:
             files.write_json(path, {"seed": 2})
 
