@@ -809,10 +809,26 @@ def returns_nothing_at_all(*args):
     return
 
 
+@torch.no_grad()
+def passes_under_a_decorator(*args):
+    """A docstring."""
+    pass
+
+
+STUBS = [
+    raises,
+    passes,
+    dots,
+    only_a_docstring,
+    returns_nothing_at_all,
+    passes_under_a_decorator,
+    None,
+    ...,
+]
+
+
 @pytest.mark.parametrize("name", EXERCISES)
-@pytest.mark.parametrize(
-    "answer", [raises, passes, dots, only_a_docstring, returns_nothing_at_all, None, ...]
-)
+@pytest.mark.parametrize("answer", STUBS)
 def test_a_stub_is_not_attempted_and_gets_no_hint(name, answer, capsys):
     text = told(name, answer, capsys)
     assert text == f"– {name}: not attempted yet, so the reference is used."
@@ -854,9 +870,23 @@ class ForwardPasses(ResidualBlock):
         """A docstring."""
 
 
+class ForwardPassesUnderADecorator(ResidualBlock):
+    @torch.no_grad()
+    def forward(self, x):
+        """A docstring."""
+
+
 @pytest.mark.parametrize(
     "answer",
-    [OnlyADocstring, NotEvenAModule, InitRaises, ForwardRaises, InitPasses, ForwardPasses],
+    [
+        OnlyADocstring,
+        NotEvenAModule,
+        InitRaises,
+        ForwardRaises,
+        InitPasses,
+        ForwardPasses,
+        ForwardPassesUnderADecorator,
+    ],
 )
 def test_the_stub_of_a_class_is_not_attempted(answer, capsys):
     text = told("residual_block", answer, capsys)
@@ -1144,6 +1174,27 @@ def test_an_answer_that_does_not_come_to_an_end_is_stopped_and_told_so():
     words = " ".join(said.text.split())
     assert not said.right and "does not come to an end" in words
     assert "nearer to one? Smallest" in words, "a question ends in its own mark"
+
+
+class EndlessInit(ResidualBlock):
+    def __init__(self, in_channels, channels, stride=1):
+        super().__init__(in_channels, channels, stride)
+        while channels:
+            channels = channels + 1
+
+
+class EndlessForward(ResidualBlock):
+    def forward(self, x):
+        while x.shape[1]:
+            x = x + 0
+        return x
+
+
+@pytest.mark.parametrize("answer", [EndlessInit, EndlessForward])
+def test_a_class_that_does_not_come_to_an_end_is_stopped_too(answer):
+    """Its ``forward`` runs when the result is read, after the call that makes the module."""
+    said = check(EXERCISES["residual_block"], answer)
+    assert not said.right and "does not come to an end" in " ".join(said.text.split())
 
 
 @torch.no_grad()

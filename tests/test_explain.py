@@ -259,6 +259,18 @@ def test_a_network_with_max_pooling_has_no_closed_form():
     assert not methods._ends_in_mean_and_linear(model, [model.stage3])
 
 
+@pytest.mark.parametrize("pooling", [nn.AdaptiveMaxPool2d(1), nn.LPPool2d(2, 8)], ids=str)
+def test_another_pooling_put_in_by_hand_has_no_closed_form_either(pooling):
+    """Grad-CAM written out takes the gradients as they come."""
+    torch.manual_seed(0)
+    model = create_model("resnet20", 5).eval()
+    model.avgpool = pooling
+    images = torch.randn(2, 3, 32, 32)
+
+    expected = grad_cam(model, images, [1, 2])
+    np.testing.assert_allclose(explain(model, images, [1, 2]), expected, atol=1e-5)
+
+
 def test_ablationcam_sets_channels_to_zero_also_where_they_are_negative(images):
     """Pooled and linear, the logit falls by weight times mean; the package puts -10⁷ there."""
     torch.manual_seed(0)
@@ -358,6 +370,19 @@ def full_terms(model, images, targets):
     terms = []
     logits = full_gradients(model, images.clone(), targets, terms.append)
     return logits, terms
+
+
+def test_the_terms_are_asked_for_without_a_mark_on_the_pictures(model, images):
+    full_gradients(model, images, [0, 1, 2], lambda term: None)
+    assert not images.requires_grad and images.grad is None
+
+
+def test_fullgrad_takes_a_first_layer_that_works_in_place(model, images):
+    maps = [
+        explain(nn.Sequential(nn.LeakyReLU(0.1, inplace), model), images, [0, 1, 2], "fullgrad")
+        for inplace in (False, True)
+    ]
+    np.testing.assert_array_equal(*maps)
 
 
 @pytest.mark.parametrize("kind", [SmallNet, Shuffled])
@@ -740,6 +765,14 @@ def test_a_model_without_spatial_maps_is_an_error(images, method):
 def test_a_model_without_stages_asks_for_a_module(images):
     with pytest.raises(CourseError, match="Sequential has no dict `stages`"):
         explain(nn.Sequential(nn.Conv2d(3, 3, 1)), images)
+
+
+def test_a_dict_of_stages_without_one_asks_for_a_module(model, images):
+    class NoStage(SmallNet):
+        stages = {}
+
+    with pytest.raises(CourseError, match="NoStage has no dict `stages` with a layer in it"):
+        explain(NoStage().eval(), images)
 
 
 @pytest.mark.parametrize("method", METHODS)

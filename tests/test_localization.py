@@ -264,6 +264,22 @@ def test_the_model_is_left_as_found(bright):
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("each", [deletion, insertion])
+def test_a_first_layer_that_works_in_place_spoils_no_picture(each):
+    """Neither those of the caller nor those that the curve is made of."""
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 8, 8)
+    kept = images.clone()
+    maps = np.random.default_rng(0).random((2, 8, 8))
+    layers = nn.Flatten(), nn.Linear(3 * 8 * 8, 5)
+
+    expected = each(nn.Sequential(nn.LeakyReLU(0.1), *layers), images, maps)
+    found = each(nn.Sequential(nn.LeakyReLU(0.1, inplace=True), *layers), images, maps)
+
+    assert torch.equal(images, kept)
+    np.testing.assert_array_equal(found, expected)
+
+
 # --- errors with a cure -------------------------------------------------------------------------
 
 
@@ -277,7 +293,12 @@ def test_the_model_is_left_as_found(bright):
         (MAP, np.zeros((1, 4)), r"expected boxes, int \(1, 4\)"),
         (MAP, np.zeros((1, 3, 4)), r"or masks, bool \(1, 3, 4\)"),
         (MAP[0], box(0, 0, 1, 1), r"maps: expected an array \(N, H, W\)"),
-        (torch.ones(1, 3, 4), box(0, 0, 1, 1), "maps: expected an array"),
+        (torch.ones(1, 3, 4), box(0, 0, 1, 1), r"maps: expected a numpy array .* got a Tensor: np"),
+        (
+            MAP.tolist(),
+            box(0, 0, 1, 1),
+            r"maps: expected a numpy array \(N, H, W\), got a list: np",
+        ),
         (-MAP, box(0, 0, 1, 1), "finite values from 0 on"),
         (MAP * np.nan, box(0, 0, 1, 1), "finite values from 0 on"),
         (MAP > 0, box(0, 0, 1, 1), "expected float values"),
@@ -291,6 +312,12 @@ def test_what_does_not_fit_is_an_error(maps, where, words):
 def test_maps_of_different_shapes_are_an_error():
     with pytest.raises(CourseError, match="b: expected an array"):
         grade({"a": MAP, "b": MAP[:, :2]}, box(0, 0, 1, 1))
+
+
+@pytest.mark.parametrize("other", [torch.from_numpy(MAP), MAP.tolist()], ids=["tensor", "list"])
+def test_maps_that_are_no_arrays_are_an_error_under_their_name(other):
+    with pytest.raises(CourseError, match="a: expected a numpy array"):
+        grade({"a": other}, box(0, 0, 1, 1))
 
 
 def test_one_picture_has_no_interval():
@@ -312,6 +339,19 @@ def test_maps_that_do_not_belong_to_the_pictures_are_an_error(bright):
 def test_more_steps_than_pixels_are_an_error(bright):
     with pytest.raises(CourseError, match="steps: expected 1 to 256"):
         deletion(RedAt(0, 0), bright, np.ones((2, 16, 16), np.float32), steps=257)
+
+
+@pytest.mark.parametrize("shape", [(5, 16), (16, 5)])
+def test_pictures_too_small_for_the_blur_are_an_error(shape):
+    images, maps = torch.zeros(2, 3, *shape), np.ones((2, *shape), np.float32)
+    deletion(RedAt(0, 0), images, maps)  # needs no blur
+    with pytest.raises(CourseError, match=f"6 pixels or more, got {shape[0]} × {shape[1]}"):
+        insertion(RedAt(0, 0), images, maps)
+
+
+def test_six_pixels_are_enough_for_the_blur():
+    images, maps = torch.zeros(2, 3, 6, 6), np.ones((2, 6, 6), np.float32)
+    assert insertion(RedAt(0, 0), images, maps).shape == (2,)
 
 
 @pytest.mark.parametrize("targets", [1, [1], [1, 1, 1]])

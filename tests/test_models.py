@@ -696,8 +696,9 @@ def test_the_trimmed_convolution_runs_under_autocast():
     torch.testing.assert_close(found.float(), conv(x), atol=0.03, rtol=0)
 
 
-def test_tiny_maps_cost_no_products_with_the_padding():
-    cost = summary(TrimmedConv3x3(8, 8), 2).multiply_adds
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_tiny_maps_cost_no_products_with_the_padding(device):
+    cost = summary(TrimmedConv3x3(8, 8).to(device), 2).multiply_adds
     assert cost == 16 * 8 * 8, "16 of 36 taps"
 
 

@@ -936,6 +936,40 @@ def test_a_figure_is_out_of_date_when_a_record_changes_and_not_when_its_pixels_d
     assert figures.stale_figures() == [path]
 
 
+def test_a_figure_that_was_drawn_by_other_code_is_drawn_again_and_named(out_of_date, capsys):
+    """Its digest is that of the same records, so that the check lets it pass."""
+    pages.main([])
+    path = out_of_date / "figures" / "tiny_imagenet.png"
+    ours = path.read_bytes()
+    with Image.open(path) as image:
+        carried = PngInfo()
+        for key, value in image.text.items():
+            carried.add_itxt(key, value)
+    Image.new("RGB", (5, 5)).save(path, pnginfo=carried)
+    capsys.readouterr()
+
+    assert pages.main(["--check"]) == 0 == pages.main([])
+    assert capsys.readouterr().out.splitlines() == ["redrawn: figures/tiny_imagenet.png"]
+    assert path.read_bytes() == ours
+
+
+def test_a_figure_in_a_notebook_reads_no_record(out_of_date, monkeypatch):
+    pages.main([])
+
+    def unread(folder):
+        raise AssertionError(f"the records of {folder}")
+
+    monkeypatch.setattr(figures, "measured", unread)
+    assert "Tune accuracy" in repr(figures.recorded("tiny_imagenet"))
+    assert "train tiny_imagenet" not in repr(figures.recorded("tiny_imagenet"))
+
+
+def test_a_figure_that_is_not_drawn_yet_is_a_sentence_in_a_notebook(out_of_date):
+    shown = figures.recorded("tiny_imagenet")
+    assert repr(shown).startswith("*Not trained yet: `python -m course_lib.train tiny_imagenet ")
+    assert shown._repr_html_() is None
+
+
 def test_curves_end_at_the_price_of_the_whole_run_and_count_decoding_first():
     points = figures.price_and_top1(record(0.5, seconds=2000, rate=50))
     # 2000 s, of them 2 × 801 in epochs: 398 before the first; the rate of 50 makes it a price of 1

@@ -13,8 +13,8 @@ import re
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from itertools import combinations, permutations
 from types import FrameType
@@ -168,8 +168,8 @@ def _outcome(task: Exercise, function: Callable, args: list) -> Outcome:
     output = io.StringIO()
 
     try:
-        with redirect_stdout(output):
-            result = _call(function, args)
+        with redirect_stdout(output), _lines_counted(function):
+            result = function(*args)
             has_done = task.in_place and not _is_stub(function)
             has_returned = result is not None and result is not ...
             value = task.read(result, args) if has_done or has_returned else None
@@ -193,15 +193,18 @@ def _outcome(task: Exercise, function: Callable, args: list) -> Outcome:
     return Outcome(value, printed=printed)
 
 
-def _call(function: Callable, args: list) -> Any:
-    """Raises Endless where the answer runs through too many lines of its own."""
-    own = inspect.unwrap(function)  # from under @torch.no_grad() and the like
-    file = getattr(getattr(own, "__code__", None), "co_filename", None)
+@contextmanager
+def _lines_counted(function: Callable) -> Iterator[None]:
+    """Raises Endless where the answer runs through too many lines of its own.
+
+    Within it the result is read, too: the ``forward`` of a class does not run before.
+    """
+    files = _files(function)
     lines = 0
 
     def count(frame: FrameType, event: str, argument: Any) -> Callable | None:
         nonlocal lines
-        if frame.f_code.co_filename != file:
+        if frame.f_code.co_filename not in files:
             return None  # a library's code is not looked into
 
         lines += 1
@@ -213,7 +216,7 @@ def _call(function: Callable, args: list) -> Any:
     if before is None:  # a debugger, or a measurement of coverage, goes first
         sys.settrace(count)
     try:
-        return function(*args)
+        yield
     finally:
         sys.settrace(before)
 
@@ -234,10 +237,17 @@ def _in_words(error: Exception) -> str:
     return f"it raises {type(error).__name__}: {message}".rstrip(": .")
 
 
+def _files(function: Callable) -> set[str]:
+    """Where the answer's own code stands, that of a class in its methods."""
+    functions = _methods(function) if inspect.isclass(function) else [function]
+    own = map(inspect.unwrap, functions)  # from under @torch.no_grad() and the like
+
+    return {each.__code__.co_filename for each in own if hasattr(each, "__code__")}
+
+
 def _line_of(error: Exception, function: Callable) -> str:
     """The last line of the answer's own file that the error passed through, "" if unknown."""
-    functions = _methods(function) if inspect.isclass(function) else [inspect.unwrap(function)]
-    files = {own.__code__.co_filename for own in functions if hasattr(own, "__code__")}
+    files = _files(function)
 
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.line for frame in frames if frame.filename in files]
@@ -248,10 +258,12 @@ def _line_of(error: Exception, function: Callable) -> str:
 
 def _is_stub(function: Callable) -> bool:
     """Whether nothing is done in it: a docstring, ``pass``, ``...``, a bare return."""
-    if not hasattr(function, "__code__"):
+    own = inspect.unwrap(function)
+    if not hasattr(own, "__code__"):
         return False
+
     idle = {"RESUME", "NOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE"}
-    return all(step.opname in idle for step in dis.get_instructions(function))
+    return all(step.opname in idle for step in dis.get_instructions(own))
 
 
 def _is_empty_class(answer: type) -> bool:
@@ -457,10 +469,8 @@ def _makes_a_difference(attempt: Attempt, name: str) -> bool:
     """Whether the answer moves in any case that takes over this argument from another one."""
     for one, other in permutations(range(len(attempt.cases)), 2):
         args = _bound(attempt, one) | {name: _bound(attempt, other)[name]}
-        before, after = (
-            attempt.answered[one],
-            _outcome(attempt.task, attempt.answer, [*args.values()]),
-        )
+        before = attempt.answered[one]
+        after = _outcome(attempt.task, attempt.answer, [*args.values()])
 
         if not (before.problem or after.problem) and _values_differ(before.value, after.value):
             return True

@@ -16,10 +16,10 @@ def find_layer(model: nn.Module, layer: str | nn.Module | None) -> nn.Module:
         raise CourseError(f"layer: expected a name or one module, got {type(layer).__name__}")
 
     stages = getattr(model, "stages", None)
-    if not isinstance(stages, dict):
+    if not isinstance(stages, dict) or not stages:
         raise CourseError(
-            f"{type(model).__name__} has no dict `stages`: pass a module as layer=, one that gives "
-            "maps (B, C, h, w)"
+            f"{type(model).__name__} has no dict `stages` with a layer in it: pass a module as "
+            "layer=, one that gives maps (B, C, h, w)"
         )
     if layer is None:
         return list(stages.values())[-1]

@@ -16,23 +16,23 @@ import torch
 from torch import nn
 
 from course_lib.explain.checks import class_scores
-from course_lib.explain.grad_cam import enlarge
+from course_lib.explain.grad_cam import enlarge, extremes
 from course_lib.files import CourseError
 from course_lib.models import LambdaLayer
 
 
 def full_grad(model: nn.Module, images: torch.Tensor, targets) -> tuple[torch.Tensor, torch.Tensor]:
-    """The logits (B, classes), and Σ over all terms and channels of ψ(term), (B, 1, H, W).
+    """The logits (B, classes), and Σ of ψ(term) over the terms that lie on a map, (B, 1, H, W).
 
-    ψ takes the absolute value, stretches it to 0..1 and enlarges it. Raises
-    CourseError where no bias lies on a map.
+    ψ takes the absolute value of each channel, stretches it to 0..1 and enlarges it. model: in eval
+    mode. Raises CourseError where no bias lies on a map.
     """
     size = images.shape[2:]
     maps = images.new_zeros(len(images), 1, *size)
 
     def add(term: torch.Tensor) -> None:  # (B, C, h, w)
         term = term.abs()
-        low, high = term.amin((2, 3), keepdim=True), term.amax((2, 3), keepdim=True)
+        low, high = extremes(term)
         scaled = (term - low) / (high - low + 1e-7)
 
         # Summed first: to enlarge is linear, and one map a layer is cheaper than C.
@@ -48,12 +48,14 @@ def full_gradients(
     targets,
     visit: Callable[[torch.Tensor], None],
 ) -> torch.Tensor:
-    """Call ``visit`` with every term of the equation above, (B, C, h, w). Returns the logits.
+    """Call ``visit`` with every term of the equation above that lies on a map, (B, C, h, w): all
+    but the bias of the head. Returns the logits.
 
-    In a lambda layer the biases of its two norms and that of its position lambdas are counted; it
-    is not linear in its input, so there the sum is not the whole logit.
+    model: in eval mode, for the bias of a norm is that of its running statistics. In a lambda layer
+    the biases of its two norms and that of its position lambdas are counted; it is not linear in
+    its input, so there the sum is not the whole logit.
     """
-    images = images.requires_grad_()
+    images = images.detach().requires_grad_()  # the caller's stay as they are
     found = []
 
     def watch(layer: nn.Module, output: torch.Tensor, term_of: Callable) -> None:
@@ -90,7 +92,7 @@ def full_gradients(
                 hooks.enter_context(module.norm_q.register_forward_hook(keep))
                 hooks.enter_context(module.register_forward_hook(see_lambda))
 
-        logits = model(images)
+        logits = model(images.clone())  # a copy, for the first layer may work in place
         scores = class_scores(logits, targets)
         if not found:
             raise CourseError(

@@ -95,12 +95,17 @@ def overlay(image: np.ndarray, cam: np.ndarray, alpha: float = 0.5) -> np.ndarra
 
 def stretch(maps: torch.Tensor) -> torch.Tensor:
     """Each map of (B, 1, H, W), from zero up, to 0..1."""
-    low, high = maps.amin(dim=(2, 3), keepdim=True), maps.amax(dim=(2, 3), keepdim=True)
+    low, high = extremes(maps)
     stretched = (maps - low) / (high - low + 1e-7)
 
     # The same everywhere, but for rounding: there is nothing to stretch.
     flat = high - low <= 1e-6 * high  # (B, 1, 1, 1)
     return torch.where(flat, (high > 0).to(maps.dtype), stretched)
+
+
+def extremes(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The smallest and the largest value of each map of (B, C, H, W): (B, C, 1, 1) each."""
+    return maps.amin(dim=(2, 3), keepdim=True), maps.amax(dim=(2, 3), keepdim=True)
 
 
 def enlarge(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

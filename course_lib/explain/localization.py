@@ -157,10 +157,12 @@ def insertion(
 ) -> np.ndarray:
     """How soon the network is sure of the class as pixels come into a blurred picture.
 
-    As ``deletion``, the higher the better. The blur is RISE's: 11 pixels wide, σ = 5 pixels.
+    As ``deletion``, the higher the better. The blur is RISE's: 11 pixels wide, σ = 5 pixels, so
+    that pictures need sides of 6 pixels or more.
     """
 
     def blurred(x: torch.Tensor) -> torch.Tensor:
+        _check_blur(x)
         return gaussian_blur(x, [11, 11], [5.0, 5.0])
 
     return _area(model, images, maps, targets, steps, start=blurred, end=lambda x: x)
@@ -212,7 +214,8 @@ def _area(
             turn = torch.from_numpy(_turns(maps[part], rng))[:, None].to(device)  # (B, 1, H, W)
 
             asked = None if targets is None else targets[part]
-            classes = find_classes(model(x), asked)
+            # a copy, for the first layer may work in place, and x may be the caller's own
+            classes = find_classes(model(x.clone()), asked)
             before, after = start(x), end(x)
 
             curve = []
@@ -259,7 +262,7 @@ def _with_baselines(maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     if not maps:
         raise CourseError("maps: expected at least one, by name")
 
-    shape = next(iter(maps.values())).shape
+    shape = getattr(next(iter(maps.values())), "shape", ())
     for name, each in maps.items():
         _check_maps(each, shape, name)
     return {"chance": np.ones(shape, np.float32), "middle": middle_spot(shape), **maps}
@@ -317,11 +320,24 @@ def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
 
 
+def _check_blur(x: torch.Tensor) -> None:
+    height, width = x.shape[2:]
+    if min(height, width) < 6:  # at an edge, the 5 pixels behind the outermost are mirrored
+        raise CourseError(
+            f"images: expected sides of 6 pixels or more, got {height} × {width}: the blur that "
+            "insertion begins with is 11 pixels wide"
+        )
+
+
 def _check_maps(maps: np.ndarray, shape: tuple[int, ...], name: str = "maps") -> None:
-    if not isinstance(maps, np.ndarray) or maps.ndim != 3 or maps.shape != shape:
-        found = getattr(maps, "shape", type(maps).__name__)
+    if not isinstance(maps, np.ndarray):
+        raise CourseError(
+            f"{name}: expected a numpy array (N, H, W), got a {type(maps).__name__}: "
+            "np.asarray makes one of it"
+        )
+    if maps.ndim != 3 or maps.shape != shape:
         expected = shape if len(shape) == 3 else "(N, H, W)"
-        raise CourseError(f"{name}: expected an array {expected}, got {found}")
+        raise CourseError(f"{name}: expected an array {expected}, got {maps.shape}")
     if maps.size == 0 or not np.issubdtype(maps.dtype, np.floating):
         raise CourseError(f"{name}: expected float values, got {maps.dtype} {maps.shape}")
     if not (np.isfinite(maps).all() and maps.min() >= 0):

@@ -24,12 +24,13 @@ from course_lib.explain.checks import (
     check_input,
     check_output,
     check_targets,
+    class_scores,
     find_classes,
     find_layer,
     only_output,
 )
 from course_lib.explain.full_grad import full_grad
-from course_lib.explain.grad_cam import enlarge, stretch
+from course_lib.explain.grad_cam import enlarge, extremes, stretch
 from course_lib.explain.norms import safe_norms
 from course_lib.files import CourseError
 from course_lib.models import LambdaResNet, ResNet
@@ -148,7 +149,7 @@ def score_cam(model, layer, image, a, score_of) -> torch.Tensor:
         masks = F.interpolate(  # corners on corners, as pytorch-grad-cam has it
             channels[:, None], image.shape[1:], mode="bilinear", align_corners=True
         )
-        low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
+        low, high = extremes(masks)
         masks = (masks - low) / (high - low + 1e-8)  # (n, 1, H, W), 0..1
 
         scores.append(score_of(model(image * masks)))
@@ -194,7 +195,7 @@ def eigen_cam(a: torch.Tensor) -> torch.Tensor:
     u, s, _ = torch.linalg.svd(pixels, full_matrices=False)
     maps = (u[:, :, 0] * s[:, :1]).view(len(a), 1, *a.shape[2:])
 
-    low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
+    low, high = extremes(maps)
     return torch.where(low.abs() > high.abs(), -maps, maps)
 
 
@@ -241,8 +242,10 @@ def _gradients(
     """The logits; of each layer the activations, and the gradients of the class's logit by them."""
     if not _ends_in_mean_and_linear(model, layers):
         logits, activations = _forward(model, images, layers, with_graph=True)
-        asked = F.one_hot(find_classes(logits, targets), logits.shape[1])  # (B, classes)
-        gradients = torch.autograd.grad(logits, activations, asked.to(logits.dtype))
+
+        with torch.enable_grad():  # the pass is over, and with it its own grad mode
+            score = class_scores(logits, targets).sum()
+        gradients = torch.autograd.grad(score, activations)
         return logits, [a.detach() for a in activations], list(gradients)
 
     # The logit is linear in the last map: its gradient is known without a backward pass (CAM, Zhou
@@ -258,6 +261,9 @@ def _ends_in_mean_and_linear(model: nn.Module, layers: list[nn.Module]) -> bool:
     """Whether behind the layer there is global average pooling and one linear layer, no more."""
     if type(model) not in (ResNet, LambdaResNet) or type(model.head) is not nn.Linear:
         return False
+    if type(model.avgpool) is not nn.AdaptiveAvgPool2d:  # somebody has put another pooling in
+        return False
+
     last = list(model.stages.values())[-1]
     return len(layers) == 1 and layers[0] is last
 

@@ -143,12 +143,9 @@ def figure(name: str, root: str = "") -> str:
 
     ``root`` leads from the page to the repository. Raises CourseError for an unknown name.
     """
-    if name not in FIGURES:
-        raise CourseError(f"unknown figure {name!r}: expected one of {', '.join(FIGURES)}")
-
+    _check_known(name)
     if _digest(name) is None:
-        recipe = FIGURES[name].folders[0].rpartition("/")[2]
-        return untrained(recipe)
+        return _not_drawn(name)
 
     alt = _carried(name).get("Description", name)
     return f"![{alt}]({root}figures/{name}.png)"
@@ -158,8 +155,9 @@ class Recorded:
     """A figure as a notebook shows it; a sentence where there is no record yet."""
 
     def __init__(self, name: str):
+        _check_known(name)
         self.file = _file(name)
-        self.text = _carried(name).get("Description", figure(name))
+        self.text = _carried(name).get("Description") or _not_drawn(name)
 
     def __repr__(self) -> str:
         return self.text
@@ -178,12 +176,17 @@ def recorded(name: str) -> Recorded:
     return Recorded(name)
 
 
-def draw_figures() -> None:
-    """Each with a digest of its records inside; one without records is removed.
+def draw_figures() -> list[Path]:
+    """All of them, for a digest tells of other records, and not of other code that draws.
 
-    Raises CourseError for records that do not go together, and for a full disk.
+    Each has the digest of its records inside; one without records is removed. Returns the files
+    that are not as they were. Raises CourseError for records that do not go together, and for a
+    full disk.
     """
+    changed = []
+
     for name, (draw, _) in FIGURES.items():
+        before = _bytes(name)
         try:
             picture = draw(_records(name))
         except ValueError as error:
@@ -194,10 +197,25 @@ def draw_figures() -> None:
         else:
             picture.save(_file(name), Digest=_digest(name))
 
+        if _bytes(name) != before:
+            changed.append(_file(name))
+    return changed
+
 
 def stale_figures() -> list[Path]:
     """Those that were drawn from other records than there are now, by the digest they carry."""
     return [_file(name) for name in FIGURES if _carried(name).get("Digest") != _digest(name)]
+
+
+def _check_known(name: str) -> None:
+    if name not in FIGURES:
+        raise CourseError(f"unknown figure {name!r}: expected one of {', '.join(FIGURES)}")
+
+
+def _not_drawn(name: str) -> str:
+    """In its place: how to make the first record."""
+    recipe = FIGURES[name].folders[0].rpartition("/")[2]
+    return untrained(recipe)
 
 
 def _records(name: str) -> dict[str, list[dict]]:
@@ -219,6 +237,11 @@ def _carried(name: str) -> dict[str, str]:
             return dict(image.text)
     except (OSError, SyntaxError, AttributeError):  # AttributeError: of another kind than PNG
         return {}
+
+
+def _bytes(name: str) -> bytes:
+    """Empty where there is no such file."""
+    return _file(name).read_bytes() if _file(name).exists() else b""
 
 
 def _file(name: str) -> Path:

@@ -53,14 +53,14 @@ def main(arguments: list[str] | None = None) -> int:
     check = parser.parse_args(arguments).check
 
     try:
-        stale = out_of_date() if check else bring_up_to_date()
+        found = out_of_date() if check else bring_up_to_date()
     except CourseError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
-    for path in stale:
+    for path in found:
         print(f"{'out of date' if check else 'redrawn'}: {path.relative_to(REPO)}")
-    return 1 if check and stale else 0
+    return 1 if check and found else 0
 
 
 def out_of_date() -> list[Path]:
@@ -69,18 +69,20 @@ def out_of_date() -> list[Path]:
 
 
 def bring_up_to_date() -> list[Path]:
-    """Those, drawn afresh, each whole or not at all. A fault in one leaves all as they were."""
+    """The figures and pages that have changed, drawn afresh, each whole or not at all.
+
+    A fault in one leaves all as they were.
+    """
     out_of_date()  # finds the faults
 
-    stale = stale_figures()
-    draw_figures()  # before the pages, which quote their texts
+    changed = draw_figures()  # before the pages, which quote their texts
 
     for page in pages():
         text = redrawn(page)
         if text != _read(page):
             _write(page, text)
-            stale.append(page)
-    return stale
+            changed.append(page)
+    return changed
 
 
 def pages() -> list[Path]:
