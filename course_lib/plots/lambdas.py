@@ -266,7 +266,7 @@ def _span(values: np.ndarray, unit: str, noun: str) -> str:
 
 
 def _log_scales(ax: Axes, sides: list[float]) -> None:
-    ax.set(xscale="log", yscale="log")
+    ax.set(xscale="log")
 
     # at most five, the largest among them, so that they do not run into each other
     shown = sides[:: -ceil(len(sides) / 5)]
@@ -274,7 +274,11 @@ def _log_scales(ax: Axes, sides: list[float]) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda side, _: f"{side:g}"))
 
-    write_plainly(ax)
+    if np.isfinite(ax.dataLim.intervaly).all():
+        ax.set(yscale="log")
+        write_plainly(ax)
+    else:  # nothing was measured
+        ax.set(yticks=[])
 
 
 # --- how it is wired ------------------------------------------------------------------------------
