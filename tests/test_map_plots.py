@@ -35,6 +35,12 @@ def test_numbers_that_do_not_fit_are_refused(titles, count):
         plots.evidence(PICTURES, {"a": np.zeros((count, 4, 4))}, titles)
 
 
+@pytest.mark.parametrize("maps", [{}, {"a": np.zeros((2, 0, 4))}], ids=["none", "empty"])
+def test_evidence_without_a_map_is_refused(maps):
+    with pytest.raises(ValueError, match="evidence.*at least one map"):
+        plots.evidence(PICTURES, maps, ["one", "two"])
+
+
 # --- grades ---------------------------------------------------------------------------------------
 
 
@@ -67,6 +73,24 @@ def test_means_intervals_and_lines_stand_where_the_scores_are():
     assert "Means of 9 pictures" in picture.alt and "a: IoU 0.600" in picture.alt
 
 
+def test_chance_and_middle_are_the_same_lines_in_both_figures_of_grades():
+    """Told apart by their dashes: whoever learned them in one figure reads the other."""
+    score = Score(0.2, 0.1, 0.3, 9)
+    (ax,) = plots.grades({name: {"IoU": score} for name in ("chance", "middle", "a")}).figure.axes
+    by_name = {line.get_label(): line.get_linestyle() for line in ax.lines}
+
+    found = {"mean": 0.2, "error": 0.1}
+    maps = {
+        name: {"words": name, "n": 9, "pointing game": found, "energy": found}
+        for name in ("chance", "middle", "a")
+    }
+    (legend,) = plots.localization({"a record": {"maps": maps}}).figure.legends
+    theirs = {line.get_label(): line.get_linestyle() for line in legend.get_lines()}
+
+    assert by_name["chance"] == theirs["chance"] != theirs["spot in the middle"]
+    assert by_name["middle"] == theirs["spot in the middle"]
+
+
 def test_a_table_of_chance_alone_is_refused():
     with pytest.raises(ValueError, match="at least one row beside chance and middle"):
         plots.grades({"chance": {"IoU": Score(0.2, 0.1, 0.3, 9)}})
@@ -88,3 +112,9 @@ def test_every_method_has_a_line_through_its_correlations():
 def test_a_line_of_another_length_is_refused():
     with pytest.raises(ValueError, match="expected as many of each"):
         plots.agreement(["trained", "head"], {"a": [1.0]})
+
+
+@pytest.mark.parametrize("steps, curves", [([], {"a": []}), (["trained"], {}), ([], {})])
+def test_agreement_of_nothing_is_refused(steps, curves):
+    with pytest.raises(ValueError, match="agreement.*at least one line and one step"):
+        plots.agreement(steps, curves)

@@ -111,6 +111,14 @@ def test_costs_are_drawn_by_side_in_milliseconds_and_megabytes_on_log_scales():
         assert np.allclose(ax.lines[0].get_ydata(), expected)
 
 
+def test_a_cost_that_was_not_measured_is_not_read_aloud():
+    nan = float("nan")
+    points = [(8, nan, 2e6), (16, nan, nan), (32, nan, 3e6)]
+    alt = plots.costs({"a": points, "b": [(8, 0.1, 1e6)]}).alt
+    assert "a: side from 8 to 32, time not measured, from 2 to 3 MB where it was measured" in alt
+    assert "b: side 8, 100 ms, 1 MB" in alt and "nan" not in alt
+
+
 def test_words_of_the_diagram_stay_in_their_boxes_and_apart():
     figure = plots.lambda_diagram().figure
     ax = figure.axes[0]

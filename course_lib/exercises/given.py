@@ -19,13 +19,14 @@ Given.__name__ = "list"  # as an error that an answer raises shall call it
 
 
 def given(values) -> torch.Tensor:
-    """A tensor, or what makes one, that remembers its values."""
+    """``values``, a tensor or numbers that make one, as a tensor that remembers them."""
     tensor = torch.as_tensor(values)
     tensor.at_first = tensor.detach().clone()  # goes along when the tensor is copied for a call
     return tensor
 
 
 def expect_unchanged(values: Given | torch.Tensor, name: str) -> None:
+    """Raises Unreadable where an answer has changed the list or tensor that it was given."""
     is_list = isinstance(values, Given)
     same = tuple(values) == values.at_first if is_list else torch.equal(values, values.at_first)
     if not same:

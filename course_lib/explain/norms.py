@@ -11,8 +11,8 @@ from torch import nn
 def safe_norms(model: nn.Module) -> Iterator[None]:
     """For a batch of one, let input and gradient of each BatchNorm2d lie in memory in order.
 
-    On CPUs (torch 2.14 and 2.15) its backward pass is wrong, silently and by order 1, for one
-    picture where the strides of the two differ, as behind a layer that permutes its axes.
+    Else its backward pass may be wrong for one picture: ``SafeBatchNorm2d`` in
+    ``models/lambda_paths.py`` tells of this fault of torch, and spares the lambda layers from it.
     """
 
     def arrange(norm, inputs):

@@ -312,8 +312,10 @@ def _with_bias(x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
 class SafeBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm on maps whose rows lie together, forward and backward.
 
-    On the CPU (torch 2.15) its backward is silently wrong for the gradient of a single picture
-    whose strides look like channels last, as the permutations of a lambda layer leave it.
+    On CPUs (torch 2.14 and 2.15) the backward pass of BatchNorm2d is wrong, silently and by order
+    1, for a single picture where of input and gradient one lies in order and the other looks like
+    channels last, as the permutations of a lambda layer leave it. For the norms of any network
+    there is ``explain.norms``.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

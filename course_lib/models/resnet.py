@@ -58,7 +58,7 @@ class ResNet(Classifier):
     width, shortcut, drop_rate, se: see ``BlockOptions``.
     drop_path: of the last block; it grows in proportion to the depth (Huang et al. 2016, eq. 4).
     zero_init_residual: start each block as the identity (Goyal et al. 2017, arXiv:1706.02677).
-        More than 250 blocks must.
+        Those of shortcut C always do, and more than 250 blocks must.
     Raises ValueError for values out of range.
     """
 
@@ -138,7 +138,8 @@ class ResNet(Classifier):
         x = self.maxpool(x)  # (B, C, H/4, W/4)
 
         for stage in self.stages.values():
-            x = stage(x)  # from the second on: twice the channels, half the height and width
+            # from the second on: twice the channels, half the height and width; a norm keeps both
+            x = stage(x)
         return x  # (B, D, H', W')
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:

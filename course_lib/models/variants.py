@@ -216,7 +216,7 @@ def make_shortcut(
 ) -> nn.Module:
     """(B, in_channels, H, W) → (B, out_channels, H / stride, W / stride).
 
-    Where the shape stays, every kind but C is the identity. Where it changes:
+    Where the shape stays, every kind but C and none is the identity. Where it changes:
     A pads with zeros, B is a 1×1 convolution, C is one around every block (He et al. 2015, §4.1);
     conv is a 3×3, which sees the pixels that a strided 1×1 skips; D an average pool and then a 1×1,
     for the same reason (He et al. 2018, arXiv:1812.01187, figure 2c); none leaves the shortcut out,

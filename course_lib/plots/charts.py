@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from course_lib.plots import words
 from course_lib.plots.picture import (
+    NARROW,
     POINTS,
     Picture,
     charts,
@@ -37,7 +38,21 @@ COLOURS = [
 MARKERS = "os^DvPX*<>"
 DASHES = ("-", "--", "-.", ":")
 INK, PALE = "#222222", "#eceff3"
-NARROW = 500  # wide, for a picture that is read on a telephone, too
+APART = 0.08  # two names beside an axis, as a fraction of its height
+
+
+def look(number: int, dashes: int | None = None) -> dict:
+    """Lines differ in colour, marker and dashes, so that they differ in grey too.
+
+    dashes: the number of their kind, where it is not that of the line.
+    """
+    kind = number if dashes is None else dashes
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "linestyle": DASHES[kind % len(DASHES)],
+    }
+
 
 # Columns of a History that are drawn: by how much they are multiplied (accuracies become percent).
 COLUMNS = {
@@ -60,9 +75,10 @@ def history(runs, held_out: str = "tune") -> Picture:
     history.
     """
     if isinstance(runs, Mapping) and runs:
-        return _compare({name: _table(run) for name, run in runs.items()}, held_out)
+        tables = {name: _table(run, "history") for name, run in runs.items()}
+        return _compare(tables, held_out)
 
-    table = _table(runs)
+    table = _table(runs, "history")
     sizes = table["picture_size"]
     epochs = np.arange(1, len(table["lr"]) + 1)
     lr_at, lr = _learning_rates(getattr(runs, "steps", None), epochs, table["lr"])
@@ -138,7 +154,7 @@ def training_curves(runs: Mapping[str, list], held_out: str = "tune") -> Picture
     """
     if not runs:
         raise ValueError("training_curves(): expected at least one training")
-    tables = {name: _table(run) for name, run in runs.items()}
+    tables = {name: _table(run, "training_curves") for name, run in runs.items()}
 
     figure = Figure(figsize=(480 / POINTS, (55 + 118 * len(tables)) / POINTS), layout="constrained")
     grid = figure.subplots(len(tables), 2, sharex=True, squeeze=False)
@@ -275,16 +291,9 @@ def depth(runs: Mapping[str, object]) -> Picture:
     said = []
 
     for index, (name, seeds) in enumerate(errors.items()):
-        epochs = np.arange(1, seeds.shape[1] + 1)
-        mean = seeds.mean(axis=0)  # (epochs,)
-
-        style = _plain_or_not(index, name, len(epochs))
-        ax.plot(epochs, mean, **style)
-        if len(seeds) > 1:
-            low, high = seeds.min(axis=0), seeds.max(axis=0)
-            ax.fill_between(epochs, low, high, color=style["color"], alpha=0.2, linewidth=0)
-
-        said.append(f"{name}, n = {len(seeds)}: {words.span(mean, words.percent)}")
+        mean_in_band(ax, seeds, _plain_or_not(index, name, seeds.shape[1]))
+        mean = words.span(seeds.mean(axis=0), words.percent)
+        said.append(f"{name}, n = {len(seeds)}: {mean}")
 
     means = {f"{name}:": seeds.mean(axis=0) for name, seeds in errors.items()}
     _end_labels(ax, means, words.percent)
@@ -296,8 +305,7 @@ def depth(runs: Mapping[str, object]) -> Picture:
 
 def _training_errors(name: str, seeds) -> np.ndarray:
     """(seeds, epochs): in percent."""
-    is_one = hasattr(seeds, "rows") or (seeds and isinstance(seeds[0], Mapping))
-    tables = [_table(seed, "depth") for seed in ([seeds] if is_one else seeds)]
+    tables = [_table(seed, "depth") for seed in each_seed(seeds)]
 
     lengths = {len(table["train_top1"]) for table in tables}
     if len(lengths) != 1:
@@ -550,13 +558,18 @@ def confusions(pairs: list[tuple[str, str, int]]) -> Picture:
 
 
 def _line(index: int, points: int) -> dict:
-    """Lines differ in colour, marker and dashes, so that they differ in grey too."""
-    return {
-        "color": COLOURS[index % len(COLOURS)],
-        "marker": MARKERS[index % len(MARKERS)],
-        "markevery": ceil(points / 12),  # a dozen markers, however long the line
-        "linestyle": DASHES[index % len(DASHES)],
-    }
+    """A line with a dozen markers, however long it is."""
+    return look(index) | {"markevery": ceil(points / 12)}
+
+
+def mean_in_band(ax: Axes, seeds: np.ndarray, style: dict) -> None:
+    """The mean of some seeds, (seeds, epochs), in a band from the lowest to the highest."""
+    epochs = np.arange(1, seeds.shape[1] + 1)
+    ax.plot(epochs, seeds.mean(axis=0), **style)
+
+    if len(seeds) > 1:
+        low, high = seeds.min(axis=0), seeds.max(axis=0)
+        ax.fill_between(epochs, low, high, color=style["color"], alpha=0.2, linewidth=0)
 
 
 def _label(ax: Axes, title: str, x: str, y: str, whole: bool = False) -> None:
@@ -580,11 +593,8 @@ def _bars(ax: Axes, names: list[str], values, colour: str, unit: str = "") -> No
     ax.grid(visible=False, axis="y")
 
 
-def _end_labels(ax: Axes, lines: dict[str, np.ndarray], write: Callable, gap: float = 0.08) -> None:
-    """Name every line at the right of the axes, level with its end or pushed apart from others.
-
-    ``gap``: between two names, as a fraction of the height.
-    """
+def _end_labels(ax: Axes, lines: dict[str, np.ndarray], write: Callable) -> None:
+    """Name every line at the right of the axes, level with its end or pushed apart from others."""
     ends = []  # (last value that is a number, epoch, index of the line, name)
     for index, (name, values) in enumerate(lines.items()):
         known = np.flatnonzero(np.isfinite(values))
@@ -597,8 +607,8 @@ def _end_labels(ax: Axes, lines: dict[str, np.ndarray], write: Callable, gap: fl
     height = np.inf
     for rank, (value, epoch, index, name) in enumerate(ends):
         level = (value - low) / (high - low)
-        room_below = gap * (len(ends) - 1 - rank)
-        height = max(min(level, height - gap), room_below)
+        room_below = APART * (len(ends) - 1 - rank)
+        height = max(min(level, height - APART), room_below)
 
         ax.annotate(
             f"{words.cut(name, 30)} {write(value)}",
@@ -642,7 +652,13 @@ def _size_bands(ax: Axes, sizes: np.ndarray, start: float) -> None:
 # --- what a History holds -----------------------------------------------------------------------
 
 
-def _table(run, function: str = "history") -> dict[str, np.ndarray]:
+def each_seed(runs) -> list:
+    """One History, or its rows, as a list of one; a list of those of several seeds as it is."""
+    is_one = hasattr(runs, "rows") or (runs and isinstance(runs[0], Mapping))
+    return [runs] if is_one else runs
+
+
+def _table(run, function: str) -> dict[str, np.ndarray]:
     """The columns of a History, (epochs,) each: accuracies in percent, NaN where one is missing."""
     rows = getattr(run, "rows", run)
     if not isinstance(rows, list) or not rows or not isinstance(rows[0], Mapping):

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from course_lib.plots import words
-from course_lib.plots.charts import COLOURS, INK, NARROW
-from course_lib.plots.picture import POINTS, Picture, house_style
+from course_lib.plots.charts import COLOURS, INK
+from course_lib.plots.picture import NARROW, POINTS, Picture, house_style
 
 EDGE = 2.2  # weights beyond it are out of sight
 

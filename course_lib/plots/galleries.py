@@ -88,8 +88,9 @@ def wrong(images, true_names, predicted_names, confidences, columns=5) -> Pictur
 def cam_grid(images, cams: dict[str, np.ndarray], titles: list[str], boxes=None) -> Picture:
     """A row per picture: the picture (with its box), then the map of every layer laid over it.
 
-    images: uint8 (N, H, W, 3); cams: layer → (N, H, W), 0..1; boxes as in ``gallery``. Raises
-    ValueError for numbers and shapes that do not fit, CourseError for other types and ranges.
+    images: uint8 (N, H, W, 3); cams: layer → (N, H, W), 0..1, NaN counts as 0; boxes as in
+    ``gallery``. Raises ValueError for numbers and shapes that do not fit, CourseError for other
+    types and ranges.
     """
     images = np.asarray(images)
     shapes = {layer: np.shape(maps) for layer, maps in cams.items()}

@@ -14,10 +14,11 @@ from PIL import Image
 from torch import nn
 
 from course_lib.plots import words
-from course_lib.plots.charts import COLOURS, DASHES, MARKERS, NARROW
+from course_lib.plots.charts import look
 from course_lib.plots.diagrams import Box, Label, Layout, draw_page
 from course_lib.plots.galleries import OUTLINE
 from course_lib.plots.picture import (
+    NARROW,
     POINTS,
     Picture,
     charts,
@@ -109,13 +110,12 @@ def listens_to(weights, image=None, at: tuple[int, int] | None = None) -> Pictur
 
     names = ["weights"] if heads == 1 else [f"head {i + 1}" for i in range(heads)]
     tiles = dict(zip(names, weights, strict=True))
-    columns = 3 if len(tiles) + (image is not None) in (3, 5, 6) else 2
-    figure = _squares(tiles, columns, image)
+    shown = [*weights] if image is None else [image, *weights]
+    figure = _squares(tiles, 3 if len(shown) in (3, 5, 6) else 2, image)
 
     if at is not None:
-        for number, ax in enumerate(figure.axes[: len(tiles) + (image is not None)]):
-            shown = image if number == 0 and image is not None else weights[0]
-            _outline_pixel(ax, at, np.shape(shown)[:2], (height, width))
+        for ax, each in zip(figure.axes, shown, strict=False):  # behind them stands the scale
+            _outline_pixel(ax, at, np.shape(each)[:2], (height, width))
 
     said = []
     for name, each in tiles.items():
@@ -223,17 +223,12 @@ def costs(measured: Mapping[str, Sequence[tuple[float, float, float]]]) -> Pictu
     said = []
 
     for number, (name, (side, seconds, megabytes)) in enumerate(lines.items()):
-        style = {
-            "color": COLOURS[number % len(COLOURS)],
-            "marker": MARKERS[number % len(MARKERS)],
-            "linestyle": DASHES[number % len(DASHES)],
-        }
-        time.plot(side, 1000 * seconds, **style)
-        memory.plot(side, megabytes, label=name, **style)
-        said.append(
-            f"{name}: side {words.span(side)}, {words.span(1000 * seconds)} ms, "
-            f"{words.span(megabytes)} MB"
-        )
+        milliseconds = 1000 * seconds
+        time.plot(side, milliseconds, **look(number))
+        memory.plot(side, megabytes, label=name, **look(number))
+
+        taken, kept = _span(milliseconds, "ms", "time"), _span(megabytes, "MB", "memory")
+        said.append(f"{name}: side {words.span(side)}, {taken}, {kept}")
 
     sides = sorted({each for side, *_ in lines.values() for each in side})
     for ax, title in ((time, "Time, ms"), (memory, "Memory, MB")):
@@ -260,8 +255,18 @@ def _points(name: str, points: Sequence) -> np.ndarray:
     return np.stack([side, seconds, size / 1e6])
 
 
+def _span(values: np.ndarray, unit: str, noun: str) -> str:
+    """``from 1 to 2 MB``: of what was measured."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return f"{noun} not measured"
+
+    where = "" if len(known) == len(values) else " where it was measured"
+    return f"{words.span(known)} {unit}{where}"
+
+
 def _log_scales(ax: Axes, sides: list[float]) -> None:
-    ax.set(xscale="log", yscale="log")
+    ax.set(xscale="log")
 
     # at most five, the largest among them, so that they do not run into each other
     shown = sides[:: -ceil(len(sides) / 5)]
@@ -269,7 +274,11 @@ def _log_scales(ax: Axes, sides: list[float]) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda side, _: f"{side:g}"))
 
-    write_plainly(ax)
+    if np.isfinite(ax.dataLim.intervaly).all():
+        ax.set(yscale="log")
+        write_plainly(ax)
+    else:  # nothing was measured
+        ax.set(yticks=[])
 
 
 # --- how it is wired ------------------------------------------------------------------------------

@@ -7,12 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from course_lib.explain.localization import REACH
 from course_lib.plots.charts import COLOURS, INK
-from course_lib.plots.picture import POINTS, Picture, house_style, large_letters
+from course_lib.plots.picture import NARROW, POINTS, Picture, house_style, large_letters
 
 GRADES = {"pointing game": ("o", COLOURS[0]), "energy": ("D", COLOURS[1])}
-BASELINES = {"middle": "-", "chance": ":"}
-WIDTH = 500  # is read on a telephone, too
+BASELINES = {"middle": "-", "chance": ":"}  # the lines of the maps that know nothing
 
 
 @house_style
@@ -31,7 +31,7 @@ def localization(records: Mapping[str, dict]) -> Picture:
             raise ValueError(f"localization(): {name!r} holds no method; expected at least one")
 
     heights = [len(_methods(record)) + 2 for record in records.values()]
-    size = (WIDTH / POINTS, (60 + 24 * sum(heights)) / POINTS)
+    size = (NARROW / POINTS, (60 + 24 * sum(heights)) / POINTS)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(
         len(records), len(GRADES), squeeze=False, sharex="col", height_ratios=heights
@@ -71,7 +71,7 @@ def _panel(ax: Axes, record: dict, grade: str) -> None:
     ax.errorbar(
         [100 * each["mean"] for each in found],
         range(len(found)),
-        xerr=[196 * each["error"] for each in found],
+        xerr=[_reach(each) for each in found],
         fmt=marker,
         color=colour,
         capsize=3,
@@ -105,6 +105,11 @@ def _legend() -> list[Line2D]:
 
 def _in_words(record: dict, grade: str) -> str:
     return ", ".join(
-        f"{found['words']} {100 * found[grade]['mean']:.1f} ± {196 * found[grade]['error']:.1f} %"
+        f"{found['words']} {100 * found[grade]['mean']:.1f} ± {_reach(found[grade]):.1f} %"
         for found in record["maps"].values()
     )
+
+
+def _reach(found: dict) -> float:
+    """Of the 95 % interval to either side of the mean, in percent."""
+    return 100 * REACH * found["error"]

@@ -8,10 +8,11 @@ from matplotlib.ticker import MaxNLocator
 
 from course_lib.explain import Score
 from course_lib.plots import words
-from course_lib.plots.charts import COLOURS, DASHES, INK, MARKERS, NARROW
+from course_lib.plots.charts import COLOURS, INK, look
 from course_lib.plots.galleries import GAP
 from course_lib.plots.lambdas import SIGNED
-from course_lib.plots.picture import POINTS, Picture, charts, house_style, large_letters
+from course_lib.plots.localization import BASELINES
+from course_lib.plots.picture import NARROW, POINTS, Picture, charts, house_style, large_letters
 
 KNOW_NOTHING = ("chance", "middle")  # the rows that every other one has to beat
 
@@ -27,11 +28,12 @@ def evidence(images, maps: Mapping[str, np.ndarray], titles: Sequence[str]) -> P
     images = np.asarray(images)
     arrays = {name: np.asarray(each, float) for name, each in maps.items()}
     counts = {len(images), len(titles), *map(len, arrays.values())}
-    if len(counts) != 1 or not len(images) or any(each.ndim != 3 for each in arrays.values()):
+    are_maps = arrays and all(each.ndim == 3 and each.size for each in arrays.values())
+    if len(counts) != 1 or not are_maps:
         shapes = {name: each.shape for name, each in arrays.items()}
         raise ValueError(
             f"evidence(): {len(titles)} titles and maps {shapes} for {len(images)} pictures; "
-            "expected at least one picture, and a title and maps (h, w) for each"
+            "expected at least one picture, and a title and at least one map (h, w) for each"
         )
 
     columns = 1 + len(arrays)
@@ -86,9 +88,10 @@ def grades(table: Mapping[str, Mapping[str, Score]]) -> Picture:
     panels = figure.subplots(len(columns), 1, squeeze=False)[:, 0]
 
     for ax, column in zip(panels, columns, strict=True):
-        for name, style in zip(KNOW_NOTHING, (":", "--"), strict=True):
+        for name in KNOW_NOTHING:
             if name in table:
-                ax.axvline(table[name][column].mean, color=INK, linestyle=style, label=name)
+                mean = table[name][column].mean
+                ax.axvline(mean, color=INK, linestyle=BASELINES[name], label=name)
 
         scores = [table[name][column] for name in rows]
         below = [each.mean - each.low for each in scores]
@@ -124,29 +127,28 @@ def agreement(steps: Sequence[str], curves: Mapping[str, Sequence[float]]) -> Pi
     """How alike maps stay while a network is changed step by step: a line for each method.
 
     steps: what has been changed by then, in order. curves: name → as many rank correlations, from
-    −1 to 1. Raises ValueError for other numbers, and for no line.
+    −1 to 1. Raises ValueError for other numbers, and for no line or step.
     """
-    if not curves or any(len(each) != len(steps) for each in curves.values()):
-        found = {name: len(each) for name, each in curves.items()}
-        raise ValueError(f"agreement(): {found} for {len(steps)} steps, expected as many of each")
+    lengths = {name: len(each) for name, each in curves.items()}
+    if set(lengths.values()) != {len(steps)} or not len(steps):
+        raise ValueError(
+            f"agreement(): {lengths} for {len(steps)} steps, expected as many of each, and at "
+            "least one line and one step"
+        )
 
     figure, (ax,) = charts(1, 330, width=NARROW)
     ax.axhline(0, color=INK, linewidth=1)
     for number, (name, values) in enumerate(curves.items()):
-        ax.plot(
-            range(len(steps)),
-            values,
-            label=name,
-            color=COLOURS[number % len(COLOURS)],
-            marker=MARKERS[number % len(MARKERS)],
-            linestyle=DASHES[number % len(DASHES)],
-        )
-    lowest = min(min(each) for each in curves.values())
+        ax.plot(range(len(steps)), values, label=name, **look(number))
+
+    lowest = min(map(min, curves.values()))
     ax.set(ylabel="rank correlation", ylim=(min(-0.1, lowest - 0.05), 1.05))
     ax.set_xticks(range(len(steps)), steps)
     figure.legend(loc="outside lower center", ncols=2)
 
-    said = [f"{name} {', '.join(f'{each:.2f}' for each in each)}" for name, each in curves.items()]
+    said = [
+        f"{name} {', '.join(f'{value:.2f}' for value in values)}" for name, values in curves.items()
+    ]
     return Picture(
         figure,
         f"Rank correlation with the maps of the network as trained, by what was changed "

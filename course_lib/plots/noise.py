@@ -9,9 +9,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from course_lib.plots import words
-from course_lib.plots.charts import COLOURS, DASHES, INK, MARKERS, NARROW
-from course_lib.plots.picture import Picture, charts, house_style, large_letters
-from course_lib.plots.rates import two_in_a_row
+from course_lib.plots.charts import DASHES, INK, each_seed, look, mean_in_band
+from course_lib.plots.picture import (
+    NARROW,
+    Picture,
+    charts,
+    house_style,
+    large_letters,
+    two_in_a_row,
+)
 
 # --- accuracy by noise ----------------------------------------------------------------------------
 
@@ -30,20 +36,20 @@ def noise(runs: Mapping) -> Picture:
         raise ValueError("noise(): expected at least one network")
 
     figure, (ax,) = charts(1, 400, width=NARROW)
-    firsts, seconds = (list(dict.fromkeys(names)) for names in zip(*lines, strict=True))
+    networks, losses = (list(dict.fromkeys(names)) for names in zip(*lines, strict=True))
     said = []
 
-    for (first, second), levels in lines.items():
-        style = _look(firsts.index(first), seconds.index(second))
+    for (network, loss), levels in lines.items():
+        style = look(networks.index(network), losses.index(loss))
 
         # side by side, so that runs of one network hide none of another
-        step = firsts.index(first) - (len(firsts) - 1) / 2
+        step = networks.index(network) - (len(networks) - 1) / 2
         _runs_and_mean(ax, levels, shift=1.3 * step, style=style)
-        said.append(f"{_joined(first, second)}: {_level_words(levels)}")
+        said.append(f"{_joined(network, loss)}: {_level_words(levels)}")
 
     percents = sorted({percent for levels in lines.values() for percent in levels})
     ax.set(xticks=percents, xlabel="wrong labels in the training set, %", ylabel="top-1, %")
-    figure.legend(handles=_legend(firsts, seconds), loc="outside lower center")
+    figure.legend(handles=_legend(networks, losses), loc="outside lower center")
 
     return Picture(
         figure,
@@ -56,8 +62,8 @@ def _pair(name: str | tuple[str, str]) -> tuple[str, str]:
     return (name, "") if isinstance(name, str) else tuple(name)
 
 
-def _joined(first: str, second: str) -> str:
-    return f"{first}, {second}" if second else first
+def _joined(network: str, loss: str) -> str:
+    return f"{network}, {loss}" if loss else network
 
 
 def _by_level(name: object, levels: Mapping) -> dict[float, np.ndarray]:
@@ -80,14 +86,6 @@ def _top1(run) -> float:
     return run["final"]["val_top1"] if run["final"] else run["history"][-1]["val_top1"]
 
 
-def _look(number: int, dashes: int) -> dict:
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "marker": MARKERS[number % len(MARKERS)],
-        "linestyle": DASHES[dashes % len(DASHES)],
-    }
-
-
 def _runs_and_mean(ax: Axes, levels: dict[float, np.ndarray], shift: float, style: dict) -> None:
     """A line with a bar at each mean, and a mark for each run, side by side."""
     at = np.array(list(levels), float) + shift
@@ -100,14 +98,14 @@ def _runs_and_mean(ax: Axes, levels: dict[float, np.ndarray], shift: float, styl
         ax.plot(x + beside, values, **single)
 
 
-def _legend(firsts: list[str], seconds: list[str]) -> list[Line2D]:
+def _legend(networks: list[str], losses: list[str]) -> list[Line2D]:
     """What colours mean, what dashes mean, and where a mean is."""
     handles = []
-    for number, name in enumerate(firsts):
-        handles.append(Line2D([], [], label=name, **_look(number, 0)))
+    for number, name in enumerate(networks):
+        handles.append(Line2D([], [], label=name, **look(number, 0)))
 
-    if seconds != [""]:
-        for dashes, name in enumerate(seconds):
+    if losses != [""]:
+        for dashes, name in enumerate(losses):
             style = {"color": INK, "linestyle": DASHES[dashes % len(DASHES)]}
             handles.append(Line2D([], [], label=name, **style))
 
@@ -150,7 +148,8 @@ def memorised(runs: Mapping[str, object]) -> Picture:
 
     for (ax,), (title, shares) in zip(panels, tables.items(), strict=True):
         for number, seeds in enumerate(shares.values()):
-            _band(ax, seeds, _look(number, number))
+            markers = {"markevery": max(1, seeds.shape[1] // 6)}
+            mean_in_band(ax, seeds, look(number) | markers)
 
         ax.set(
             title=textwrap.fill(title, 26, break_on_hyphens=False),
@@ -166,7 +165,7 @@ def memorised(runs: Mapping[str, object]) -> Picture:
         ax.set_xlabel("epoch")
 
     meanings = [
-        Line2D([], [], label=counted, **_look(number, number))
+        Line2D([], [], label=counted, **look(number))
         for number, counted in enumerate(COUNTED.values())
     ]
     figure.legend(handles=meanings, loc="outside lower center")
@@ -179,8 +178,7 @@ def memorised(runs: Mapping[str, object]) -> Picture:
 
 def _shares(title: str, runs) -> dict[str, np.ndarray]:
     """Column → (seeds, epochs), in percent; NaN where there was nothing to count."""
-    is_one = hasattr(runs, "rows") or (runs and isinstance(runs[0], Mapping))
-    seeds = [getattr(run, "rows", run) for run in ([runs] if is_one else runs)]
+    seeds = [getattr(run, "rows", run) for run in each_seed(runs)]
 
     lengths = {len(rows) for rows in seeds}
     if len(lengths) != 1 or lengths == {0}:
@@ -201,14 +199,6 @@ def _shares(title: str, runs) -> dict[str, np.ndarray]:
         values = [[row[column] for row in rows] for rows in seeds]
         shares[column] = 100 * np.array(values, float)
     return shares
-
-
-def _band(ax: Axes, seeds: np.ndarray, style: dict) -> None:
-    epochs = np.arange(1, seeds.shape[1] + 1)
-    ax.plot(epochs, seeds.mean(axis=0), markevery=max(1, len(epochs) // 6), **style)
-    if len(seeds) > 1:
-        low, high = seeds.min(axis=0), seeds.max(axis=0)
-        ax.fill_between(epochs, low, high, color=style["color"], alpha=0.2, linewidth=0)
 
 
 def _share_words(title: str, shares: dict[str, np.ndarray]) -> str:

@@ -1,6 +1,7 @@
 """What every drawing shares: the picture with its text, and the style."""
 
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from course_lib.files import CourseError, picture_tag, written_whole
 POINTS = 72  # an inch: a point of a figure is a pixel on the page
 DPI = 144  # twice as fine as shown: sharp on a dense screen
 WIDTH = 848  # of a full figure, in pixels on the page
+NARROW = 500  # of one that is read on a telephone, too
 
 STYLE = {
     "figure.facecolor": "white",
@@ -92,6 +94,37 @@ def charts(number: int, height: int, width: int = WIDTH) -> tuple[Figure, list[A
     """A figure with ``number`` axes side by side; sizes in pixels on the page."""
     figure = Figure(figsize=(width / POINTS, height / POINTS), layout="constrained")
     return figure, list(figure.subplots(1, number, squeeze=False)[0])
+
+
+def two_in_a_row(
+    number: int, height: int, ratios: tuple[float, ...] = (1,)
+) -> tuple[Figure, list[tuple[Axes, ...]]]:
+    """Two panels in a row, of ``height`` pixels and one axes above the other as ``ratios`` say."""
+    columns = min(number, 2)
+    rows = math.ceil(number / columns)
+    size = (NARROW / POINTS, (rows * height + 90) / POINTS)
+
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(
+        rows * len(ratios),
+        columns,
+        squeeze=False,
+        gridspec_kw={"height_ratios": ratios * rows},
+    )
+
+    panels = []
+    for index in range(rows * columns):
+        row, column = divmod(index, columns)
+        axes = grid[row * len(ratios) : (row + 1) * len(ratios), column]
+        for ax in axes[1:]:
+            ax.sharex(axes[0])
+
+        if index < number:
+            panels.append(tuple(axes))
+        else:
+            for ax in axes:
+                ax.set_axis_off()
+    return figure, panels
 
 
 def write_plainly(ax: Axes) -> None:

@@ -6,15 +6,14 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from course_lib.files import CourseError
 from course_lib.plots import words
-from course_lib.plots.charts import COLOURS, INK, MARKERS, NARROW, PALE
-from course_lib.plots.picture import POINTS, Picture, house_style, large_letters
+from course_lib.plots.charts import INK, PALE, look
+from course_lib.plots.picture import Picture, house_style, large_letters, two_in_a_row
 from course_lib.training import grades, lr_finder
 
 # --- sweeps ---------------------------------------------------------------------------------------
@@ -85,13 +84,7 @@ def _where_suggestions_fall(ax: Axes, rows: list[dict]) -> None:
 
 
 def _mark(index: int) -> dict:
-    return {
-        "color": COLOURS[index % len(COLOURS)],
-        "marker": MARKERS[index % len(MARKERS)],
-        "markersize": 8,
-        "linestyle": "",
-        "zorder": 3,
-    }
+    return look(index) | {"markersize": 8, "linestyle": "", "zorder": 3}
 
 
 def _meanings(rows: list[dict]) -> list:
@@ -152,7 +145,8 @@ def range_curves(tests: Mapping[str, object]) -> Picture:
         descent = max(losses[0] - losses.min(), 0.05)
         top = losses[0] + 0.5 * descent
         ax.set_ylim(losses.min() - 0.25 * descent, min(top, losses.max() + 0.25 * descent))
-        _rates_at_powers_of_ten(ax) if not _is_linear(lrs) else None
+        if not _is_linear(lrs):
+            _rates_at_powers_of_ten(ax)
         ax.set_title(textwrap.fill(title, 26))
 
         read = ", ".join(f"{name} {words.number(rate)}" for name, rate in marks.items())
@@ -217,40 +211,6 @@ def _curve(title: str, test) -> tuple[np.ndarray, np.ndarray]:
 def _is_linear(lrs: np.ndarray) -> bool:
     steps = np.diff(lrs)
     return len(steps) > 1 and bool(np.allclose(steps, steps[0], rtol=1e-3))
-
-
-# --- panels ---------------------------------------------------------------------------------------
-
-
-def two_in_a_row(
-    number: int, height: int, ratios: tuple[float, ...] = (1,)
-) -> tuple[Figure, list[tuple[Axes, ...]]]:
-    """Two panels in a row, of ``height`` pixels and one axes above the other as ``ratios`` say."""
-    columns = min(number, 2)
-    rows = math.ceil(number / columns)
-    size = (NARROW / POINTS, (rows * height + 90) / POINTS)
-
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(
-        rows * len(ratios),
-        columns,
-        squeeze=False,
-        gridspec_kw={"height_ratios": ratios * rows},
-    )
-
-    panels = []
-    for index in range(rows * columns):
-        row, column = divmod(index, columns)
-        axes = grid[row * len(ratios) : (row + 1) * len(ratios), column]
-        for ax in axes[1:]:
-            ax.sharex(axes[0])
-
-        if index < number:
-            panels.append(tuple(axes))
-        else:
-            for ax in axes:
-                ax.set_axis_off()
-    return figure, panels
 
 
 def _rates_at_powers_of_ten(ax: Axes) -> None:

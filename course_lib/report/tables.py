@@ -320,13 +320,6 @@ def _localization(is_real: bool) -> str:
     return "\n\n".join([*parts, localization.LEGEND])
 
 
-def _counts(groups: dict[int, list[dict]]) -> str:
-    """``3``, or where levels differ the number of each, as ``3, 3, 2, –``."""
-    if len({len(group) for group in groups.values()}) == 1:
-        return str(len(next(iter(groups.values()))))
-    return ", ".join(str(len(groups[level])) if level in groups else "–" for level in grid.LEVELS)
-
-
 def platforms_table() -> str:
     """What Colab and Kaggle ship, and when the notebooks last ran on it."""
     return _verified(platforms.rows())
@@ -343,6 +336,13 @@ def _verified(rows: list[tuple]) -> str:
 
 def _markdown_or_how_to_train(rows: list[tuple], recipe: str) -> str:
     return _markdown(rows) if len(rows) > 1 else untrained(recipe)
+
+
+def _counts(groups: dict[int, list[dict]]) -> str:
+    """``3``, or where levels differ the number of each, as ``3, 3, 2, –``."""
+    if len({len(group) for group in groups.values()}) == 1:
+        return str(len(next(iter(groups.values()))))
+    return ", ".join(str(len(groups[level])) if level in groups else "–" for level in grid.LEVELS)
 
 
 def _each_once(counts: Iterator[int]) -> str:
