@@ -12,7 +12,7 @@ from course_lib.plots.charts import COLOURS, INK
 from course_lib.plots.picture import NARROW, POINTS, Picture, house_style, large_letters
 
 GRADES = {"pointing game": ("o", COLOURS[0]), "energy": ("D", COLOURS[1])}
-BASELINES = {"middle": "-", "chance": ":"}  # the lines of the maps that know nothing
+BASELINES = {"middle": "--", "chance": ":"}  # the lines of the maps that know nothing
 
 
 @house_style
