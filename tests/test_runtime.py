@@ -341,7 +341,7 @@ def test_a_training_asks_apples_gpu_for_no_float64(monkeypatch):
     loader = [(torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 3]))] * 2
     expected = evaluate(model := create_model("resnet20", num_classes=4), loader, precision=on_cpu)
 
-    monkeypatch.setattr(runtime.Precision, "sums", torch.float32)
+    monkeypatch.setattr(runtime.Precision, "sum_dtype", torch.float32)
     with NoFloat64():
         found = evaluate(model, loader, precision=on_cpu)
         history = fit(model, loader, loader, epochs=1, optimizer=optim.sgd(model, lr=0.1))

@@ -383,8 +383,8 @@ def _disk_message(error: OSError, folder: Path, needed: int) -> str:
 def _broken_message(broken: list[str], paths: list[str]) -> str:
     cure = cure_for(
         Path(paths[0]).parent,
-        "Replace these files, or move the data set elsewhere: the next run in the profile cpu or "
-        "gpu fetches it anew.",
+        "Replace these files, or move the data set elsewhere and run again: the profiles cpu and "
+        "gpu fetch it anew.",
     )
     named = [f"  {fault}" for fault in sorted(broken)[:5]]
     more = ["  …"] if len(broken) > 5 else []

@@ -45,8 +45,8 @@ BAD_PICTURE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  
 BAD_ARCHIVE = (shutil.ReadError, zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError)
 
 MEND = (
-    "Put back what is missing, or move this folder elsewhere: the next run in the profile cpu or\n"
-    "gpu fetches it anew."
+    "Put back what is missing, or move this folder elsewhere and run again: the profiles cpu and "
+    "gpu fetch it anew."
 )
 PROXY = (
     "Behind a proxy, set HTTP_PROXY and HTTPS_PROXY. For an SSL error, set the clock; on a Mac\n"
