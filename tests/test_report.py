@@ -390,7 +390,8 @@ def test_eleven_threads_stay_as_they_are():
 def commit_pair(**changes):
     """A cell of two seeds; the second differs in what is given."""
     one = record(0.87, rate=None, recipe="grid_session")
-    commit_results("grid/grid_session", one, one | {"final": {"val_top1": 0.89}} | changes)
+    final = one["final"] | {"val_top1": 0.89}
+    commit_results("grid/grid_session", one, one | {"final": final} | changes)
 
 
 def test_seeds_of_the_grid_belong_together_on_whatever_processors_and_all_are_named():
@@ -439,6 +440,14 @@ def test_losses_of_the_grid_stand_level_by_level_without_those_of_another_loss()
         f"{plain} | 0 % | {numbers} | 88.0 % | 1 | a laptop |",
         f"{plain} | 5 % | {numbers} | 86.0 % | 1 | a laptop |",
     ]
+
+
+def test_each_level_of_the_losses_names_the_machines_of_its_own_runs():
+    commit_pair(device="a desktop")
+    commit_cell("grid_session_noise5", 0.86)
+
+    machines = [line.split(" | ")[-1] for line in grid_losses_table().splitlines()[2:]]
+    assert machines == ["a desktop; a laptop |", "a laptop |"]
 
 
 def test_costs_of_the_grid_are_counted_for_its_ten_classes():

@@ -38,10 +38,10 @@ def by_level(network: str, remedy: str, find: Find = measured) -> dict[str, dict
 
     rows: dict[str, dict[int, list[dict]]] = {}
     for (profile, precision), levels in kinds.items():
-        machines = _machines(levels)
-        if machines in rows:  # the same processors, trained another way
-            machines = f"{machines}, {profile}, {precision}"
-        rows[machines] = levels
+        words = machines([record for records in levels.values() for record in records])
+        if words in rows:  # the same processors, trained another way
+            words = f"{words}, {profile}, {precision}"
+        rows[words] = levels
     return rows
 
 
@@ -50,6 +50,6 @@ def kind(record: dict) -> tuple[str, str]:
     return record["profile"], record["precision"]
 
 
-def _machines(levels: dict[int, list[dict]]) -> str:
-    everything = [record for records in levels.values() for record in records]
-    return "; ".join(sorted(by_machine(everything)))
+def machines(records: list[dict]) -> str:
+    """All on which they were trained, in words."""
+    return "; ".join(sorted(by_machine(records)))

@@ -236,10 +236,11 @@ def grid_losses_table() -> str:
 
     for network in session4.NETWORKS:
         words = session4.IN_WORDS[network]
-        for machines, groups in grid.by_level(network, "").items():
+        for groups in grid.by_level(network, "").values():
             for level, group in groups.items():
                 reached = [mean(group, value) for value in values]
-                rows.append((words, f"{level} %", *reached, len(group), machines))
+                machine = grid.machines(group)
+                rows.append((words, f"{level} %", *reached, len(group), machine))
     return _markdown_or_how_to_train(rows, "grid_session")
 
 
