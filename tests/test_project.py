@@ -1,6 +1,7 @@
 """The house and its rooms: who imports whom and what is declared; make and README."""
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 LIBRARY = sorted((ROOT / "course_lib").rglob("*.py"))
 
 # From the ground up. A room may import those of lower floors, and none of its own.
@@ -195,6 +197,34 @@ def test_readme_sends_nobody_to_a_file_that_is_not_there():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", readme)
     assert targets and [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_readme_counts_the_exercises_and_gives_the_hours_of_each_plan():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    hours = re.findall(r"^\| \[\d · .*? \| (\d)([½¾]?) \| \[!\[", readme, re.MULTILINE)
+    pages = [path.read_text(encoding="utf-8") for path in NOTEBOOKS]
+
+    exercises = sum(len(re.findall(r'= exercise\(\\"', page)) for page in pages)
+    assert f"{exercises} exercises" in readme
+
+    for (whole, part), page in zip(hours, pages, strict=True):
+        said = 60 * (int(whole) + {"": 0, "½": 0.5, "¾": 0.75}[part])
+        minutes = re.search(r"\| together \| \d+ \| (\d+) \|", page)
+        planned = int(minutes[1]) if minutes else 300  # session 1: about five hours
+        assert abs(said - planned) <= 15 and (minutes or "about five hours" in page)
+
+
+def test_the_page_of_weights_has_a_row_for_each_card():
+    page = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r'^\| `"(\w+)", weights="(\w+)"` \| .*?, (\d+) px \| (.*?) % ', page, re.M)
+
+    cards = [json.loads(path.read_text()) for path in (ROOT / "data" / "weights").glob("*.json")]
+    found = {
+        (card["model"], card["dataset"].lower(), str(card["picture_size"])): card for card in cards
+    }
+    assert {row[:3] for row in rows} == set(found)
+    for *name, top1 in rows:
+        assert top1 == f"{100 * found[tuple(name)]['official_top1']:.1f}"
 
 
 FAKE = """#!/bin/sh

@@ -124,6 +124,12 @@ def test_data_that_cannot_be_attached_are_named_before_anything_runs(tmp_path, c
     assert f"lacks {ways.SETS[1]}" in capsys.readouterr().err
 
 
+def test_the_ways_that_attach_data_ask_for_its_folder(capsys):
+    with pytest.raises(SystemExit):
+        ways.main(["kaggle", "--way", "old"])
+    assert "--data" in capsys.readouterr().err
+
+
 # --- what is remembered ---------------------------------------------------------------------------
 
 
