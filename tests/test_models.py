@@ -28,7 +28,8 @@ from course_lib.models import (
     whiten_stem,
 )
 from course_lib.models.blocks import BasicBlock, Bottleneck
-from course_lib.models.session_resnet import ResidualPair, TrimmedConv3x3, conv_norm_relu
+from course_lib.models.session_resnet import ResidualPair, conv_norm_relu
+from course_lib.models.trimmed_conv import TrimmedConv3x3
 from course_lib.models.variants import PreActBasicBlock, PreActBottleneck
 
 NAMES = list_models()
@@ -688,12 +689,44 @@ def test_with_its_norms_fused_the_session_resnet_has_the_same_logits():
     torch.testing.assert_close(fused, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
 
 
-def test_the_trimmed_convolution_runs_under_autocast():
+@pytest.mark.parametrize("given", [torch.bfloat16, torch.float32], ids=str)
+def test_the_trimmed_convolution_runs_under_autocast(given):
     x, conv = pictures(2, 2), TrimmedConv3x3(3, 4)
     with torch.autocast("cpu", torch.bfloat16):
-        found = conv(x.bfloat16())
+        found = conv(x.to(given))
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.float(), conv(x), atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_gradients_of_the_trimmed_convolution_in_bf16_are_as_exact_as_torchs(size):
+    """They are sums of up to nine parts, which must not be rounded one by one."""
+    torch.manual_seed(0)
+    conv, x = TrimmedConv3x3(256, 256), torch.randn(64, 256, size, size, requires_grad=True)
+    weigh = torch.randn(64, 256, size, size)
+
+    def gradients(y):
+        return torch.autograd.grad((y.float() * weigh).sum(), (x, conv.weight))
+
+    exact = gradients(F.conv2d(x, conv.weight, padding=1))
+    with torch.autocast("cpu", torch.bfloat16):
+        ours, torchs = conv(x), F.conv2d(x, conv.weight, padding=1)
+
+    for right, our, their in zip(exact, gradients(ours), gradients(torchs), strict=True):
+        assert (our - right).norm() < 1.25 * (their - right).norm()
+
+
+@pytest.mark.parametrize("size", [(1, 3), (2, 2), (3, 3)], ids=str)
+def test_the_trimmed_convolution_has_a_second_derivative(size):
+    torch.manual_seed(0)
+    conv = TrimmedConv3x3(2, 3).double()
+    x = torch.randn(2, 2, *size, dtype=torch.double, requires_grad=True)
+
+    def convolve(x, weight):
+        return torch.func.functional_call(conv, {"weight": weight}, x)
+
+    assert torch.autograd.gradcheck(convolve, (x, conv.weight))
+    assert torch.autograd.gradgradcheck(convolve, (x, conv.weight))
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])

@@ -14,7 +14,7 @@ from torch import nn
 
 from course_lib.exercises import shares
 from course_lib.exercises.checker import Exercise, Unreadable, read_number
-from course_lib.models.session_resnet import TrimmedConv3x3
+from course_lib.models.trimmed_conv import TrimmedConv3x3
 
 # --- top_k_accuracy -----------------------------------------------------------------------------
 

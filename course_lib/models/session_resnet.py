@@ -6,13 +6,12 @@ classes.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from course_lib.checks import check_whole
 from course_lib.models.blocks import BasicBlock
 from course_lib.models.classifier import Classifier, check_classes
-from course_lib.models.graphs import is_recorded, one_node
+from course_lib.models.trimmed_conv import TrimmedConv3x3
 from course_lib.models.variants import GeneralBasicBlock
 
 STEMS = {"small": 1, "strided": 2}  # stride of the first convolution
@@ -144,46 +143,6 @@ def residual(kind: str, channels: int, start_as_identity: bool) -> nn.Module:
     block = GeneralBasicBlock(channels, channels)
     block.start_as_identity()
     return block
-
-
-class TrimmedConv3x3(nn.Conv2d):
-    """A padded 3×3 convolution without bias that leaves out the products with the padding.
-
-    (B, C_in, H, W) → (B, C_out, H / stride, W / stride). On a 2×2 map 20 of the 36 taps meet
-    nothing but padding, on 3×3 32 of 81. So on maps of up to 3×3, on the CPU, every position of the
-    output is one matrix product: the pixels that its window has, (B, n·C_in), by their part of the
-    kernel, (n·C_in, C_out), with n = 1 to 9. With a strided stem and pictures of 32 px the
-    session ResNet trains 1.35 times as fast (figures/results/benchmarks/models.json).
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
-        super().__init__(in_channels, out_channels, 3, stride, padding=1, bias=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if is_recorded(x):
-            return one_node(self, x)
-
-        batch, _, height, width = x.shape
-        tiny = max(height, width) <= 3 and self.stride == (1, 1)
-        on_cpu = x.device.type in ("cpu", "meta")  # on "meta" it is counted, as it runs on a CPU
-        if not (tiny and on_cpu):
-            return super().forward(x)
-
-        pixels = x.permute(0, 2, 3, 1)  # (B, H, W, C_in)
-        kernel = self.weight.to(x.dtype).permute(0, 2, 3, 1)  # (C_out, 3, 3, C_in)
-        # there is one in a network without norms, and where a norm was fused into the convolution
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-
-        out = []
-        for i in range(height):
-            for j in range(width):
-                window = pixels[:, max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2]
-                taps = kernel[:, max(1 - i, 0) : height + 1 - i, max(1 - j, 0) : width + 1 - j]
-                out.append(F.linear(window.flatten(1), taps.flatten(1), bias))  # (B, C_out)
-
-        y = torch.stack(out, dim=1)  # (B, H·W, C_out)
-        y = y.view(batch, height, width, self.out_channels)
-        return y.permute(0, 3, 1, 2)  # (B, C_out, H, W)
 
 
 def _check(stem: str, residual_in: tuple[int, ...], block: str, zero_init_residual: bool) -> None:

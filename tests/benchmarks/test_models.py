@@ -20,7 +20,7 @@ from benchmarks.test_lambda import in_turn, peak_megabytes
 from course_lib.experiments.record import RESULTS
 from course_lib.files import write_json
 from course_lib.models import create_model
-from course_lib.models.session_resnet import TrimmedConv3x3
+from course_lib.models.trimmed_conv import TrimmedConv3x3
 from course_lib.runtime import this_cpu
 
 BATCH, SIZE, ROUNDS = 16, 128, 9
