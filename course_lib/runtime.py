@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from course_lib import addresses
 from course_lib.files import CourseError, first_line
+from course_lib.memory import reuse_memory
 from course_lib.setup import detect_platform
 
 BUDGETS = {
@@ -103,6 +104,8 @@ def setup(profile: str | None = None, seed: int = 0) -> Runtime:
     device, why = find_device()
     profile, reason = _choose_profile(profile, device.type != "cpu", why)
     precision = pick_precision(device)
+    if device.type == "cpu":
+        reuse_memory()
 
     seed_everything(seed)
     return Runtime(detect_platform(), profile, reason, device, precision, seed)
