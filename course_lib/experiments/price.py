@@ -4,14 +4,18 @@ The unit is an epoch of the reference network over TinyImageNet: ``resnet18_smal
 64 px, batch 64.
 """
 
+import os
+import subprocess
+import sys
 import time
 
 import numpy as np
 import torch
 
 from course_lib.experiments.record import results
+from course_lib.files import CourseError
 from course_lib.models import create_model
-from course_lib.runtime import Runtime
+from course_lib.runtime import Precision, Runtime
 from course_lib.training import Trainer, loop, optim, processes, schedules
 
 REFERENCE_IMAGES = 100_000  # one epoch over TinyImageNet
@@ -24,21 +28,57 @@ def price(record: dict) -> float | None:
     return None if rate is None else record["seconds"] * rate / REFERENCE_IMAGES
 
 
-def reference_rate(rt: Runtime, rounds: int = 4) -> float:
+def reference_rate(rt: Runtime) -> float:
     """Pictures per second that this machine trains the reference network at.
+
+    On a CPU in a process of its own, which keeps no memory: a unit must not shrink with what makes
+    trainings faster (``course_lib.memory``). Raises CourseError where that process fails.
+    """
+    if rt.device.type != "cpu":
+        return time_reference(rt.precision)
+
+    command = [sys.executable, "-c", APART, rt.precision.name, str(torch.get_num_threads())]
+    here = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # the same library
+    timed = subprocess.run(command, capture_output=True, text=True, env=os.environ | here)
+
+    if timed.returncode:
+        why = (timed.stderr.strip().splitlines() or [f"it ended with {timed.returncode}"])[-1]
+        raise CourseError(
+            f"the reference network could not be timed: {why}. Try again, or leave it out: "
+            "--no-price, or run(…, priced=False)"
+        )
+    return float(timed.stdout)
+
+
+APART = """
+import sys
+import torch
+from course_lib.experiments import price
+from course_lib.runtime import Precision
+
+precision, threads = sys.argv[1:]
+torch.set_num_threads(int(threads))
+bf16 = torch.bfloat16 if precision == "bf16" else None
+print(price.time_reference(Precision(torch.device("cpu"), bf16)))
+"""
+
+
+def time_reference(precision: Precision, rounds: int = 4) -> float:
+    """The same, in this process.
 
     In the precision and the memory format of the run. The median of ``rounds``, after one to warm
     up, each of as many steps as a training makes between two looks at the loss.
     """
-    model = create_model("resnet18_small", 200).to(rt.device, memory_format=torch.channels_last)
+    device = precision.device
+    model = create_model("resnet18_small", 200).to(device, memory_format=torch.channels_last)
     optimizer = optim.sgd(model, 0.01)
-    trainer = Trainer(model.train(), optimizer, schedules.constant(optimizer), rt.precision)
+    trainer = Trainer(model.train(), optimizer, schedules.constant(optimizer), precision)
 
-    x = torch.randn(BATCH, 3, 64, 64, device=rt.device)
+    x = torch.randn(BATCH, 3, 64, 64, device=device)
     x = x.contiguous(memory_format=torch.channels_last)
-    labels = torch.zeros(BATCH, dtype=torch.int64, device=rt.device)
+    labels = torch.zeros(BATCH, dtype=torch.int64, device=device)
 
-    steps = loop.look_every(rt.device)
+    steps = loop.look_every(device)
     seconds = []
 
     for _ in range(1 + rounds):

@@ -1,13 +1,17 @@
 """The price of a run, the reference rate behind it, and the forecast drawn from both."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 from made_up import commit_results, record
 from small import SMOKE
 from torch import nn
 
 from course_lib.experiments import price
+from course_lib.files import CourseError
+from course_lib.runtime import Precision
 
 pytestmark = pytest.mark.usefixtures("world")
 
@@ -39,15 +43,41 @@ def test_the_reference_rate_is_that_of_the_reference_network_on_its_batch(monkey
     monkeypatch.setattr(price, "create_model", lambda *asked: made.append(asked) or StandIn())
     monkeypatch.setattr(price, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
 
-    assert price.reference_rate(SMOKE, rounds=3) == pytest.approx(64 / 4)
+    assert price.time_reference(SMOKE.precision, rounds=3) == pytest.approx(64 / 4)
     assert made == [("resnet18_small", 200)]
     assert batches == [((64, 3, 64, 64), True, True)] * 4
 
     # ten steps a round, where the device is waited for that often
     clock = iter([0, 1, 1, 21, 21, 61, 61, 141])
     monkeypatch.setattr(price.loop, "look_every", lambda device: 10)
-    assert price.reference_rate(SMOKE, rounds=3) == pytest.approx(64 / 4)
+    assert price.time_reference(SMOKE.precision, rounds=3) == pytest.approx(64 / 4)
     assert len(batches) == 4 + 40
+
+
+STAND_IN = """
+from course_lib import memory
+from course_lib.experiments import price
+
+def time_reference(precision):
+    kept = memory.reuse_memory.cache_info().currsize
+    return 1000 * kept + (16 if precision.dtype else 32)
+
+price.time_reference = time_reference
+"""
+
+
+@pytest.mark.parametrize("dtype, bits", [(torch.bfloat16, 16), (None, 32)])
+def test_on_a_cpu_it_is_timed_in_a_process_that_keeps_no_memory(monkeypatch, dtype, bits):
+    """What makes trainings faster must not make the unit smaller."""
+    monkeypatch.setattr(price, "APART", STAND_IN + price.APART)
+    rt = replace(SMOKE, precision=Precision(torch.device("cpu"), dtype))
+    assert price.reference_rate(rt) == bits
+
+
+def test_a_process_that_fails_is_told_in_words(monkeypatch):
+    monkeypatch.setattr(price, "APART", "raise MemoryError('no room')")
+    with pytest.raises(CourseError, match="could not be timed: MemoryError: no room. .*--no-price"):
+        price.reference_rate(SMOKE)
 
 
 def test_a_forecast_divides_the_mean_price_of_the_committed_runs_by_this_machines_rate():
