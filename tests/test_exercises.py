@@ -779,6 +779,16 @@ def test_every_named_mistake_is_refused_with_its_own_name(name, cause, mistaken,
     assert cause_in(refused(name, mistaken, capsys)) == f"{cause}."
 
 
+def test_an_argument_that_makes_no_difference_is_shown_where_it_should_make_one(capsys):
+    """Not in the first case that goes wrong, where it has the value that the answer takes."""
+
+    def answer(dim_in, dim_out, dim_k, heads, dim_u, r):
+        return EXERCISES["lambda_parameters"].reference(dim_in, dim_out, dim_k, heads, 1, r) - 5
+
+    text = refused("lambda_parameters", answer, capsys)
+    assert "`dim_u` makes no difference" in text and "dim_u=2" in text
+
+
 @pytest.mark.parametrize("name", EXERCISES)
 def test_every_exercise_is_tried_with_right_and_wrong_answers(name):
     assert len(RIGHT[name]) >= 2, "besides the reference"

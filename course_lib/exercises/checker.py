@@ -138,7 +138,8 @@ def check(task: Exercise, answer: Any) -> Verdict:
             return _right(task, answered[0].printed)
 
         attempt = Attempt(task, answer, cases, expected, answered, failing)
-        return _wrong(task, _cause(attempt), _evidence(attempt), answered[failing].printed)
+        cause, shows_it = _cause(attempt)
+        return _wrong(task, cause, _evidence(attempt, shows_it), answered[shows_it].printed)
 
 
 # --- one call -----------------------------------------------------------------------------------
@@ -361,16 +362,24 @@ class Attempt:
     failing: int
 
 
-def _cause(attempt: Attempt) -> str:
-    """The most telling words there are, in this order."""
-    return (
+def _cause(attempt: Attempt) -> tuple[str, int]:
+    """The most telling words there are, in this order, and the number of the case to show."""
+    first = attempt.failing
+    words = (
         _known_mistake(attempt)
         or _other_default(attempt)
-        or attempt.answered[attempt.failing].problem
+        or attempt.answered[first].problem
         or _other_shape(attempt)
-        or _idle_argument(attempt)
-        or f"it goes wrong when {attempt.cases[attempt.failing][0]}"
     )
+    if words:
+        return words, first
+
+    idle, shows_it = _idle_arguments(attempt)
+    if idle:
+        make = "make" if len(idle) > 1 else "makes"
+        return f"{' and '.join(idle)} {make} no difference to the result", shows_it
+
+    return f"it goes wrong when {attempt.cases[first][0]}", first
 
 
 def _known_mistake(attempt: Attempt) -> str:
@@ -442,13 +451,14 @@ def _other_shape(attempt: Attempt) -> str:
     return f"it returns shape {tuple(got.shape)}, expected {tuple(expected.shape)}"
 
 
-def _idle_argument(attempt: Attempt) -> str:
-    """Arguments that should make a difference, and make none.
+def _idle_arguments(attempt: Attempt) -> tuple[list[str], int]:
+    """Arguments that should make a difference, and make none; and a case that goes wrong by it.
 
     Looked at are pairs of cases that differ in one argument alone, and in what is right: there the
     answer has to move, too. They can be few, so what stands still in them is tried elsewhere.
     """
     moves: dict[str, list[bool]] = {}
+    wrong: dict[str, int] = {}
 
     for one, other in combinations(range(len(attempt.cases)), 2):
         changed = _changed_arguments(attempt, one, other)
@@ -456,13 +466,12 @@ def _idle_argument(attempt: Attempt) -> str:
             before, after = attempt.answered[one].value, attempt.answered[other].value
             moves.setdefault(changed[0], []).append(_values_differ(before, after))
 
+            is_right = not _values_differ(attempt.expected[other].value, after)
+            wrong.setdefault(changed[0], one if is_right else other)
+
     still = [name for name, moved in moves.items() if not any(moved)]
-    idle = [f"`{name}`" for name in still if not _makes_a_difference(attempt, name)]
-    if not idle:
-        return ""
-    return (
-        f"{' and '.join(idle)} {'make' if len(idle) > 1 else 'makes'} no difference to the result"
-    )
+    idle = [name for name in still if not _makes_a_difference(attempt, name)]
+    return [f"`{name}`" for name in idle], min((wrong[name] for name in idle), default=0)
 
 
 def _makes_a_difference(attempt: Attempt, name: str) -> bool:
@@ -546,14 +555,14 @@ def _detail(text: str) -> str:
     )
 
 
-def _evidence(attempt: Attempt) -> tuple[str, ...]:
-    """The line that raised, the smallest input that shows it, and the difference there."""
+def _evidence(attempt: Attempt, number: int) -> tuple[str, ...]:
+    """Of one case: the line that raised, the input that shows it, and the difference there."""
     names = inspect.signature(attempt.task.reference).parameters
-    args = zip(names, attempt.cases[attempt.failing][1:], strict=False)
+    args = zip(names, attempt.cases[number][1:], strict=False)
     shown = ", ".join(f"{name}={_show(arg)}" for name, arg in args)
 
-    outcome = attempt.answered[attempt.failing]
-    difference = _difference(attempt.expected[attempt.failing].value, outcome)
+    outcome = attempt.answered[number]
+    difference = _difference(attempt.expected[number].value, outcome)
     line = [f"In the line: {outcome.line}"] if outcome.line else []
 
     return *line, f"Smallest input that shows it: {shown}", f"{difference}."

@@ -22,6 +22,20 @@ def _randn(*shape: int) -> torch.Tensor:
     return given(torch.randn(shape))
 
 
+def _learned(*shape: int) -> torch.Tensor:
+    """As it comes out of a layer that learns, which needs the gradient."""
+    return _randn(*shape).requires_grad_()
+
+
+_CUTS_IT_OFF = ".item(), .detach(), torch.tensor(…), numpy and torch.no_grad() cut it off"
+
+
+def _expect_gradient(result: Any, args: list) -> None:
+    wanted = any(isinstance(each, torch.Tensor) and each.requires_grad for each in args)
+    if wanted and isinstance(result, torch.Tensor) and not result.requires_grad:
+        raise Unreadable(f"no gradient leads back from the result to its inputs: {_CUTS_IT_OFF}")
+
+
 # --- content_lambda -----------------------------------------------------------------------------
 
 
@@ -52,18 +66,20 @@ def _content_cases() -> list[tuple]:
         ("k, v and M differ", _randn(1, 2, 3), _randn(1, 4, 3)),
         ("there are two pictures", _randn(2, 1, 2), _randn(2, 1, 2)),
         ("there are many numbers", _randn(3, 4, 25), _randn(3, 6, 25)),
+        ("the network learns", _learned(2, 3, 4), _learned(2, 5, 4)),
     ]
 
 
 def _read_content(result: Any, args: list) -> torch.Tensor:
     expect_unchanged(args[0], "keys")
     expect_unchanged(args[1], "values")
+    _expect_gradient(result, args)
     return read_tensor(result, args)
 
 
 CONTENT = Exercise(
     reference=content_lambda,
-    hint="a key asks which positions count: along which axis have its weights to sum to 1?",
+    hint="a key weighs the positions: along which axis do its weights sum to 1?",
     cases=_content_cases,
     read=_read_content,
 )
@@ -257,12 +273,14 @@ def _position_cases() -> list[tuple]:
         ("all axes differ in length", _randn(5, 3, 4), _randn(2, 6, 3)),
         # five loops one in the other run through it well within the checker's patience
         ("there are many numbers", _randn(9, 9, 5), _randn(2, 6, 9)),
+        ("the network learns", _learned(2, 3, 4), _learned(2, 5, 3)),
     ]
 
 
 def _read_position(result: Any, args: list) -> torch.Tensor:
     expect_unchanged(args[0], "embeddings")
     expect_unchanged(args[1], "values")
+    _expect_gradient(result, args)
     return read_tensor(result, args)
 
 
@@ -544,6 +562,18 @@ _MISCOUNTS = [
     (
         "the keys are counted for every head; all heads share one set of keys",
         lambda s, p: (s.heads - 1) * p.keys,
+    ),
+    (
+        "keys and values are counted for every head; all heads share one set of each",
+        lambda s, p: (s.heads - 1) * (p.keys + p.values + p.norm_v),
+    ),
+    (
+        "keys and values are counted for every head; all heads share one set of each",
+        lambda s, p: (s.heads - 1) * (p.keys + p.values),
+    ),
+    (
+        "the norms and the bias of the positions' convolution are left out",
+        lambda s, p: -p.norm_q - p.norm_v - p.bias,
     ),
     (
         "dim_u is left out: keys and values are dim_u times as many, and the positions' kernels "
@@ -940,10 +970,7 @@ def _loss_cases() -> list[tuple]:
     ]
 
 
-_NO_WAY_BACK = (
-    "no gradient leads back from the loss to the logits: .item(), .detach(), torch.tensor(…), "
-    "numpy and torch.no_grad() cut it off"
-)
+_NO_WAY_BACK = f"no gradient leads back from the loss to the logits: {_CUTS_IT_OFF}"
 
 
 def _read_loss(result: Any, args: list) -> dict[str, torch.Tensor]:
@@ -956,9 +983,10 @@ def _read_loss(result: Any, args: list) -> dict[str, torch.Tensor]:
         raise Unreadable(_NO_WAY_BACK)
     if not isinstance(result, torch.Tensor):
         raise Unreadable(f"it returns a {type(result).__name__}, expected a tensor")
-    if result.numel() != 1:
+    if result.ndim:
         raise Unreadable(
-            f"it returns values of shape {tuple(result.shape)}, expected a single one, their mean"
+            f"it returns values of shape {tuple(result.shape)}, expected a single one, their mean, "
+            "without axes"
         )
     if not result.isfinite():
         raise Unreadable(
@@ -966,7 +994,7 @@ def _read_loss(result: Any, args: list) -> dict[str, torch.Tensor]:
             "and the logarithm of 0 is infinite; F.log_softmax keeps clear of both"
         )
 
-    result.sum().backward()
+    result.backward()
     if logits.grad is None:
         raise Unreadable(_NO_WAY_BACK)
     if not logits.grad.isfinite().all():
@@ -975,7 +1003,7 @@ def _read_loss(result: Any, args: list) -> dict[str, torch.Tensor]:
             "where p ** q and log have an infinite slope; take exp(q · log p), with log p from "
             "F.log_softmax"
         )
-    return {"the loss": result.detach().reshape(()), "the gradient of the logits": logits.grad}
+    return {"the loss": result.detach(), "the gradient of the logits": logits.grad}
 
 
 def _leads_back(result: Any) -> bool:
@@ -1077,6 +1105,14 @@ _WRONG_LOSSES = [
     (
         "1 − … is missing: this is −p^q / q",
         {"loss": lambda log_p, q: -(q * log_p).exp() / q},
+    ),
+    (
+        "a minus is missing: cross_entropy gives −log p, and this is p^−q",
+        {"loss": lambda log_p, q: (1 - (-q * log_p).exp()) / q},
+    ),
+    (
+        "the power is taken of log p instead of p",
+        {"loss": lambda log_p, q: (1 - log_p**q) / q},
     ),
     (
         "the power is taken of log p instead of p",
@@ -1186,6 +1222,7 @@ def _stopping_cases() -> list[tuple]:
         ("the loss falls", Given([3.0, 2.0, 1.0]), 1),
         ("the loss rises", Given([1.0, 2.0, 3.0]), 1),
         ("the loss stays as it is", Given([2.0, 2.0]), 2),
+        ("the loss stays as it is, and a lower one comes too late", Given([2.0, 2.0, 1.0]), 1),
         ("the loss falls, and rises at the end", Given([3.0, 1.0, 2.0]), 1),
         ("patience is 1, and a lower loss comes too late", Given([3.0, 4.0, 2.0]), 1),
         ("patience is 2, and a lower loss comes in time", Given([3.0, 4.0, 2.0]), 2),
@@ -1358,6 +1395,48 @@ def _(val_losses, patience):
         if loss < val_losses[best]:
             best, bad = epoch, 0
         if bad == patience:
+            break
+    return best
+
+
+@KEEP_EPOCH.mistake(
+    "a loss as low as the best is not counted as a bad epoch; only a lower one improves"
+)
+def _(val_losses, patience):
+    best, bad = 0, 0
+    for epoch, loss in enumerate(val_losses):
+        if loss < val_losses[best]:
+            best, bad = epoch, 0
+        elif loss > val_losses[best]:
+            bad += 1
+        if bad == patience:
+            break
+    return best
+
+
+@KEEP_EPOCH.mistake("it stops before it has looked at the last of `patience` epochs")
+def _(val_losses, patience):
+    best = 0
+    for epoch, loss in enumerate(val_losses):
+        if epoch - best == patience:
+            break
+        if loss < val_losses[best]:
+            best = epoch
+    return best
+
+
+@KEEP_EPOCH.mistake(
+    "the first epoch is counted as a bad one, and it stops an epoch late; no other came before "
+    "the first, and `patience` bad epochs in a row are enough"
+)
+def _(val_losses, patience):
+    best, bad = 0, 0
+    for epoch, loss in enumerate(val_losses):
+        if loss < val_losses[best]:
+            best, bad = epoch, 0
+        else:
+            bad += 1
+        if bad > patience:
             break
     return best
 
@@ -1572,6 +1651,33 @@ def _(values):
 def _(values):
     total = np.abs(np.asarray(values) - np.mean(values)).sum()
     return total / (len(values) - 1) / math.sqrt(len(values))
+
+
+_ROUNDED = "it is rounded; return the number as it is"
+
+for _digits in range(5):
+
+    @ERROR.mistake(_ROUNDED)
+    def _(values, digits=_digits):
+        return round(standard_error(values), digits)
+
+
+_COUNTED = (
+    "√(p · (1 − p) / n) is the error of an accuracy that is counted on n pictures; here it is the "
+    "spread between n runs"
+)
+
+
+@ERROR.mistake(_COUNTED)
+def _(values):
+    p = np.mean(values)
+    return complex(p * (1 - p) / len(values)) ** 0.5
+
+
+@ERROR.mistake(_COUNTED)
+def _(values):
+    p = np.mean(values)
+    return math.sqrt(p * (1 - p) / len(values))
 
 
 EXERCISES = [

@@ -172,6 +172,19 @@ def joins_what_does_not_fit(keys, values):
     return torch.cat([keys.softmax(-1), values.mT[..., None]])
 
 
+@wrong("content_lambda", "no gradient leads back from the result")
+def without_a_gradient(keys, values):
+    with torch.no_grad():
+        return keys.softmax(-1) @ values.mT
+
+
+@wrong("content_lambda", "no gradient leads back from the result")
+def by_way_of_numpy(keys, values):
+    e = np.exp(keys.detach().numpy())
+    shares = e / e.sum(axis=2, keepdims=True)
+    return torch.from_numpy(shares @ values.detach().numpy().transpose(0, 2, 1))
+
+
 @wrong("content_lambda", "largest position alone")
 def hard_attention(keys, values):
     hot = F.one_hot(keys.argmax(-1), keys.shape[-1]).float()
@@ -320,6 +333,11 @@ def written_over(embeddings, values):
     return out
 
 
+@wrong("position_lambdas", "no gradient leads back from the result")
+def cut_off(embeddings, values):
+    return torch.einsum("nmk,bvm->bnkv", embeddings, values).detach()
+
+
 @wrong("position_lambdas", "last position is left out")
 def last_position_forgotten(embeddings, values):
     return sum(
@@ -407,6 +425,22 @@ wrong_count("queries are counted once", q="d*k", norms="2*k + 2*(o//h)*u")
 wrong_count("counted for every head", keys="d*k*h*u")
 wrong_count(
     "dim_u is left out", keys="d*k", v="d*(o//h)", norms="2*k*h + 2*(o//h)", place="k*r*r + k"
+)
+wrong_count("keys and values are counted for every head", keys="d*k*h*u", v="d*o*u")
+wrong_count(
+    "keys and values are counted for every head",
+    keys="d*k*h*u",
+    v="d*o*u",
+    norms="2*k*h + 2*o*u",
+)
+wrong_count("norms and the bias .* are left out", norms="0", place="u*k*r*r")
+wrong_count(  # each of its queries has a bias, too: known by nothing but what stands still
+    "`dim_u` makes no difference",
+    q="d*k*h + k*h",
+    keys="d*k",
+    v="d*(o//h)",
+    norms="2*k*h + 2*(o//h)",
+    place="k*r*r + k",
 )
 wrong_count("queries .*dim_u", q="d*k*h*u", norms="2*k*h*u + 2*(o//h)*u")
 wrong_count("numbers for each channel, not r", place="u*k*r + k")
@@ -934,6 +968,26 @@ def labels_as_an_axis(logits, labels, q=0.7):
     return F.log_softmax(logits, 1).gather(1, labels)
 
 
+@wrong("generalized_cross_entropy", "a minus is missing")
+def cross_entropy_taken_for_log_p(logits, labels, q=0.7):
+    log_p = F.cross_entropy(logits, labels, reduction="none")
+    return ((1 - (q * log_p).exp()) / q).mean()
+
+
+@wrong("generalized_cross_entropy", "power is taken of log p")
+def power_of_log_p(logits, labels, q=0.7):
+    log_p = F.log_softmax(logits, 1).gather(1, labels[:, None]).squeeze(1)
+    return ((1 - log_p**q) / q).mean()
+
+
+@wrong(
+    "generalized_cross_entropy", r"shape \(1,\), expected a single one, their mean, without axes"
+)
+def one_axis_too_many(logits, labels, q=0.7):
+    log_p = F.log_softmax(logits, 1).gather(1, labels[:, None]).squeeze(1)
+    return ((1 - (q * log_p).exp()) / q).mean(dim=0, keepdim=True)
+
+
 # --- keep_epoch ---------------------------------------------------------------------------------
 
 
@@ -1163,6 +1217,42 @@ def a_while_without_a_step(val_losses, patience):
     return i
 
 
+@wrong("keep_epoch", "as low as the best is not counted as a bad epoch")
+def a_tie_is_not_bad(val_losses, patience):
+    best, bad = 0, 0
+    for e, loss in enumerate(val_losses):
+        if loss < val_losses[best]:
+            best, bad = e, 0
+        elif loss > val_losses[best]:
+            bad += 1
+            if bad >= patience:
+                break
+    return best
+
+
+@wrong("keep_epoch", "before it has looked at the last of")
+def stops_before_it_looks(val_losses, patience):
+    best, e = 0, 0
+    while e < len(val_losses) and e - best != patience:
+        if val_losses[e] < val_losses[best]:
+            best = e
+        e += 1
+    return best
+
+
+@wrong("keep_epoch", "first epoch is counted as a bad one, and it stops an epoch late")
+def first_one_is_bad_and_one_more_is_looked_at(val_losses, patience):
+    kept, low, bad = 0, val_losses[0], 0
+    for e, loss in enumerate(val_losses):
+        if loss < low:
+            kept, low, bad = e, loss, 0
+        else:
+            bad += 1
+        if bad > patience:
+            break
+    return kept
+
+
 # --- standard_error -----------------------------------------------------------------------------
 
 
@@ -1295,3 +1385,20 @@ def as_text(values):
 @wrong("standard_error", "raises TypeError")
 def of_a_list_minus_a_number(values):
     return math.sqrt(sum((values - sum(values) / len(values)) ** 2))
+
+
+@wrong("standard_error", "it is rounded")
+def rounded(values):
+    return round(statistics.stdev(values) / len(values) ** 0.5, 2)
+
+
+@wrong("standard_error", "an accuracy that is counted on n pictures")
+def of_a_share(values):
+    p, n = sum(values) / len(values), len(values)
+    return (p * (1 - p) / n) ** 0.5
+
+
+@wrong("standard_error", "an accuracy that is counted on n pictures")
+def of_a_share_by_its_root(values):
+    p = np.mean(values)
+    return math.sqrt(p * (1 - p) / len(values))
