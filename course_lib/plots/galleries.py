@@ -27,7 +27,7 @@ def gallery(images, titles=None, columns=8, alt=None, boxes=None, masks=None) ->
     masks: bool (N, H, W). Raises ValueError for other shapes.
     """
     names = list(titles) if titles is not None else [""] * len(images)
-    heads = [words.short(name) for name in names]
+    heads = [fill(words.short(name, 32), 16, break_on_hyphens=False) for name in names]
     figure = _mosaic(images, columns, heads, boxes, masks)
 
     distinct = dict.fromkeys(words.short(name, 40) for name in names if name)

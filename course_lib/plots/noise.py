@@ -29,7 +29,8 @@ def noise(runs: Mapping) -> Picture:
 
     runs: name → {percent of wrong labels: the runs at that level}. A run is a record, or its top-1
     in 0..1. A name may be a pair, (network, loss): then lines of one network share a colour, and
-    lines of one loss a kind of dashes. Raises ValueError for no name, and for one without a run.
+    lines of one loss a kind of dashes; marks of the first loss are hollow. Raises ValueError for no
+    name, and for one without a run.
     """
     lines = {_pair(name): _by_level(name, levels) for name, levels in runs.items()}
     if not lines:
@@ -44,7 +45,7 @@ def noise(runs: Mapping) -> Picture:
 
         # side by side, so that runs of one network hide none of another
         step = networks.index(network) - (len(networks) - 1) / 2
-        _runs_and_mean(ax, levels, shift=1.3 * step, style=style)
+        _runs_and_mean(ax, levels, 1.3 * step, style | _filled(losses.index(loss), style["color"]))
         said.append(f"{_joined(network, loss)}: {_level_words(levels)}")
 
     percents = sorted({percent for levels in lines.values() for percent in levels})
@@ -86,13 +87,18 @@ def _top1(run) -> float:
     return run["final"]["val_top1"] if run["final"] else run["history"][-1]["val_top1"]
 
 
+def _filled(loss: int, colour: str) -> dict:
+    """Marks of the first loss are clear inside: one that lies behind others is seen, too."""
+    return {"markerfacecolor": colour if loss else "none"}
+
+
 def _runs_and_mean(ax: Axes, levels: dict[float, np.ndarray], shift: float, style: dict) -> None:
     """A line with a bar at each mean, and a mark for each run, side by side."""
     at = np.array(list(levels), float) + shift
     means = [values.mean() for values in levels.values()]
     ax.plot(at, means, **style | {"marker": "_", "markersize": 14, "markeredgewidth": 2})
 
-    single = style | {"linestyle": "", "markersize": 6, "alpha": 0.5, "zorder": 3}
+    single = style | {"linestyle": "", "markersize": 7, "markeredgewidth": 1.5, "zorder": 3}
     for x, values in zip(at, levels.values(), strict=True):
         beside = 0.4 * (np.arange(len(values)) - (len(values) - 1) / 2)
         ax.plot(x + beside, values, **single)
@@ -106,8 +112,8 @@ def _legend(networks: list[str], losses: list[str]) -> list[Line2D]:
 
     if losses != [""]:
         for dashes, name in enumerate(losses):
-            style = {"color": INK, "linestyle": DASHES[dashes % len(DASHES)]}
-            handles.append(Line2D([], [], label=name, **style))
+            style = {"color": INK, "linestyle": DASHES[dashes % len(DASHES)], "marker": "o"}
+            handles.append(Line2D([], [], label=name, **style | _filled(dashes, INK)))
 
     bar = {"color": INK, "marker": "_", "markersize": 14, "markeredgewidth": 2, "linestyle": ""}
     return [*handles, Line2D([], [], label="mean of the runs; every mark is a run", **bar)]
@@ -116,7 +122,7 @@ def _legend(networks: list[str], losses: list[str]) -> list[Line2D]:
 def _level_words(levels: dict[float, np.ndarray]) -> str:
     said = []
     for percent, values in levels.items():
-        spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
+        spread = f" ± {values.std(ddof=1):.1f}" if len(set(values)) > 1 else ""  # as in the tables
         said.append(f"{values.mean():.1f}{spread} % at {percent:g} % (n = {len(values)})")
     return ", ".join(said)
 

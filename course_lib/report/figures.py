@@ -250,7 +250,7 @@ def _file(name: str) -> Path:
 
 MOST = max(grid.LEVELS)  # percent of wrong labels
 ON_NOISE = [line for line in grid.LINES if line[1] in ("", "gce")]
-BY_HEART = [(network, loss) for network in ("session", "lambda") for loss in ("", "gce")]
+BY_HEART = [(network, loss) for network in session4.NETWORKS for loss in ("", "gce")]
 
 FIGURES = {
     "tiny_imagenet": Figure(accuracy_by_price, ("tiny_imagenet", "tiny_imagenet_quick")),

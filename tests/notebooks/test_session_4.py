@@ -89,8 +89,10 @@ def test_what_a_pixel_hears_gives_the_layers_output(at):
     layer = LambdaLayer(32, r=3).eval()
     x = torch.randn(1, 32, 3, 3)
     with torch.no_grad():
-        weights, agree = names["what_it_hears"](layer, x, at)
-    assert agree and weights.shape == (4, 3, 3)
+        q, weights = names["what_it_hears"](layer, x, at)
+        assert names["gives_its_output"](layer, x, at, q, weights)
+        assert not names["gives_its_output"](layer, x, at, q, 1.1 * weights)
+    assert weights.shape == (4, 9)
 
 
 def test_questions_1_and_4_are_reckoned_right():
