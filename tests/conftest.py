@@ -1,4 +1,5 @@
-"""What holds for every test: one thread, no windows, no network, no waiting for the disk."""
+"""What holds for every test: one thread, no windows, no network, no waiting for the disk, and no
+memory that is kept."""
 
 import os
 import signal
@@ -35,6 +36,12 @@ def no_network(monkeypatch):
 def no_waiting_for_the_disk(monkeypatch):
     """Only a power cut would tell the difference; a thousand saves wait 10 ms each for it."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture(autouse=True)
+def no_memory_is_kept(monkeypatch):
+    """A process that goes through all networks would hold what the largest of them took."""
+    monkeypatch.setattr("course_lib.runtime.reuse_memory", lambda: False)
 
 
 @pytest.fixture
