@@ -7,7 +7,7 @@ from functools import cache
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h of glibc
 MADV_HUGEPAGE, LARGE_PAGE = 14, 2**21  # linux/mman.h; bytes
-MOST = 16 * 2**30  # bytes of address space
+MOST = 8 * 2**30  # bytes of address space
 
 
 @cache

@@ -729,6 +729,20 @@ def test_the_trimmed_convolution_has_a_second_derivative(size):
     assert torch.autograd.gradgradcheck(convolve, (x, conv.weight))
 
 
+def test_torch_func_takes_the_trimmed_convolution_for_a_convolution():
+    torch.manual_seed(0)
+    conv, x = TrimmedConv3x3(2, 3), torch.randn(4, 2, 3, 3)
+    weight = conv.weight.detach()
+
+    def loss(weight):
+        return torch.func.functional_call(conv, {"weight": weight}, x).square().sum()
+
+    def expected(weight):
+        return F.conv2d(x, weight, padding=1).square().sum()
+
+    torch.testing.assert_close(torch.func.grad(loss)(weight), torch.func.grad(expected)(weight))
+
+
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_tiny_maps_cost_no_products_with_the_padding(device):
     cost = summary(TrimmedConv3x3(8, 8).to(device), 2).multiply_adds

@@ -47,7 +47,7 @@ def reference_rate(rt: Runtime) -> float:
             f"the reference network could not be timed: {why}. Try again, or leave it out: "
             "--no-price, or run(…, priced=False)"
         )
-    return float(timed.stdout)
+    return float(timed.stdout.split()[-1])
 
 
 APART = """

@@ -53,8 +53,7 @@ class TrimmedProducts(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, pixels: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(pixels, kernel)
+    def forward(pixels: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
         height, width = pixels.shape[1:3]
 
         y = [
@@ -62,6 +61,10 @@ class TrimmedProducts(torch.autograd.Function):
             for window, taps in positions(height, width)
         ]
         return torch.stack(y, dim=1).unflatten(1, (height, width))
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: torch.Tensor) -> None:
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
