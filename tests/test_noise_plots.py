@@ -39,6 +39,18 @@ def test_a_network_has_its_colour_and_a_loss_its_dashes():
     assert [line.get_linestyle() for line in lines] == ["-", "--", "-", "--"]
 
 
+def test_marks_of_the_first_loss_are_hollow_so_that_one_behind_them_is_seen():
+    ax = plots.noise({("a", "CE"): {50: [0.5]}, ("a", "GCE"): {50: [0.5]}}).figure.axes[0]
+    _, first, _, second = ax.lines
+    assert first.get_markerfacecolor() == "none"
+    assert second.get_markerfacecolor() == second.get_color()
+
+
+def test_two_runs_that_agree_have_no_spread_in_words():
+    said = plots.noise({"a": {0: [0.81, 0.81], 50: [0.7, 0.8]}}).alt
+    assert "81.0 % at 0 % (n = 2)" in said and "75.0 ± 7.1 % at 50 % (n = 2)" in said
+
+
 # --- by heart -------------------------------------------------------------------------------------
 
 

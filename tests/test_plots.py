@@ -303,6 +303,12 @@ def test_gallery_shows_the_pictures_in_order_without_resampling():
     assert lefts == sorted(lefts)
 
 
+def test_a_long_name_over_a_picture_is_broken_in_two_and_not_cut():
+    names = ["English springer?", "golf ball?, dimpled"]
+    axes = plots.gallery(pictures(2), names).figure.axes
+    assert [ax.get_title("left") for ax in axes] == ["English\nspringer?", "golf ball?"]
+
+
 def test_small_pictures_are_shown_at_least_80_wide():
     wide = decoded(plots.gallery(pictures(12, size=32), columns=12))
     assert wide.width / 2 >= 12 * 80

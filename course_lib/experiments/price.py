@@ -39,7 +39,9 @@ def reference_rate(rt: Runtime) -> float:
 
     command = [sys.executable, "-c", APART, rt.precision.name, str(torch.get_num_threads())]
     here = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # the same library
-    timed = subprocess.run(command, capture_output=True, text=True, env=os.environ | here)
+    timed = subprocess.run(
+        command, capture_output=True, encoding="utf-8", errors="replace", env=os.environ | here
+    )
 
     if timed.returncode:
         why = (timed.stderr.strip().splitlines() or [f"it ended with {timed.returncode}"])[-1]
