@@ -1255,20 +1255,25 @@ def _wrong_stop(
     val_losses: list[float],
     patience: int,
     *,
+    at_first: int = 0,
     is_better: Callable = lambda loss, best, before: loss < best,
+    is_bad: Callable = lambda loss, best: True,
     is_due: Callable = lambda bad, patience: bad >= patience,
     after_a_better_one: Callable = lambda bad: 0,
     kept: Callable = lambda best, epoch, losses, patience: best,
 ) -> float:
-    """Early stopping with something in it that is not the default here."""
-    best, bad, epoch = 0, 0, 0
+    """Early stopping with something in it that is not the default here.
+
+    at_first: bad epochs, before the second was seen. is_bad: of an epoch that is not better.
+    """
+    best, bad, epoch = 0, at_first, 0
 
     for epoch in range(1, len(val_losses)):
         loss, before = val_losses[epoch], val_losses[epoch - 1]
         if is_better(loss, val_losses[best], before):
             best, bad = epoch, after_a_better_one(bad)
         else:
-            bad += 1
+            bad += is_bad(loss, val_losses[best])
         if is_due(bad, patience):
             break
     return kept(best, epoch, val_losses, patience)
@@ -1278,6 +1283,15 @@ _WRONG_STOPS = [
     (
         "a loss as low as the best counts as better; it has to lie below it",
         {"is_better": lambda loss, best, before: loss <= best},
+    ),
+    (
+        "a loss as low as the best is not counted as a bad epoch; only a lower one improves",
+        {"is_bad": lambda loss, best: loss > best},
+    ),
+    (
+        "the first epoch is counted as a bad one, and it stops an epoch late; no other came before "
+        "the first, and `patience` bad epochs in a row are enough",
+        {"at_first": 1, "is_due": lambda bad, patience: bad > patience},
     ),
     (
         "a fall of less than a thousandth counts as none; here every fall counts",
@@ -1399,21 +1413,6 @@ def _(val_losses, patience):
     return best
 
 
-@KEEP_EPOCH.mistake(
-    "a loss as low as the best is not counted as a bad epoch; only a lower one improves"
-)
-def _(val_losses, patience):
-    best, bad = 0, 0
-    for epoch, loss in enumerate(val_losses):
-        if loss < val_losses[best]:
-            best, bad = epoch, 0
-        elif loss > val_losses[best]:
-            bad += 1
-        if bad == patience:
-            break
-    return best
-
-
 @KEEP_EPOCH.mistake("it stops before it has looked at the last of `patience` epochs")
 def _(val_losses, patience):
     best = 0
@@ -1422,22 +1421,6 @@ def _(val_losses, patience):
             break
         if loss < val_losses[best]:
             best = epoch
-    return best
-
-
-@KEEP_EPOCH.mistake(
-    "the first epoch is counted as a bad one, and it stops an epoch late; no other came before "
-    "the first, and `patience` bad epochs in a row are enough"
-)
-def _(val_losses, patience):
-    best, bad = 0, 0
-    for epoch, loss in enumerate(val_losses):
-        if loss < val_losses[best]:
-            best, bad = epoch, 0
-        else:
-            bad += 1
-        if bad > patience:
-            break
     return best
 
 
