@@ -1,10 +1,13 @@
 """Inputs that know what they were given as: an answer is not to change them."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 
 from course_lib.exercises.checker import Unreadable
+
+CUTS_IT_OFF = ".item(), .detach(), torch.tensor(…), numpy and torch.no_grad() cut it off"
 
 
 class Given(list):
@@ -34,3 +37,10 @@ def expect_unchanged(values: Given | torch.Tensor, name: str) -> None:
         raise Unreadable(
             f"it changes the {kind} `{name}`, needed again as it was; make a new one instead"
         )
+
+
+def expect_gradient(result: Any, args: list) -> None:
+    """Raises Unreadable where an input asks for a gradient and none leads back to it."""
+    wanted = any(isinstance(each, torch.Tensor) and each.requires_grad for each in args)
+    if wanted and isinstance(result, torch.Tensor) and not result.requires_grad:
+        raise Unreadable(f"no gradient leads back from the result to its inputs: {CUTS_IT_OFF}")

@@ -15,6 +15,7 @@ from torch import nn
 
 from course_lib.exercises import modules
 from course_lib.exercises.checker import Exercise, Unreadable, read_number, read_tensor
+from course_lib.exercises.given import expect_gradient
 
 # --- conv_cost ----------------------------------------------------------------------------------
 
@@ -1331,10 +1332,12 @@ def _shortcut_cases() -> list[tuple]:
         ("the stride is 3", counting(1, 1, 6, 3), 1, 3),
         ("everything changes", torch.randn(2, 3, 5, 7), 8, 2),
         ("x is bfloat16, as in mixed precision", counting(1, 1, 1, 2).bfloat16(), 2, 1),
+        ("the layers before it learn", counting(1, 1, 1, 2).requires_grad_(), 2, 1),
     ]
 
 
 def _read_shortcut(result, args: list) -> torch.Tensor:
+    expect_gradient(result, args)
     read = read_tensor(result, args)
     expected = args[0].dtype
 

@@ -15,7 +15,13 @@ import torch
 import torch.nn.functional as F
 
 from course_lib.exercises.checker import Exercise, Unreadable, read_number, read_tensor
-from course_lib.exercises.given import Given, expect_unchanged, given
+from course_lib.exercises.given import (
+    CUTS_IT_OFF,
+    Given,
+    expect_gradient,
+    expect_unchanged,
+    given,
+)
 
 
 def _randn(*shape: int) -> torch.Tensor:
@@ -25,15 +31,6 @@ def _randn(*shape: int) -> torch.Tensor:
 def _learned(*shape: int) -> torch.Tensor:
     """As it comes out of a layer that learns, which needs the gradient."""
     return _randn(*shape).requires_grad_()
-
-
-_CUTS_IT_OFF = ".item(), .detach(), torch.tensor(…), numpy and torch.no_grad() cut it off"
-
-
-def _expect_gradient(result: Any, args: list) -> None:
-    wanted = any(isinstance(each, torch.Tensor) and each.requires_grad for each in args)
-    if wanted and isinstance(result, torch.Tensor) and not result.requires_grad:
-        raise Unreadable(f"no gradient leads back from the result to its inputs: {_CUTS_IT_OFF}")
 
 
 # --- content_lambda -----------------------------------------------------------------------------
@@ -73,7 +70,7 @@ def _content_cases() -> list[tuple]:
 def _read_content(result: Any, args: list) -> torch.Tensor:
     expect_unchanged(args[0], "keys")
     expect_unchanged(args[1], "values")
-    _expect_gradient(result, args)
+    expect_gradient(result, args)
     return read_tensor(result, args)
 
 
@@ -280,7 +277,7 @@ def _position_cases() -> list[tuple]:
 def _read_position(result: Any, args: list) -> torch.Tensor:
     expect_unchanged(args[0], "embeddings")
     expect_unchanged(args[1], "values")
-    _expect_gradient(result, args)
+    expect_gradient(result, args)
     return read_tensor(result, args)
 
 
@@ -970,7 +967,7 @@ def _loss_cases() -> list[tuple]:
     ]
 
 
-_NO_WAY_BACK = f"no gradient leads back from the loss to the logits: {_CUTS_IT_OFF}"
+_NO_WAY_BACK = f"no gradient leads back from the loss to the logits: {CUTS_IT_OFF}"
 
 
 def _read_loss(result: Any, args: list) -> dict[str, torch.Tensor]:
